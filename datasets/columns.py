@@ -1,0 +1,94 @@
+"""Operators and machines as columns: what the physics and the features compute on.
+
+`OpColumns` holds n operators, `DeviceColumns` n machines, both as float64 arrays of length n. A graph's ops, a sampled
+batch and a measured table of 400,000 rows all become the same columns, so each formula is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
+from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of
+
+_BITS_BY_CODE = np.array([BITS[name] for name in DTYPE_NAMES], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class OpColumns:
+    """n operators as arrays of shape (n,). FLOPs count 2 per multiply-add; the rest is elements or bytes."""
+
+    kind: np.ndarray           # int16, code of `KIND_NAMES`
+    dtype: np.ndarray          # int16, code of `DTYPE_NAMES`: what it computes in
+    weight_dtype: np.ndarray   # int16
+    b: np.ndarray
+    m: np.ndarray
+    n: np.ndarray
+    k: np.ndarray
+    matrix_flops: np.ndarray
+    vector_flops: np.ndarray
+    window: np.ndarray
+    row: np.ndarray
+    input_bytes: np.ndarray
+    weight_bytes: np.ndarray   # bytes of the second operand, parameters or not
+    output_bytes: np.ndarray
+    param_bytes: np.ndarray    # bytes of parameters that live with the op
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def total_bytes(self) -> np.ndarray:
+        """Compulsory traffic: every operand once, (n,) bytes."""
+        return self.input_bytes + self.weight_bytes + self.output_bytes
+
+    @property
+    def flops(self) -> np.ndarray:
+        """(n,) operations on matrix and vector units."""
+        return self.matrix_flops + self.vector_flops
+
+    def take(self, index: np.ndarray) -> OpColumns:
+        """The rows `index` (or a boolean mask)."""
+        return OpColumns(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @staticmethod
+    def concat(parts: Sequence[OpColumns]) -> OpColumns:
+        """The parts one after another."""
+        return OpColumns(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(OpColumns)})
+
+    @classmethod
+    def from_ops(cls, ops: Iterable[Op]) -> OpColumns:
+        """The columns of a sequence of ops, in order."""
+        rows = list(ops)
+        counts = np.array([[c[name] for name in COUNTS] for c in (count_columns(op.kind, op.dims) for op in rows)], dtype=np.float64).reshape(-1, len(COUNTS))
+        codes = np.array([(KIND_CODES[op.kind], DTYPE_CODES[op.dtype], DTYPE_CODES[op.weight_dtype], DTYPE_CODES[op.output_dtype])
+                          for op in rows], dtype=np.int16).reshape(-1, 4)
+        return cls._from_counts(dict(zip(COUNTS, counts.T, strict=True)), codes[:, 0], codes[:, 1], codes[:, 2], codes[:, 3],
+                                np.array([op.params for op in rows], dtype=np.float64))
+
+    @classmethod
+    def from_sizes(cls, kind: str, sizes: Mapping[str, Any], dtype: np.ndarray, weight_dtype: np.ndarray | None = None) -> OpColumns:
+        """n operators of one kind from arrays of their dimensions; dtypes are codes. No Python per row.
+
+        The second operand of a gemm or conv counts as parameters. Raises GraphError when a dimension is missing.
+        """
+        length = len(dtype)
+        counted = count_columns(kind, sizes)
+        counts = {name: np.broadcast_to(np.asarray(counted[name], dtype=np.float64), (length,)).copy() for name in COUNTS}
+        weight = dtype if weight_dtype is None else weight_dtype
+        params = counts["weight_elements"] if kind in ("gemm", "conv", "recurrent", "norm") else np.zeros(length)
+        return cls._from_counts(counts, np.full(length, KIND_CODES[kind_of(kind).name], dtype=np.int16), dtype.astype(np.int16), weight.astype(np.int16),
+                                dtype.astype(np.int16), params)
+
+    @classmethod
+    def _from_counts(cls, counts: Mapping[str, np.ndarray], kind: np.ndarray, dtype: np.ndarray, weight_dtype: np.ndarray,
+                     output_dtype: np.ndarray, params: np.ndarray) -> OpColumns:
+        weight_size = _BITS_BY_CODE[weight_dtype] / 8
+        return cls(kind=kind, dtype=dtype, weight_dtype=weight_dtype,
+                   **{name: counts[name] for name in ("b", "m", "n", "k", "matrix_flops", "vector_flops", "window", "row")},
+                   input_bytes=counts["input_elements"] * _BITS_BY_CODE[dtype] / 8, weight_bytes=counts["weight_elements"] * weight_size,
+                   output_bytes=counts["output_elements"] * _BITS_BY_CODE[output_dtype] / 8, param_bytes=params * weight_size)

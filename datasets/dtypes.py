@@ -1,0 +1,66 @@
+"""Number formats: their width, and which wider one stands in when a machine lacks one.
+
+A dtype names both how an operand is stored and which rate of a machine computes it. `tfloat32` is stored as 32 bits
+and computed on the matrix units at the reduced precision.
+"""
+
+from __future__ import annotations
+
+from .errors import UnknownNameError
+
+#: dtype -> bits of one stored element
+BITS: dict[str, int] = {
+    "float64": 64, "float32": 32, "tfloat32": 32, "bfloat16": 16, "float16": 16, "float8": 8, "float4": 4,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4, "bool": 8,
+}
+
+#: as people and frameworks write them
+ALIASES: dict[str, str] = {
+    "fp64": "float64", "double": "float64", "fp32": "float32", "float": "float32", "f32": "float32", "tf32": "tfloat32",
+    "bf16": "bfloat16", "fp16": "float16", "half": "float16", "f16": "float16",
+    "fp8": "float8", "fp8_block": "float8", "float8_e4m3fn": "float8", "float8_e5m2": "float8", "e4m3": "float8",
+    "fp4": "float4", "nvfp4": "float4", "mxfp4": "float4",
+    "i8": "int8", "uint8": "int8", "sq": "int8", "i4": "int4", "uint4": "int4",
+    "uint16": "int16", "uint32": "int32", "uint64": "int64",
+}
+
+#: quantisation schemes that store weights narrower than they compute: name -> (compute dtype, weight dtype)
+SCHEMES: dict[str, tuple[str, str]] = {
+    "int8_wo": ("float16", "int8"), "int4_wo": ("float16", "int4"), "w8a16": ("float16", "int8"), "w4a16": ("float16", "int4"),
+}
+
+#: dtype -> formats tried in turn when a machine has no rate for it (the wider one computes it)
+STAND_INS: dict[str, tuple[str, ...]] = {
+    "float64": ("float32",),
+    "float32": ("tfloat32", "bfloat16", "float16", "int8"),
+    "tfloat32": ("float32", "bfloat16", "float16"),
+    "bfloat16": ("float16", "tfloat32", "float32", "int8"),
+    "float16": ("bfloat16", "tfloat32", "float32", "int8"),
+    "float8": ("float16", "bfloat16", "int8", "float32"),
+    "float4": ("float8", "float16", "bfloat16", "float32"),
+    "int8": ("float16", "bfloat16", "float32", "int32"),
+    "int4": ("int8", "float16", "bfloat16", "float32"),
+    "int16": ("int32", "float16", "float32", "int8"),
+    "int32": ("float32", "int8", "float16"),
+    "int64": ("int32", "float32", "int8"),
+    "bool": ("int8", "float16", "float32"),
+}
+
+DTYPE_CODES: dict[str, int] = {name: i for i, name in enumerate(BITS)}
+DTYPE_NAMES: tuple[str, ...] = tuple(BITS)
+
+
+def dtype_name(name: str) -> str:
+    """The canonical name of a dtype; raises UnknownNameError naming the nearest."""
+    canonical = ALIASES.get(name, name)
+    if canonical not in BITS:
+        lowered = ALIASES.get(name.lower(), name.lower())
+        if lowered not in BITS:
+            raise UnknownNameError("dtype", name, [*BITS, *ALIASES])
+        canonical = lowered
+    return canonical
+
+
+def dtype_pair(name: str) -> tuple[str, str]:
+    """(compute dtype, weight dtype) of a dtype or of a weight-only scheme such as `int4_wo`."""
+    return SCHEMES[name] if name in SCHEMES else (dtype_name(name), dtype_name(name))

@@ -1,0 +1,210 @@
+"""The machine: one parametric type from a microcontroller to a cluster node.
+
+What a machine is, is data: compute rates per number format, a memory hierarchy, power, technology, and (where it has
+one) a spatial array or a reconfigurable fabric. `kind` names the family for people and for slices of a report; the
+simulator looks at the parts, not at the name.
+
+A device is written in YAML with its unit and its source beside every figure:
+
+    key: my_npu
+    name: My NPU
+    kind: npu
+    sources:
+      ds: "My NPU data sheet, rev. 3, 2025"
+    clock: {value: 800, unit: MHz, source: ds}
+    matrix_rate: {int8: {value: 4, unit: Top/s, source: ds}}
+    memory:
+      - {name: sram, capacity: {value: 1, unit: MiB, source: ds}, bandwidth: {value: 200, unit: GB/s, source: ds}}
+      - {name: dram, capacity: {value: 1, unit: GB, source: ds}, bandwidth: {value: 12.8, unit: GB/s, source: ds}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from .dtypes import BITS, STAND_INS
+from .errors import FormatError, InputError, UnknownNameError
+
+FORMAT = "silicast-hardware/1"
+KINDS = ("gpu", "cpu", "npu", "fpga", "mcu")
+DATAFLOWS = ("ws", "os", "is", "rs", "flexible")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLevel:
+    """One level of the memory hierarchy, innermost first.
+
+    `capacity_bytes` of the whole machine; `bandwidth_bytes_per_s` of the whole machine, None where nobody published
+    it. Energies per byte are None where unknown: then the technology model stands in, labelled so.
+    """
+
+    name: str
+    capacity_bytes: float
+    bandwidth_bytes_per_s: float | None = None
+    read_j_per_byte: float | None = None
+    write_j_per_byte: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpatialArray:
+    """A grid of multiply-accumulate units: rows x cols, `count` of them, with a fixed or flexible dataflow."""
+
+    rows: int
+    cols: int
+    dataflow: str
+    count: int = 1
+    mac_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """Resources of an FPGA: look-up tables, flip-flops, DSP slices, 18-kbit block RAMs, UltraRAMs."""
+
+    lut: int
+    ff: int
+    dsp: int
+    bram_18k: int
+    uram: int = 0
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A machine, valid at birth. All figures SI; a figure nobody published is None, never zero.
+
+    `matrix_rate` and `vector_rate` map a dtype to operations per second of the whole machine (2 per multiply-add, dense).
+    `units` is the number of processors that work is cut up for (SMs, CUs, cores, arrays).
+    `cited` maps a figure's path (`memory.hbm.capacity`) to its source.
+    Raises InputError naming the field of an impossible figure.
+    """
+
+    key: str
+    name: str
+    kind: str
+    memory: tuple[MemoryLevel, ...]
+    clock_hz: float
+    matrix_rate: Mapping[str, float] = field(default_factory=dict)
+    vector_rate: Mapping[str, float] = field(default_factory=dict)
+    units: int = 1
+    tdp_w: float | None = None
+    idle_w: float | None = None
+    process_nm: float | None = None
+    launch_overhead_s: float | None = None
+    array: SpatialArray | None = None
+    fabric: Fabric | None = None
+    aliases: tuple[str, ...] = ()
+    vendor: str = ""
+    year: int | None = None
+    notes: str = field(default="", compare=False)
+    cited: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        def fault(path: str, got: Any, expected: str) -> InputError:
+            return InputError(f"hardware {self.key!r}: {path}: expected {expected}, got {got!r}")
+
+        if not self.key or not all(c.isalnum() or c in "_-." for c in self.key):
+            raise fault("key", self.key, "letters, digits, '_', '-' or '.'")
+        if self.kind not in KINDS:
+            raise fault("kind", self.kind, f"one of {', '.join(KINDS)}")
+        if not self.memory:
+            raise fault("memory", self.memory, "at least one level")
+        figures: dict[str, Any] = {"clock": self.clock_hz}
+        figures |= {f"{what}.{d}": r for what in ("matrix_rate", "vector_rate") for d, r in getattr(self, what).items()}
+        figures |= {name: getattr(self, f) for name, f in (("tdp", "tdp_w"), ("idle", "idle_w"), ("process", "process_nm"), ("launch_overhead", "launch_overhead_s"))}
+        for level in self.memory:
+            figures[f"memory.{level.name}.capacity"] = level.capacity_bytes
+            figures |= {f"memory.{level.name}.{f}": getattr(level, a) for f, a in
+                        (("bandwidth", "bandwidth_bytes_per_s"), ("read_energy", "read_j_per_byte"), ("write_energy", "write_j_per_byte"))}
+        if self.array:
+            figures |= {f"array.{f}": getattr(self.array, f) for f in ("rows", "cols", "count", "mac_j")}
+            if self.array.dataflow not in DATAFLOWS:
+                raise fault("array.dataflow", self.array.dataflow, f"one of {', '.join(DATAFLOWS)}")
+        if self.fabric:
+            figures |= {f"fabric.{f}": getattr(self.fabric, f) for f in ("lut", "ff", "dsp", "bram_18k")}
+            if self.fabric.uram < 0:
+                raise fault("fabric.uram", self.fabric.uram, "a number >= 0")
+        for path, value in figures.items():
+            if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+                raise fault(path, value, "a finite number > 0 (leave it out if unknown)")
+        for d in (*self.matrix_rate, *self.vector_rate):
+            if d not in BITS:
+                raise UnknownNameError("dtype", d, BITS, f"in hardware {self.key!r}, matrix_rate or vector_rate")
+        if self.memory[-1].bandwidth_bytes_per_s is None:
+            raise fault(f"memory.{self.memory[-1].name}.bandwidth", None, "the bandwidth of the outermost level")
+        if not (self.matrix_rate or self.vector_rate or self.array or self.fabric):
+            raise fault("matrix_rate", None, "a compute rate, an array or a fabric")
+        if self.idle_w and self.tdp_w and self.idle_w > self.tdp_w:
+            raise fault("idle", self.idle_w, f"less than tdp ({self.tdp_w} W)")
+
+    def rate(self, dtype: str, matrix: bool = True) -> float:
+        """Peak operations per second in `dtype`; a format the machine lacks is computed in the next wider one it has.
+
+        A vector rate falls back to a sixteenth of the matrix rate when only that is known (and the reverse, whole).
+        """
+        for table in ((self.matrix_rate, self.vector_rate) if matrix else (self.vector_rate,)):
+            candidates = (dtype, *STAND_INS[dtype])
+            for name in candidates:
+                if name in table:
+                    return float(table[name])
+        if matrix:
+            if self.array:
+                return 2.0 * self.array.rows * self.array.cols * self.array.count * self.clock_hz
+            return 2.0 * (self.fabric.dsp if self.fabric else 1) * self.clock_hz
+        return self.rate(dtype) / VECTOR_SHARE
+
+    @property
+    def dram(self) -> MemoryLevel:
+        """The outermost memory."""
+        return self.memory[-1]
+
+    @property
+    def dram_bandwidth(self) -> float:
+        """Bytes per second of the outermost memory."""
+        assert self.dram.bandwidth_bytes_per_s is not None
+        return self.dram.bandwidth_bytes_per_s
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of the figures that matter; names, citations and notes do not."""
+        data = self.to_json()
+        content = {k: v for k, v in data.items() if k not in ("key", "name", "aliases", "vendor", "year", "notes", "cited", "digest", "format")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict in SI; `Hardware.from_json` gives back an equal machine."""
+        out = {"format": FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
+        out |= {"memory": [asdict(m) for m in self.memory], "matrix_rate": dict(self.matrix_rate), "vector_rate": dict(self.vector_rate),
+                "array": asdict(self.array) if self.array else None, "fabric": asdict(self.fabric) if self.fabric else None,
+                "aliases": list(self.aliases), "cited": dict(self.cited)}
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Hardware:
+        """Reads `to_json`. Raises FormatError for another document or an unknown key, InputError for impossible figures."""
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            got = data.get("format") if isinstance(data, Mapping) else type(data).__name__
+            raise FormatError(f"expected a hardware document with format {FORMAT!r}, got {got!r}")
+        rest = {k: v for k, v in data.items() if k not in ("format", "digest")}
+        unknown = set(rest) - {f.name for f in fields(cls)}
+        if unknown:
+            raise FormatError(f"hardware document: unknown key {', '.join(sorted(unknown))}")
+        try:
+            rest["memory"] = tuple(MemoryLevel(**m) for m in rest["memory"])
+            rest["array"] = SpatialArray(**rest["array"]) if rest.get("array") else None
+            rest["fabric"] = Fabric(**rest["fabric"]) if rest.get("fabric") else None
+            rest["aliases"] = tuple(rest.get("aliases", ()))
+            return cls(**rest)
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"hardware document: {error}") from None
+
+
+#: a machine whose vector rate nobody published is taken to have one vector lane operation per so many matrix operations
+VECTOR_SHARE = 16.0

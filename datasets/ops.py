@@ -1,0 +1,305 @@
+"""Operators in canonical loop form: what is computed and what is moved, independent of any machine.
+
+Every kind of operator states its dimensions once and reduces them to the same few columns (`COUNTS`): a
+matrix-multiply view `b x (m x n x k)`, floating-point work on matrix and vector units, and bytes per operand. The
+reduction is written in plain arithmetic, so it serves one `Op` of Python ints and a table of 400,000 rows of NumPy
+arrays alike; the simulator and the features see nothing else.
+
+FLOPs count a multiply-add as 2. Causal attention counts only the pairs that are attended. Transcendental functions count as the
+number of vector operations in `ELEMENTWISE_COST`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .dtypes import BITS, dtype_name
+from .errors import GraphError, UnknownNameError
+
+Sizes = Mapping[str, Any]
+
+#: the columns every operator reduces to (float64; flops count 2 per multiply-add; elements, not bytes, per operand)
+COUNTS = (
+    "b", "m", "n", "k",          # matrix view: b independent products of (m x k) by (k x n); zero for non-matrix kinds
+    "matrix_flops",              # work a matrix unit can do
+    "vector_flops",              # work only vector units can do
+    "input_elements",            # distinct elements read, first operand(s)
+    "weight_elements",           # distinct elements read, second operand (weights, keys and values, tables)
+    "output_elements",           # elements written
+    "window",                    # kernel area of a convolution or pool (input re-use), else 1
+    "row",                       # length of the reduction in a norm, softmax or reduce, else 0
+)
+
+#: vector operations per element of an elementwise function (an exponential or a division is several instructions)
+ELEMENTWISE_COST: dict[str, int] = {
+    "add": 1, "sub": 1, "mul": 1, "max": 1, "min": 1, "relu": 1, "neg": 1, "abs": 1, "cast": 1, "compare": 1, "where": 1, "clip": 2,
+    "div": 4, "sqrt": 4, "rsqrt": 4, "pow": 10, "exp": 8, "log": 8, "sigmoid": 10, "tanh": 12, "erf": 12, "gelu": 16,
+    "silu": 11, "mish": 20, "hardswish": 4, "hardsigmoid": 3, "leakyrelu": 2, "quantize": 4, "dequantize": 2, "sin": 8, "other": 4,
+}
+
+
+@dataclass(frozen=True)
+class OpKind:
+    """One kind of operator: its required and optional dimensions and its reduction to `COUNTS`."""
+
+    name: str
+    required: tuple[str, ...]
+    optional: Mapping[str, int]
+    count: Callable[[Sizes], dict[str, Any]]
+    meaning: str
+    matrix: bool = False
+    zero_allowed: frozenset[str] = frozenset()
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return (*self.required, *self.optional)
+
+
+def _gemm(d: Sizes) -> dict[str, Any]:
+    b, m, n, k = d["b"], d["m"], d["n"], d["k"]
+    return {"b": b, "m": m, "n": n, "k": k, "matrix_flops": 2.0 * b * m * n * k, "vector_flops": 1.0 * d["bias"] * b * m * n,
+            "input_elements": 1.0 * b * m * k, "weight_elements": 1.0 * b * k * n + d["bias"] * b * n, "output_elements": 1.0 * b * m * n}
+
+
+def _conv(d: Sizes) -> dict[str, Any]:
+    window = d["kernel_h"] * d["kernel_w"]
+    m = 1.0 * d["batch"] * d["out_h"] * d["out_w"]
+    n, k = d["out_channels"] / d["groups"], d["in_channels"] / d["groups"] * window
+    return {"b": d["groups"], "m": m, "n": n, "k": k, "matrix_flops": 2.0 * d["groups"] * m * n * k,
+            "vector_flops": d["bias"] * m * d["out_channels"],
+            "input_elements": 1.0 * d["batch"] * d["in_channels"] * d["in_h"] * d["in_w"],
+            "weight_elements": 1.0 * d["groups"] * n * k + d["bias"] * d["out_channels"],
+            "output_elements": m * d["out_channels"], "window": window}
+
+
+def _attention(d: Sizes) -> dict[str, Any]:
+    b, q, kv = 1.0 * d["batch"] * d["heads"], d["q_len"], d["kv_len"]
+    skipped = d["causal"] * q * (q - 1) / 2.0 * (q <= kv)
+    pairs = q * kv - skipped
+    kv_b = 1.0 * d["batch"] * d["kv_heads"]
+    return {"b": b, "m": q, "n": kv, "k": d["head_dim"], "matrix_flops": 2.0 * b * pairs * (d["head_dim"] + d["v_dim"]),
+            "vector_flops": 1.0 * (ELEMENTWISE_COST["exp"] + 4) * b * pairs, "input_elements": b * q * d["head_dim"],
+            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"]), "output_elements": b * q * d["v_dim"], "row": kv}
+
+
+def _recurrent(d: Sizes) -> dict[str, Any]:
+    steps, batch, hidden = d["steps"], d["batch"], d["hidden"]
+    k, n = d["input"] + hidden, d["gates"] * hidden
+    b = d["directions"]
+    return {"b": b * steps, "m": batch, "n": n, "k": k, "matrix_flops": 2.0 * b * steps * batch * n * k,
+            "vector_flops": 8.0 * b * steps * batch * n, "input_elements": 1.0 * steps * batch * d["input"],
+            "weight_elements": 1.0 * b * n * (k + 2), "output_elements": 1.0 * b * steps * batch * hidden}
+
+
+def _elementwise(d: Sizes) -> dict[str, Any]:
+    e = 1.0 * d["elements"]
+    return {"vector_flops": e * d["cost"], "input_elements": e + d["extra_elements"], "output_elements": e}
+
+
+def _rows(cost: float) -> Callable[[Sizes], dict[str, Any]]:
+    def count(d: Sizes) -> dict[str, Any]:
+        e = 1.0 * d["rows"] * d["cols"]
+        return {"vector_flops": cost * e, "input_elements": e, "output_elements": e, "row": d["cols"]}
+    return count
+
+
+def _norm(d: Sizes) -> dict[str, Any]:
+    return {**_rows(7.0)(d), "weight_elements": 2.0 * d["cols"]}
+
+
+def _reduce(d: Sizes) -> dict[str, Any]:
+    e = 1.0 * d["rows"] * d["cols"]
+    return {"vector_flops": e, "input_elements": e, "output_elements": 1.0 * d["rows"], "row": d["cols"]}
+
+
+def _pool(d: Sizes) -> dict[str, Any]:
+    window = d["kernel_h"] * d["kernel_w"]
+    out = 1.0 * d["batch"] * d["channels"] * d["out_h"] * d["out_w"]
+    return {"vector_flops": out * window, "input_elements": 1.0 * d["batch"] * d["channels"] * d["in_h"] * d["in_w"],
+            "output_elements": out, "window": window}
+
+
+def _gather(d: Sizes) -> dict[str, Any]:
+    e = 1.0 * d["rows"] * d["width"]
+    return {"vector_flops": 0.0 * e, "input_elements": 1.0 * d["rows"], "weight_elements": e, "output_elements": e}
+
+
+def _move(d: Sizes) -> dict[str, Any]:
+    e = 1.0 * d["elements"]
+    return {"vector_flops": 0.0 * e, "input_elements": e, "output_elements": e}
+
+
+def _route(d: Sizes) -> dict[str, Any]:
+    scores = 1.0 * d["tokens"] * d["experts"]
+    return {"vector_flops": (ELEMENTWISE_COST["exp"] + 4.0) * scores, "input_elements": scores,
+            "output_elements": 2.0 * d["tokens"] * d["top_k"], "row": d["experts"]}
+
+
+def _bound(d: Sizes) -> dict[str, Any]:
+    return {"vector_flops": 1.0 * d["output_elements"], "input_elements": 1.0 * d["input_elements"],
+            "output_elements": 1.0 * d["output_elements"]}
+
+
+def _kind(name: str, required: str, count: Callable[[Sizes], dict[str, Any]], meaning: str, zero: str = "", matrix: bool = False,
+          **optional: int) -> OpKind:
+    return OpKind(name, tuple(required.split()), optional, count, meaning, matrix, frozenset(zero.split()))
+
+
+#: every operator kind; a plain dict names them
+OP_KINDS: dict[str, OpKind] = {kind.name: kind for kind in (
+    _kind("gemm", "m n k", _gemm, "matrix product, b independent ones of (m x k)(k x n)", "bias", True, b=1, bias=0),
+    _kind("conv", "batch in_channels in_h in_w out_channels out_h out_w kernel_h kernel_w", _conv,
+          "convolution; 1-D has h = 1, 3-D folds depth into h", "bias", True, stride_h=1, stride_w=1, groups=1, bias=0),
+    _kind("attention", "batch heads kv_heads q_len kv_len head_dim v_dim", _attention,
+          "softmax(Q K^T) V; queries are the last q_len of kv_len positions", "causal", True, causal=0),
+    _kind("recurrent", "steps batch input hidden gates", _recurrent, "RNN, GRU (3 gates) or LSTM (4 gates)", "", True, directions=1),
+    _kind("elementwise", "elements", _elementwise, "one output per element; cost vector operations each",
+          "extra_elements cost", cost=1, extra_elements=0),
+    _kind("norm", "rows cols", _norm, "layer, RMS, group or batch normalisation over cols"),
+    _kind("softmax", "rows cols", _rows(12.0), "softmax over cols"),
+    _kind("reduce", "rows cols", _reduce, "sum, mean, max over cols"),
+    _kind("pool", "batch channels in_h in_w out_h out_w kernel_h kernel_w", _pool, "average or max pooling", "", stride_h=1, stride_w=1),
+    _kind("gather", "rows width", _gather, "embedding look-up: rows of a table", "", table_rows=1),
+    _kind("move", "elements", _move, "transpose, concat, slice, pad, copy: no arithmetic"),
+    _kind("route", "tokens experts top_k", _route, "mixture-of-experts gate"),
+    _kind("bound", "input_elements output_elements", _bound, "an unknown operator, bounded by its traffic; labelled as such"),
+)}
+KIND_CODES: dict[str, int] = {name: i for i, name in enumerate(OP_KINDS)}
+KIND_NAMES: tuple[str, ...] = tuple(OP_KINDS)
+
+
+def kind_of(name: str) -> OpKind:
+    """The kind of that name; raises UnknownNameError naming the nearest."""
+    if name not in OP_KINDS:
+        raise UnknownNameError("operator kind", name, OP_KINDS)
+    return OP_KINDS[name]
+
+
+def count_columns(kind: str, sizes: Sizes) -> dict[str, Any]:
+    """`COUNTS` of one kind from its dimensions: scalars in, scalars out; arrays of length n in, arrays out.
+
+    Missing optional dimensions take their defaults. Raises GraphError when a required one is missing.
+    """
+    spec = kind_of(kind)
+    missing = [d for d in spec.required if d not in sizes]
+    if missing:
+        raise GraphError(f"{kind} needs the dimensions {', '.join(spec.required)}; missing: {', '.join(missing)}")
+    counted = spec.count({**spec.optional, **sizes})
+    empty = {"b": 0.0, "m": 0.0, "n": 0.0, "k": 0.0, "matrix_flops": 0.0, "weight_elements": 0.0, "window": 1.0, "row": 0.0}
+    return {name: counted.get(name, empty.get(name, 0.0)) for name in COUNTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator of a workload; valid at birth.
+
+    `sizes` holds every dimension of the kind, in `OP_KINDS[kind].dims` order (use `Op.of` to give them by name).
+    `dtype` is what it computes in and how activations are stored; weights and outputs may differ. `params` counts the
+    parameter elements that live with this op (0 for an activation-activation product). `source` says where it came
+    from (an ONNX node and op type, say). Raises GraphError for a size that is not a positive integer.
+    """
+
+    name: str
+    kind: str
+    sizes: tuple[int, ...]
+    dtype: str = "float16"
+    weight_dtype: str = ""
+    output_dtype: str = ""
+    params: int = 0
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        spec = kind_of(self.kind)
+        if len(self.sizes) != len(spec.dims):
+            raise GraphError(f"op {self.name!r} ({self.kind}): expected {len(spec.dims)} sizes ({', '.join(spec.dims)}), got {len(self.sizes)}")
+        for dim, size in zip(spec.dims, self.sizes, strict=True):
+            least = 0 if dim in spec.zero_allowed else 1
+            if not isinstance(size, int) or isinstance(size, bool) or size < least or size > 2**62:
+                raise GraphError(f"op {self.name!r} ({self.kind}): {dim} must be an integer of at least {least}, got {size!r}")
+        if not isinstance(self.params, int) or self.params < 0:
+            raise GraphError(f"op {self.name!r}: params must be a non-negative integer, got {self.params!r}")
+        object.__setattr__(self, "dtype", dtype_name(self.dtype))
+        object.__setattr__(self, "weight_dtype", dtype_name(self.weight_dtype or self.dtype))
+        object.__setattr__(self, "output_dtype", dtype_name(self.output_dtype or self.dtype))
+        if self.kind == "conv":
+            d = self.dims
+            if d["in_channels"] % d["groups"] or d["out_channels"] % d["groups"]:
+                raise GraphError(f"op {self.name!r}: channels {d['in_channels']} -> {d['out_channels']} are not divisible by groups {d['groups']}")
+
+    @classmethod
+    def of(cls, name: str, kind: str, *, dtype: str = "float16", weight_dtype: str = "", output_dtype: str = "",
+           params: int = 0, source: str = "", **sizes: int) -> Op:
+        """An op with its dimensions given by name; optional ones default. Raises GraphError naming what is wrong."""
+        spec = kind_of(kind)
+        unknown = [s for s in sizes if s not in spec.dims]
+        if unknown:
+            raise GraphError(f"op {name!r} ({kind}): unknown dimension {', '.join(unknown)}; expected {', '.join(spec.dims)}")
+        missing = [s for s in spec.required if s not in sizes]
+        if missing:
+            raise GraphError(f"op {name!r} ({kind}): missing dimension {', '.join(missing)}; expected {', '.join(spec.dims)}")
+        values = tuple(int(v) if isinstance(v, np.integer) else v for v in (sizes.get(d, spec.optional.get(d)) for d in spec.dims))
+        return cls(name, kind, values, dtype, weight_dtype, output_dtype, params, source)  # type: ignore[arg-type]
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dimension name -> size."""
+        return dict(zip(kind_of(self.kind).dims, self.sizes, strict=True))
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """The op reduced to `COUNTS`."""
+        return {k: float(v) for k, v in count_columns(self.kind, self.dims).items()}
+
+    @property
+    def flops(self) -> float:
+        """Operations on matrix and vector units, 2 per multiply-add."""
+        c = self.counts
+        return c["matrix_flops"] + c["vector_flops"]
+
+    @property
+    def macs(self) -> float:
+        """Multiply-adds on matrix units."""
+        return self.counts["matrix_flops"] / 2.0
+
+    @property
+    def bytes_read(self) -> float:
+        """Distinct bytes read, each operand once."""
+        c = self.counts
+        return c["input_elements"] * BITS[self.dtype] / 8 + c["weight_elements"] * BITS[self.weight_dtype] / 8
+
+    @property
+    def bytes_written(self) -> float:
+        """Bytes written once."""
+        return self.counts["output_elements"] * BITS[self.output_dtype] / 8
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of parameters that live with this op."""
+        return self.params * BITS[self.weight_dtype] / 8
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; `Op.from_json` gives back an equal op."""
+        out: dict[str, Any] = {"name": self.name, "kind": self.kind, "dims": self.dims, "dtype": self.dtype}
+        if self.weight_dtype != self.dtype:
+            out["weight_dtype"] = self.weight_dtype
+        if self.output_dtype != self.dtype:
+            out["output_dtype"] = self.output_dtype
+        if self.params:
+            out["params"] = self.params
+        if self.source:
+            out["source"] = self.source
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Op:
+        """Reads `to_json`; an unknown or missing key raises GraphError naming it."""
+        allowed = {"name", "kind", "dims", "dtype", "weight_dtype", "output_dtype", "params", "source"}
+        unknown = set(data) - allowed
+        if unknown or not {"name", "kind", "dims"} <= set(data) or not isinstance(data["dims"], Mapping):
+            raise GraphError(f"op: expected the keys name, kind, dims (and {', '.join(sorted(allowed - {'name', 'kind', 'dims'}))}), got {', '.join(data)}")
+        rest = {k: v for k, v in data.items() if k not in ("name", "kind", "dims")}
+        return cls.of(data["name"], data["kind"], **rest, **data["dims"])
