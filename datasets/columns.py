@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
+from .hardware import DATAFLOWS, KINDS, Hardware
 from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of
 
 _BITS_BY_CODE = np.array([BITS[name] for name in DTYPE_NAMES], dtype=np.float64)
@@ -92,3 +94,71 @@ class OpColumns:
                    **{name: counts[name] for name in ("b", "m", "n", "k", "matrix_flops", "vector_flops", "window", "row")},
                    input_bytes=counts["input_elements"] * _BITS_BY_CODE[dtype] / 8, weight_bytes=counts["weight_elements"] * weight_size,
                    output_bytes=counts["output_elements"] * _BITS_BY_CODE[output_dtype] / 8, param_bytes=params * weight_size)
+
+
+@dataclass(frozen=True)
+class DeviceColumns:
+    """D machines as arrays: (D,) figures in SI, NaN where nobody published one, and (D, dtypes) rate tables."""
+
+    kind: np.ndarray              # int16, code of `hardware.KINDS`
+    matrix_rate: np.ndarray       # (D, dtypes) op/s of the whole machine, stand-ins applied
+    vector_rate: np.ndarray       # (D, dtypes) op/s
+    units: np.ndarray
+    clock_hz: np.ndarray
+    dram_bandwidth: np.ndarray    # B/s
+    dram_bytes: np.ndarray
+    cache_bytes: np.ndarray       # last level before the outermost memory, NaN when there is none
+    cache_bandwidth: np.ndarray
+    local_bytes: np.ndarray       # innermost level (shared memory, L1, scratchpad), whole machine
+    local_bandwidth: np.ndarray
+    tdp_w: np.ndarray
+    idle_w: np.ndarray
+    process_nm: np.ndarray
+    launch_s: np.ndarray
+    array_rows: np.ndarray
+    array_cols: np.ndarray
+    array_count: np.ndarray
+    dataflow: np.ndarray          # int16, code of `hardware.DATAFLOWS`, -1 when there is no array
+    lut: np.ndarray
+    ff: np.ndarray
+    dsp: np.ndarray
+    bram_18k: np.ndarray
+    uram: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def take(self, index: np.ndarray) -> DeviceColumns:
+        """The machines `index`, in that order."""
+        return DeviceColumns(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @staticmethod
+    def concat(parts: Sequence[DeviceColumns]) -> DeviceColumns:
+        """The parts one after another."""
+        return DeviceColumns(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(DeviceColumns)})
+
+    @classmethod
+    def from_devices(cls, devices: Sequence[Hardware]) -> DeviceColumns:
+        """The columns of a sequence of machines, in order; a machine's row is computed once and kept with it."""
+        return cls.concat([_device_row(h) for h in devices])
+
+
+@lru_cache(maxsize=65536)
+def _device_row(h: Hardware) -> DeviceColumns:
+    def one(value: float | int | None) -> np.ndarray:
+        return np.array([np.nan if value is None else float(value)])
+
+    caches = h.memory[:-1]
+    cache, local = (caches[-1], caches[0]) if caches else (None, None)
+    array, fabric = h.array, h.fabric
+    return DeviceColumns(
+        kind=np.array([KINDS.index(h.kind)], dtype=np.int16),
+        matrix_rate=np.array([[h.rate(d) for d in DTYPE_NAMES]]), vector_rate=np.array([[h.rate(d, matrix=False) for d in DTYPE_NAMES]]),
+        units=one(h.units), clock_hz=one(h.clock_hz), dram_bandwidth=one(h.dram_bandwidth), dram_bytes=one(h.dram.capacity_bytes),
+        cache_bytes=one(cache and cache.capacity_bytes), cache_bandwidth=one(cache and cache.bandwidth_bytes_per_s),
+        local_bytes=one(local and local.capacity_bytes), local_bandwidth=one(local and local.bandwidth_bytes_per_s),
+        tdp_w=one(h.tdp_w), idle_w=one(h.idle_w), process_nm=one(h.process_nm), launch_s=one(h.launch_overhead_s),
+        array_rows=one(array and array.rows), array_cols=one(array and array.cols), array_count=one(array and array.count),
+        dataflow=np.array([DATAFLOWS.index(array.dataflow) if array else -1], dtype=np.int16),
+        lut=one(fabric and fabric.lut), ff=one(fabric and fabric.ff), dsp=one(fabric and fabric.dsp),
+        bram_18k=one(fabric and fabric.bram_18k), uram=one(fabric and fabric.uram))

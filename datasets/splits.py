@@ -1,0 +1,46 @@
+"""Splits that do not leak: rows of one group (a workload, an (n, k) site, a device) stay on one side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from .errors import TableError
+from .table import Table
+
+
+def split_by_group(table: Table, fractions: Mapping[str, float], seed: int = 0) -> dict[str, Table]:
+    """`table` cut into named parts by its groups, each group whole.
+
+    A group's place depends only on its label and the seed (a hash), so adding rows or groups moves no other group.
+    Raises TableError when fractions do not sum to 1 or a part would be empty.
+    """
+    if abs(sum(fractions.values()) - 1.0) > 1e-9 or any(f <= 0 for f in fractions.values()):
+        raise TableError(f"split fractions must be positive and sum to 1, got {dict(fractions)}")
+    labels, inverse = np.unique(table.groups.astype(str), return_inverse=True)
+    place = np.array([_unit_hash(f"{seed}:{label}") for label in labels])
+    edges = np.cumsum(list(fractions.values()))
+    part_of_group = np.searchsorted(edges[:-1], place, side="right")
+    parts: dict[str, Table] = {}
+    for i, name in enumerate(fractions):
+        rows = part_of_group[inverse] == i
+        if not rows.any():
+            raise TableError(f"split: part {name!r} is empty; {len(labels)} groups are too few for the fractions {dict(fractions)}")
+        parts[name] = table.take(rows)
+    return parts
+
+
+def hold_out(table: Table, column: str, values: tuple[str, ...]) -> tuple[Table, Table]:
+    """(rest, held out): rows whose slice `column` is one of `values` are held out. Raises TableError when either is empty."""
+    if column not in table.slices.columns:
+        raise TableError(f"hold-out: no slice {column!r}; the table has: {', '.join(map(str, table.slices.columns))}")
+    held = table.slices[column].astype(str).isin(values).to_numpy()
+    if not held.any() or held.all():
+        raise TableError(f"hold-out of {column} in {values}: {int(held.sum())} of {len(table)} rows; both sides need rows")
+    return table.take(~held), table.take(held)
+
+
+def _unit_hash(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64

@@ -1,0 +1,107 @@
+"""The answer: a point, an interval, and whether the question was inside what the model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.errors import InputError
+
+#: the verdicts of the domain guard, mildest first
+VERDICTS = ("in_domain", "extrapolating", "unsupported", "unchecked")
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Whether a question lies inside what the model has seen, and the reason in words."""
+
+    verdict: str
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise InputError(f"domain verdict must be one of {', '.join(VERDICTS)}, got {self.verdict!r}")
+
+
+UNCHECKED = Domain("unchecked", "no domain guard was asked")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """n answers for t targets, in original SI units.
+
+    `point`, `low`, `high`: (n, t) arrays; `low` and `high` are NaN where no interval is calibrated, then `level` is 0.
+    `domain`: n verdicts. `model`, `version`: who answered.
+    Raises InputError when shapes disagree or low <= point <= high does not hold.
+    """
+
+    targets: tuple[str, ...]
+    point: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    level: float
+    domain: tuple[Domain, ...]
+    model: str = ""
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.domain), len(self.targets))
+        for name in ("point", "low", "high"):
+            if getattr(self, name).shape != shape:
+                raise InputError(f"prediction: {name} has shape {getattr(self, name).shape}, expected (n, t) = {shape}")
+        calibrated = np.isfinite(self.low) & np.isfinite(self.high)
+        if np.any(calibrated & ~((self.low <= self.point) & (self.point <= self.high))):
+            raise InputError("prediction: an interval does not hold its point")
+
+    def __len__(self) -> int:
+        return len(self.domain)
+
+    @classmethod
+    def bare(cls, targets: Sequence[str], point: np.ndarray, model: str = "", version: str = "") -> Prediction:
+        """Points (n, t) alone: no interval, level 0, domain unchecked."""
+        nothing = np.full_like(point, np.nan)
+        return cls(tuple(targets), point, nothing, nothing.copy(), 0.0, (UNCHECKED,) * len(point), model, version)
+
+    def with_domain(self, domain: Sequence[Domain]) -> Prediction:
+        """The same answers with the guard's verdicts."""
+        return replace(self, domain=tuple(domain))
+
+    def signed(self, model: str, version: str) -> Prediction:
+        """The same answers, saying who spoke."""
+        return replace(self, model=model, version=version)
+
+    def column(self, name: str) -> int:
+        """The position of a target; raises InputError naming those there are."""
+        if name not in self.targets:
+            raise InputError(f"prediction has no target {name!r}; it has: {', '.join(self.targets)}")
+        return self.targets.index(name)
+
+    def answer(self, row: int) -> dict[str, Any]:
+        """One row as a plain dict: target -> {point, low, high}, level, domain, model, version."""
+        def value(x: float) -> float | None:
+            return float(x) if np.isfinite(x) else None
+
+        targets = {name: {"point": value(self.point[row, j]), "low": value(self.low[row, j]), "high": value(self.high[row, j])}
+                   for j, name in enumerate(self.targets)}
+        return {"targets": targets, "level": self.level, "domain": {"verdict": self.domain[row].verdict, "reason": self.domain[row].reason},
+                "model": self.model, "version": self.version}
+
+    def frame(self) -> pd.DataFrame:
+        """n rows: `T`, `T_low`, `T_high` per target, then `domain` and `domain_reason`."""
+        data: dict[str, Any] = {}
+        for j, name in enumerate(self.targets):
+            data |= {name: self.point[:, j], f"{name}_low": self.low[:, j], f"{name}_high": self.high[:, j]}
+        data |= {"domain": [d.verdict for d in self.domain], "domain_reason": [d.reason for d in self.domain]}
+        return pd.DataFrame(data)
+
+
+def consistent(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Target -> (n,) points with energy = power x latency restored: energy follows from the other two."""
+    out = dict(points)
+    if {"latency_s", "power_w", "energy_j"} <= set(out):
+        out["energy_j"] = out["latency_s"] * out["power_w"]
+    return out
