@@ -1,0 +1,128 @@
+"""A model as a folder: `card.json`, `model.json` and weight files, with a digest beside each. No pickle anywhere, so loading a
+model from a stranger runs no code.
+
+    my_model/
+      card.json       the model card
+      model.json      which member, its settings, feature version, and the SHA-256 of every other file
+      *.txt, *.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..datasets.errors import FormatError, UnknownNameError, VersionError
+from ..features import FEATURE_VERSION
+from .base import Surrogate
+from .card import ModelCard
+
+FORMAT = "silicast-surrogate/1"
+
+
+def _analytic() -> Any:
+    from .analytic import Analytic
+
+    return Analytic
+
+
+def _boosted() -> Any:
+    from .boosted import Boosted
+
+    return Boosted
+
+
+def _graphnet() -> Any:
+    from .graphnet import GraphNet
+
+    return GraphNet
+
+
+def _conformal() -> Any:
+    from .conformal import Conformal
+
+    return Conformal
+
+
+#: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
+MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "graphnet": _graphnet, "conformal": _conformal}
+
+
+def member(name: str) -> Any:
+    """The surrogate class of that name; raises UnknownNameError naming the nearest."""
+    if name not in MEMBERS:
+        raise UnknownNameError("surrogate", name, MEMBERS)
+    return MEMBERS[name]()
+
+
+def save(surrogate: Surrogate, card: ModelCard, folder: str | Path) -> Path:
+    """Writes the model folder whole or not at all: built beside its place, then moved in. Replaces a model folder that is
+    there; raises FormatError when something else is in the way."""
+    place = Path(folder)
+    if place.exists() and not ((place / "model.json").exists() or not any(place.iterdir())):
+        raise FormatError(f"{place}: exists and is not a model folder; choose another --out")
+    spec, files = surrogate.weights()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        (building / "card.json").write_text(json.dumps(card.to_json(), indent=1, sort_keys=True), encoding="utf-8")
+        for name, content in files.items():
+            (building / name).write_bytes(content)
+        digests = {p.name: _sha256(p.read_bytes()) for p in sorted(building.iterdir())}
+        document = {"format": FORMAT, "member": surrogate.name, "feature_version": FEATURE_VERSION, "spec": spec, "files": digests}
+        (building / "model.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        building.chmod(0o755)
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(building, place)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return place
+
+
+def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
+    """The surrogate and its card. Raises FormatError for a missing, truncated or altered folder, VersionError for one made by
+    another feature version."""
+    place = Path(folder)
+    document = _json(place / "model.json")
+    if document.get("format") != FORMAT:
+        raise FormatError(f"{place / 'model.json'}: expected format {FORMAT!r}, got {document.get('format')!r}")
+    if document.get("feature_version") != FEATURE_VERSION:
+        raise VersionError(f"{place}: made with feature version {document.get('feature_version')!r}, this silicast has {FEATURE_VERSION!r}; "
+                           "train it again, or install the silicast that made it")
+    files: dict[str, bytes] = {}
+    for name, digest in dict(document.get("files", {})).items():
+        if Path(name).name != name:
+            raise FormatError(f"{place / 'model.json'}: names a file outside the folder: {name!r}")
+        try:
+            files[name] = (place / name).read_bytes()
+        except OSError:
+            raise FormatError(f"{place / name}: missing; the model folder is incomplete") from None
+        if _sha256(files[name]) != digest:
+            raise FormatError(f"{place / name}: content does not match its digest in model.json; the file is damaged or was altered")
+    card = ModelCard.from_json(_json(place / "card.json"))
+    surrogate: Surrogate = member(str(document.get("member"))).from_weights(document["spec"], files, place)
+    return surrogate, card
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; expected a model folder with card.json and model.json") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FormatError(f"{path}: not a readable JSON document ({error})") from None
+    if not isinstance(data, dict):
+        raise FormatError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
