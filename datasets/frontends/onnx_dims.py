@@ -1,0 +1,127 @@
+"""The free dimensions of an ONNX file's inputs, and how a caller binds them.
+
+A dimension is bound by its symbolic name (`batch=8`, every axis of that name) or by input and axis (`x.0=8`). The value
+of a scalar integer input is bound by the input's name (`sr=16000`). Exporters write -1, "?" or "None" for "free".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import GraphError, UnknownNameError
+
+#: dim_param texts that say nothing but "free": two axes that carry one need not be equal
+ANONYMOUS = frozenset({"", "?", "None", "-1"})
+
+#: no tensor of a real workload has more elements than this (2^50 float16 are 2 PiB)
+MAX_ELEMENTS = 2**50
+
+Axis = int | str | None
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """One graph input as the file states it: axes are sizes, symbolic names, or None (free without a name); rank None: unstated."""
+
+    name: str
+    elem: int
+    axes: tuple[Axis, ...] | None
+
+
+def stated_shape(name: str, tensor_type: Any) -> InputShape:
+    """The shape in an ONNX tensor type. Raises GraphError for a zero or negative size (-1 means free)."""
+    if not tensor_type.HasField("shape"):
+        return InputShape(name, tensor_type.elem_type, None)
+    axes: list[Axis] = []
+    for axis, dim in enumerate(tensor_type.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value != -1:
+            if dim.dim_value <= 0:
+                raise GraphError(f"input {name!r} axis {axis} has the size {dim.dim_value}; expected a positive size or a free dimension")
+            axes.append(int(dim.dim_value))
+        else:
+            axes.append(dim.dim_param if dim.dim_param not in ANONYMOUS else None)
+    return InputShape(name, tensor_type.elem_type, tuple(axes))
+
+
+def bind(inputs: Iterable[InputShape], dims: Mapping[str, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """(shape of every input, value of every scalar input that was given one).
+
+    Raises GraphError listing what stays free and how to give it, or for a size that is not positive or contradicts the
+    file; UnknownNameError for a name in `dims` that no input has.
+    """
+    inputs = tuple(inputs)
+    for key, value in dims.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise GraphError(f"--dim {key}={value!r}: expected an integer")
+    symbols = {axis for item in inputs for axis in item.axes or () if isinstance(axis, str)}
+    used: set[str] = set()
+    shapes: dict[str, tuple[int, ...]] = {}
+    values: dict[str, int] = {}
+    free: list[str] = []
+    for item in inputs:
+        axes = item.axes
+        if axes is None:
+            axes = _unstated_axes(item, dims)
+            if axes is None:
+                free.append(f"input {item.name!r} has no shape in the file: give --dim {item.name}.0=VALUE and so on for each of its axes")
+                continue
+        if not axes and item.name in dims and item.name not in symbols:
+            values[item.name] = dims[item.name]
+            used.add(item.name)
+        sizes: list[int] = []
+        for index, axis in enumerate(axes):
+            size, used_key = _size_of(item, index, axis, dims)
+            if size is None:
+                called = f"the free dimension {axis!r}" if isinstance(axis, str) else "a free dimension without a name"
+                free.append(f"input {item.name!r} axis {index} is {called}: give --dim {axis or f'{item.name}.{index}'}=VALUE")
+            else:
+                sizes.append(size)
+            if used_key is not None:
+                used.add(used_key)
+        shapes[item.name] = tuple(sizes)
+    unknown = [key for key in dims if key not in used]
+    if unknown:
+        known = [*symbols, *(f"{i.name}.{a}" for i in inputs for a, axis in enumerate(i.axes or ()) if not isinstance(axis, int))]
+        known += [i.name for i in inputs if i.axes == ()]
+        raise UnknownNameError("dimension", unknown[0], known, "" if known else "this file has no free dimensions")
+    if free:
+        raise GraphError("; ".join(free[:6]) + (f"; and {len(free) - 6} more" if len(free) > 6 else ""))
+    for name, shape in shapes.items():
+        check_size(f"input {name!r}", shape)
+    return shapes, values
+
+
+def check_size(what: str, shape: Iterable[int]) -> int:
+    """The number of elements; raises GraphError when a size is negative or the product absurd."""
+    count = 1
+    for size in shape:
+        if size < 0:
+            raise GraphError(f"{what} has the impossible shape {tuple(shape)}")
+        count *= size
+    if count > MAX_ELEMENTS:
+        raise GraphError(f"{what} would have {count:.3g} elements (shape {'x'.join(map(str, shape))}); at most {MAX_ELEMENTS:.3g} are accepted")
+    return count
+
+
+def _unstated_axes(item: InputShape, dims: Mapping[str, int]) -> tuple[Axis, ...] | None:
+    rank = 0
+    while f"{item.name}.{rank}" in dims:
+        rank += 1
+    return (None,) * rank if rank else None
+
+
+def _size_of(item: InputShape, index: int, axis: Axis, dims: Mapping[str, int]) -> tuple[int | None, str | None]:
+    """(size, the key of `dims` that gave or confirmed it) of one axis; the axis's own key wins over the symbolic name."""
+    own = f"{item.name}.{index}"
+    key = own if own in dims else axis if isinstance(axis, str) and axis in dims else None
+    if isinstance(axis, int):
+        if key is not None and dims[key] != axis:
+            raise GraphError(f"--dim {own}={dims[own]}: the file fixes input {item.name!r} axis {index} at {axis}; export it with a free dimension to change it")
+        return axis, key
+    if key is None:
+        return None, None
+    if dims[key] <= 0:
+        raise GraphError(f"--dim {key}={dims[key]}: expected a positive size")
+    return dims[key], key

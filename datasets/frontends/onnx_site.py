@@ -1,0 +1,108 @@
+"""What the rules that turn one ONNX node into one `Op` see and say: `Site` in, `Lowered` out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import BITS, dtype_pair
+from ..errors import GraphError, UnsupportedOpError
+from .onnx_graph import Flat
+from .onnx_shapes import Node
+from .recast import is_float
+
+#: ONNX element type -> silicast dtype
+DTYPES: dict[int, str] = {
+    1: "float32", 2: "int8", 3: "int8", 4: "int16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64", 12: "int32",
+    13: "int64", 16: "bfloat16", 17: "float8", 18: "float8", 19: "float8", 20: "float8", 21: "int4", 22: "int4", 23: "float4", 24: "float8",
+}
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """One op to be: its kind and sizes, which input's dtype it computes in (None: the output's), which input is its weight."""
+
+    kind: str
+    sizes: Mapping[str, int]
+    compute: int | None = 0
+    weight: int | None = None
+
+
+class Formats:
+    """The dtype of every tensor in memory; `dtype` (a format or weight-only scheme) recasts the floating ones."""
+
+    def __init__(self, flat: Flat, dtype: str | None) -> None:
+        self._flat = flat
+        self._compute, self._weight = ("", "") if dtype is None else dtype_pair(dtype)
+        self.override: dict[str, str] = {}
+
+    def of(self, name: str, as_weight: bool = False) -> str:
+        """The dtype tensor `name` is stored in. Raises UnsupportedOpError for text, complex numbers and the like."""
+        if name in self.override:
+            return self.override[name]
+        value = self._flat.values[name]
+        elem = value.stored or value.elem
+        if elem not in DTYPES:
+            raise UnsupportedOpError(f"tensor {name!r} has the ONNX element type {elem or 'unknown'}, which has no silicast dtype")
+        stored = DTYPES[elem]
+        if not self._compute or not is_float(stored):
+            return stored
+        return self._weight if as_weight and value.const else self._compute
+
+
+class Site:
+    """One node with its shapes at hand. Sizes are Python ints; a shape nobody could infer raises GraphError naming the tensor."""
+
+    def __init__(self, node: Node, flat: Flat, formats: Formats) -> None:
+        self.node, self.flat, self.formats = node, flat, formats
+
+    def attr(self, name: str, default: Any) -> Any:
+        return self.node.attrs.get(name, default)
+
+    def has(self, index: int) -> bool:
+        return index < len(self.node.inputs) and bool(self.node.inputs[index])
+
+    def is_const(self, index: int) -> bool:
+        return self.has(index) and self.flat.values[self.node.inputs[index]].const
+
+    def data(self, index: int) -> np.ndarray | None:
+        return self.flat.values[self.node.inputs[index]].data if self.has(index) else None
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        shape = self.flat.values[name].shape if name else None
+        if shape is None:
+            raise GraphError(f"{self.node.where}: the shape of {name or 'an absent tensor'!r} cannot be inferred; it depends on data, or the node's inputs do not fit "
+                             f"({', '.join(self._told(n) for n in self.node.inputs if n)})")
+        return shape
+
+    def _told(self, name: str) -> str:
+        shape = self.flat.values[name].shape
+        return f"{name}: {'unknown' if shape is None else 'x'.join(map(str, shape)) or 'scalar'}"
+
+    def shape(self, index: int = 0) -> tuple[int, ...]:
+        """The shape of input `index`."""
+        if not self.has(index):
+            raise GraphError(f"{self.node.where} lacks its input {index}")
+        return self._shape(self.node.inputs[index])
+
+    def size(self, index: int = 0) -> int:
+        return prod(self.shape(index))
+
+    def out_shape(self, index: int = 0) -> tuple[int, ...]:
+        return self._shape(self.node.outputs[index])
+
+    def out_size(self) -> int:
+        """Elements of the first output."""
+        return prod(self.out_shape())
+
+    def bits(self, index: int) -> int:
+        return BITS[self.formats.of(self.node.reads[index])]
+
+
+def fold_depth(sizes: tuple[int, ...] | list[int]) -> tuple[int, int]:
+    """Spatial sizes of any rank as (h, w): 1-D has h = 1, deeper ones fold all but the last into h."""
+    return prod(sizes[:-1]), (sizes[-1] if sizes else 1)
