@@ -113,7 +113,7 @@ class Hardware:
             raise fault("kind", self.kind, f"one of {', '.join(KINDS)}")
         if not self.memory:
             raise fault("memory", self.memory, "at least one level")
-        figures: dict[str, Any] = {"clock": self.clock_hz}
+        figures: dict[str, Any] = {"clock": self.clock_hz, "units": self.units}
         figures |= {f"{what}.{d}": r for what in ("matrix_rate", "vector_rate") for d, r in getattr(self, what).items()}
         figures |= {name: getattr(self, f) for name, f in (("tdp", "tdp_w"), ("idle", "idle_w"), ("process", "process_nm"), ("launch_overhead", "launch_overhead_s"))}
         for level in self.memory:
@@ -202,8 +202,8 @@ class Hardware:
             rest["fabric"] = Fabric(**rest["fabric"]) if rest.get("fabric") else None
             rest["aliases"] = tuple(rest.get("aliases", ()))
             return cls(**rest)
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"hardware document: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"hardware document: {type(error).__name__}: {error}") from None
 
 
 #: a machine whose vector rate nobody published is taken to have one vector lane operation per so many matrix operations

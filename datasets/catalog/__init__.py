@@ -1,0 +1,85 @@
+"""Devices by name: `hardware("h100")` gives the machine, every figure cited.
+
+A device is one YAML file beside this module, named by its key; `document.py` holds the rules such a file obeys, and a
+user's own file obeys the same. A canonical key costs one file read; an alias ("NVIDIA A100-SXM4-80GB") one glance at
+every file and a parse of those that mention it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from ..errors import FormatError, UnknownNameError
+from ..hardware import Hardware
+from .document import read_json, read_text
+
+__all__ = ["hardware", "keys", "normal", "read_device", "read_text"]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def hardware(name: str | os.PathLike[str]) -> Hardware:
+    """The machine called `name`: a key, an alias, or a path ending in .yaml, .yml or .json.
+
+    Keys and aliases are compared without regard to case, spaces, '-' and '_'. Raises UnknownNameError naming the
+    nearest keys and aliases; for a file, what `read_device` raises.
+    """
+    text = os.fspath(name)
+    if text.lower().endswith(SUFFIXES):
+        return read_device(text)
+    wanted = normal(text)
+    for key in keys():
+        if normal(key) == wanted:
+            return _device(key)
+    # Most files need no parse: an alias that does not occur in the text cannot be in the list.
+    for key in keys():
+        if wanted and wanted in normal(_text(key)) and wanted in map(normal, _device(key).aliases):
+            return _device(key)
+    known = [*keys(), *(alias for key in keys() for alias in _device(key).aliases)]
+    raise UnknownNameError("device", text, known, "A device of your own: give the path of its .yaml file")
+
+
+@cache
+def keys() -> tuple[str, ...]:
+    """Every key of the catalogue, sorted; no file is parsed."""
+    from importlib.resources import files
+
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")))
+
+
+def read_device(path: str | os.PathLike[str]) -> Hardware:
+    """A machine from a user's file: YAML in the catalogue's form, or JSON in that form or as `Hardware.to_json` writes it.
+
+    Raises FormatError, UnitError or InputError in one line that names the file and the field.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; expected a device in YAML or JSON") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: not a readable text file ({error})") from None
+    if os.fspath(path).lower().endswith(".json"):
+        return read_json(text, str(path))
+    return read_text(text, str(path))
+
+
+def normal(name: str) -> str:
+    """`name` as names are compared: lower case, without spaces, '-' and '_'."""
+    return name.casefold().translate(_DROPPED)
+
+
+_DROPPED = str.maketrans("", "", " \t_-")
+
+
+@cache
+def _text(key: str) -> str:
+    from importlib.resources import files
+
+    return (files(__name__) / f"{key}.yaml").read_text(encoding="utf-8")
+
+
+@cache
+def _device(key: str) -> Hardware:
+    return read_text(_text(key), f"{key}.yaml", users=False)

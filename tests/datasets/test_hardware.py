@@ -1,0 +1,110 @@
+"""The machine type: valid at birth, JSON and digest, rates and their stand-ins."""
+
+import dataclasses
+import json
+import pickle
+
+import pytest
+
+from silicast.datasets.errors import FormatError, InputError, UnknownNameError
+from silicast.datasets.hardware import VECTOR_SHARE, Fabric, Hardware, MemoryLevel, SpatialArray
+
+LEVELS = (MemoryLevel("sram", 2.0**20, 1e11, 1e-12, 2e-12), MemoryLevel("dram", 2.0**30, 1e10))
+
+
+def machine(**changes: object) -> Hardware:
+    given = {"key": "toy", "name": "Toy", "kind": "npu", "memory": LEVELS, "clock_hz": 1e9, "matrix_rate": {"float16": 8e12, "int8": 16e12},
+             "vector_rate": {"float32": 1e12}, "tdp_w": 10.0, "idle_w": 1.0}
+    return Hardware(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_json_round_trip_gives_an_equal_machine_with_the_same_digest():
+    hardware = machine(array=SpatialArray(8, 16, "ws", 2, 1e-13), fabric=Fabric(10, 20, 30, 40), aliases=("a", "b"), vendor="V", year=2025,
+                       cited={"clock": "ds"})
+    again = Hardware.from_json(json.loads(json.dumps(hardware.to_json())))
+    assert again == hardware
+    assert again.digest == hardware.digest
+    assert again.cited == hardware.cited
+    assert hash(again) == hash(hardware)
+    assert pickle.loads(pickle.dumps(hardware)) == hardware
+
+
+def test_the_digest_is_of_the_figures_only():
+    hardware = machine()
+    renamed = machine(key="other", name="Other", aliases=("x",), vendor="W", year=1999, notes="n", cited={"clock": "elsewhere"})
+    assert renamed.digest == hardware.digest
+    assert len(hardware.digest) == 16
+    for change in ({"clock_hz": 2e9}, {"tdp_w": 11.0}, {"units": 2}, {"matrix_rate": {"float16": 8e12}}, {"memory": LEVELS[1:]},
+                   {"array": SpatialArray(8, 8, "ws")}, {"kind": "gpu"}):
+        assert machine(**change).digest != hardware.digest, change
+
+
+def test_the_digest_does_not_depend_on_the_order_of_rates():
+    assert machine(matrix_rate={"int8": 16e12, "float16": 8e12}).digest == machine().digest
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"key": "a b"}, "key"),
+    ({"key": ""}, "key"),
+    ({"kind": "toaster"}, "kind: expected one of gpu"),
+    ({"memory": ()}, "memory: expected at least one level"),
+    ({"clock_hz": 0.0}, "clock: expected a finite number > 0"),
+    ({"clock_hz": float("nan")}, "clock"),
+    ({"units": 0}, "units: expected a finite number > 0"),
+    ({"tdp_w": -1.0}, "tdp"),
+    ({"idle_w": 11.0}, "idle: expected less than tdp"),
+    ({"matrix_rate": {"int8": float("inf")}}, "matrix_rate.int8"),
+    ({"memory": (MemoryLevel("dram", 1e9, 0.0),)}, "memory.dram.bandwidth"),
+    ({"memory": (MemoryLevel("dram", 1e9),)}, "memory.dram.bandwidth"),
+    ({"memory": (MemoryLevel("dram", 0.0, 1.0),)}, "memory.dram.capacity"),
+    ({"array": SpatialArray(8, 8, "sideways")}, "array.dataflow"),
+    ({"array": SpatialArray(0, 8, "ws")}, "array.rows"),
+    ({"fabric": Fabric(1, 1, 0, 1)}, "fabric.dsp"),
+    ({"fabric": Fabric(1, 1, 1, 1, -1)}, "fabric.uram"),
+    ({"matrix_rate": {}, "vector_rate": {}}, "a compute rate, an array or a fabric"),
+])
+def test_an_impossible_machine_names_the_figure(changes, expected):
+    with pytest.raises(InputError, match="hardware") as caught:
+        machine(**changes)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_dtype_names_its_neighbours():
+    with pytest.raises(UnknownNameError, match="float16"):
+        machine(matrix_rate={"flaot16": 1e12})
+
+
+def test_a_missing_format_is_computed_in_a_wider_one():
+    hardware = machine()
+    assert hardware.rate("float16") == 8e12
+    assert hardware.rate("float8") == 8e12
+    assert hardware.rate("int4") == 16e12
+    assert hardware.rate("float32", matrix=False) == 1e12
+    assert hardware.rate("float16", matrix=False) == 1e12
+
+
+def test_rates_without_a_table_come_from_the_parts():
+    array = machine(matrix_rate={}, vector_rate={}, array=SpatialArray(32, 32, "ws", 2))
+    assert array.rate("int8") == 2 * 32 * 32 * 2 * 1e9
+    assert array.rate("int8", matrix=False) == array.rate("int8") / VECTOR_SHARE
+    assert machine(matrix_rate={}, vector_rate={}, fabric=Fabric(1, 1, 100, 1)).rate("int8") == 2 * 100 * 1e9
+
+
+def test_the_outermost_memory_is_the_dram():
+    assert machine().dram.name == "dram"
+    assert machine().dram_bandwidth == 1e10
+
+
+@pytest.mark.parametrize("document", [None, 3, [], {}, {"format": "silicast-workload/1"}, {"format": "silicast-hardware/1"},
+                                      {**machine().to_json(), "colour": "red"},
+                                      {**machine().to_json(), "memory": [{"nmae": "x"}]}, {**machine().to_json(), "memory": 3},
+                                      {**machine().to_json(), "matrix_rate": 3}])
+def test_another_document_is_a_format_error(document):
+    with pytest.raises(FormatError, match="hardware document"):
+        Hardware.from_json(document)
+
+
+def test_a_machine_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        machine().clock_hz = 2e9  # type: ignore[misc]
