@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 
 from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
+from .dram import dram_j_per_byte
 from .hardware import DATAFLOWS, KINDS, Hardware
 from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of
 
 _BITS_BY_CODE = np.array([BITS[name] for name in DTYPE_NAMES], dtype=np.float64)
+
+
+def element_bytes(dtype: np.ndarray) -> np.ndarray:
+    """(n,) bytes of one stored element, from dtype codes."""
+    return _BITS_BY_CODE[dtype] / 8
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,8 @@ class DeviceColumns:
     idle_w: np.ndarray
     process_nm: np.ndarray
     launch_s: np.ndarray
+    dram_j_per_byte: np.ndarray   # published, or of its memory technology
+    mac_j: np.ndarray             # J per multiply-add, where published
     array_rows: np.ndarray
     array_cols: np.ndarray
     array_count: np.ndarray
@@ -158,6 +166,7 @@ def _device_row(h: Hardware) -> DeviceColumns:
         cache_bytes=one(cache and cache.capacity_bytes), cache_bandwidth=one(cache and cache.bandwidth_bytes_per_s),
         local_bytes=one(local and local.capacity_bytes), local_bandwidth=one(local and local.bandwidth_bytes_per_s),
         tdp_w=one(h.tdp_w), idle_w=one(h.idle_w), process_nm=one(h.process_nm), launch_s=one(h.launch_overhead_s),
+        dram_j_per_byte=one(h.dram.read_j_per_byte or dram_j_per_byte(h.dram.name)), mac_j=one(array and array.mac_j),
         array_rows=one(array and array.rows), array_cols=one(array and array.cols), array_count=one(array and array.count),
         dataflow=np.array([DATAFLOWS.index(array.dataflow) if array else -1], dtype=np.int16),
         lut=one(fabric and fabric.lut), ff=one(fabric and fabric.ff), dsp=one(fabric and fabric.dsp),

@@ -1,0 +1,94 @@
+"""What is launched: a workload's ops after fusion. An elementwise op whose main input is made by the op before it, and read by
+nobody else, becomes that op's epilogue: its arithmetic stays, its reading and writing of that tensor go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+
+import numpy as np
+
+from ..columns import OpColumns
+from ..ops import KIND_CODES
+from ..workload import Workload
+
+_FUSES_INTO = frozenset(KIND_CODES[k] for k in ("gemm", "conv", "elementwise", "norm", "softmax", "pool"))
+#: share of the last-level cache that the activations of one kernel may fill and still be there for the next
+RESIDENT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """n kernels. `extra_bytes` (n,): further operands that fused epilogues read. `in_graph`: activations of one kernel may stay
+    in the cache for the next (a lone, cold op finds nothing there)."""
+
+    ops: OpColumns
+    extra_bytes: np.ndarray
+    in_graph: bool
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    def take(self, index: np.ndarray) -> Kernels:
+        """The kernels `index`."""
+        return Kernels(self.ops.take(index), self.extra_bytes[index], self.in_graph)
+
+    def spilled(self, cache_bytes: np.ndarray) -> np.ndarray:
+        """(n, D) 1 where activations travel through DRAM, 0 where they stay in a cache of that size (D,)."""
+        live = (self.ops.input_bytes + self.ops.output_bytes + self.extra_bytes)[:, None]
+        if not self.in_graph:
+            return np.ones((len(self), len(cache_bytes)))
+        return (live > RESIDENT_SHARE * cache_bytes).astype(np.float64)
+
+    @classmethod
+    def cold(cls, ops: OpColumns) -> Kernels:
+        """Lone ops, each run by itself with operands in DRAM."""
+        return cls(ops, np.zeros(len(ops)), in_graph=False)
+
+
+@dataclass(frozen=True)
+class FusedGraph:
+    """The kernels of a workload. `kernel_of` (V,): which kernel each op went into. `unique`/`inverse`: equal kernels are computed once."""
+
+    kernels: Kernels
+    kernel_of: np.ndarray
+    unique: Kernels
+    inverse: np.ndarray
+
+
+@lru_cache(maxsize=256)
+def fuse(workload: Workload) -> FusedGraph:
+    """The workload's kernels, in order."""
+    columns = workload.columns
+    count = len(columns)
+    readers = np.zeros(count, dtype=np.int64)
+    made_by: list[list[int]] = [[] for _ in range(count)]
+    for tensor in workload.tensors:
+        if tensor.producer >= 0:
+            readers[tensor.producer] += len(tensor.consumers)
+            for reader in tensor.consumers:
+                made_by[reader].append(tensor.producer)
+    elementwise = KIND_CODES["elementwise"]
+    kernel_of = np.arange(count)
+    vector, inputs, output, extra = columns.vector_flops.copy(), columns.input_bytes, columns.output_bytes.copy(), np.zeros(count)
+    for op in range(count):
+        if columns.kind[op] != elementwise:
+            continue
+        # the latest producer is the one whose result is still at hand
+        for producer in sorted(made_by[op], reverse=True):
+            root = kernel_of[producer]
+            if readers[producer] == 1 and columns.kind[root] in _FUSES_INTO and output[root] >= 0.999 * min(columns.output_bytes[op], columns.input_bytes[op]):
+                vector[root] += vector[op]
+                extra[root] += max(inputs[op] - columns.output_bytes[producer], 0.0)
+                output[root] = columns.output_bytes[op]
+                kernel_of[op] = root
+                break
+    roots = np.flatnonzero(kernel_of == np.arange(count))
+    place = np.zeros(count, dtype=np.int64)
+    place[roots] = np.arange(len(roots))
+    merged = replace(columns, vector_flops=vector, output_bytes=output).take(roots)
+    kernels = Kernels(merged, extra[roots], in_graph=True)
+    content = np.column_stack([getattr(merged, f.name).astype(np.float64) for f in fields(OpColumns)] + [kernels.extra_bytes])
+    rows = np.ascontiguousarray(content).view(np.dtype((np.void, content.itemsize * content.shape[1]))).ravel()
+    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    return FusedGraph(kernels, place[kernel_of], kernels.take(first), inverse)

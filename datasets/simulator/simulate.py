@@ -1,0 +1,154 @@
+"""The reference answer: a workload on machines, per op and per graph.
+
+The story of one call: fuse -> cost of every kernel on every machine (mapping search) -> power limit -> sum over the graph ->
+measurements. Nothing is random; `SIMULATOR_VERSION` is part of every measurement and changes when an answer does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..columns import OpColumns
+from ..hardware import Hardware
+from ..measurement import Measurement, Query
+from ..workload import Workload
+from . import technology as tech
+from .costs import LIMITS, OpCosts
+from .fpga import fpga_design
+from .kernels import FusedGraph, Kernels, fuse
+from .machine import Machines
+from .power import power_capped
+from .spatial import spatial_costs
+from .throughput import throughput_costs
+
+SIMULATOR_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """One workload on one machine: graph totals in `values` (target -> SI), and per op (V,) arrays.
+
+    `op_latency_s` and `op_energy_j` sum to the totals; a fused op's share is zero, its kernel carries it. `op_limit` names what held
+    each kernel back. `infeasible` says why the machine cannot run it ("" when it can).
+    """
+
+    workload: Workload
+    hardware: Hardware
+    values: dict[str, float]
+    op_latency_s: np.ndarray
+    op_energy_j: np.ndarray
+    op_dram_bytes: np.ndarray
+    op_limit: tuple[str, ...]
+    infeasible: str = ""
+
+    @property
+    def measurement(self) -> Measurement:
+        """The answer as a measurement; the simulator's version is its source."""
+        return Measurement(Query(self.workload, self.hardware), self.values, f"simulated:{SIMULATOR_VERSION}", infeasible=self.infeasible)
+
+
+def simulate(workload: Workload, hardware: Hardware) -> Simulation:
+    """The reference simulator's answer for one workload on one machine."""
+    return simulate_many(workload, [hardware])[0]
+
+
+def simulate_many(workload: Workload, devices: Sequence[Hardware]) -> list[Simulation]:
+    """One workload on each of the machines, in order; machines of one style are computed at once."""
+    graph = fuse(workload)
+    answers: dict[int, Simulation] = {}
+    for style, members in _by_style(devices).items():
+        machines = Machines.of([devices[i] for i in members])
+        if style == "fabric":
+            answers |= {i: _on_fabric(workload, devices[i], graph, machines, at) for at, i in enumerate(members)}
+            continue
+        costs = capped(_costs(style, graph.unique, machines), machines)
+        answers |= {i: _total(workload, devices[i], graph, costs, machines, at) for at, i in enumerate(members)}
+    return [answers[i] for i in range(len(devices))]
+
+
+def simulate_ops(ops: OpColumns, devices: Sequence[Hardware]) -> OpCosts:
+    """(n, D) costs of lone, cold ops, each launched by itself (launch overhead included in `time_s`).
+
+    For tables of single kernels. Machines with a fabric are not supported here (a lone op is not an FPGA design): ValueError.
+    """
+    kernels = Kernels.cold(ops)
+    parts: list[tuple[list[int], OpCosts]] = []
+    for style, members in _by_style(devices).items():
+        if style == "fabric":
+            raise ValueError("simulate_ops: an FPGA fabric runs whole designs; use simulate()")
+        machines = Machines.of([devices[i] for i in members])
+        costs = capped(_costs(style, kernels, machines), machines)
+        parts.append((members, replace(costs, time_s=costs.time_s + machines.launch_s)))
+    order = np.argsort(np.concatenate([m for m, _ in parts]))
+    return OpCosts(**{name: np.concatenate([getattr(c, name) for _, c in parts], axis=1)[:, order] for name in OpCosts.__dataclass_fields__})
+
+
+def capped(costs: OpCosts, machines: Machines) -> OpCosts:
+    """The costs under each machine's power limit."""
+    time, energy = power_capped(costs.time_s, costs.compute_s, costs.dynamic_j, machines.static_w, machines.limit_w)
+    return replace(costs, time_s=time, dynamic_j=energy)
+
+
+def _by_style(devices: Sequence[Hardware]) -> dict[str, list[int]]:
+    styles: dict[str, list[int]] = {}
+    for i, device in enumerate(devices):
+        styles.setdefault("fabric" if device.fabric else "array" if device.array else "throughput", []).append(i)
+    return styles
+
+
+def _costs(style: str, kernels: Kernels, machines: Machines) -> OpCosts:
+    return spatial_costs(kernels, machines) if style == "array" else throughput_costs(kernels, machines)
+
+
+def _total(workload: Workload, hardware: Hardware, graph: FusedGraph, costs: OpCosts, machines: Machines, at: int) -> Simulation:
+    times = costs.time_s[graph.inverse, at] + machines.launch_s[at]
+    dynamic = costs.dynamic_j[graph.inverse, at]
+    latency = float(times.sum())
+    static = machines.static_w[at]
+    static_j = static * latency if np.isfinite(static) else tech.STATIC_OVER_DYNAMIC * float(dynamic.sum())
+    energy = float(dynamic.sum()) + float(static_j)
+    memory = workload.weight_bytes + workload.peak_activation_bytes
+    capacity = hardware.dram.capacity_bytes
+    ideal = float((graph.kernels.ops.matrix_flops / machines.figures.matrix_rate[at, graph.kernels.ops.dtype]).sum())
+    values = {"latency_s": latency, "energy_j": energy, "power_w": energy / latency, "memory_bytes": memory,
+              "dram_bytes": float(costs.dram_bytes[graph.inverse, at].sum()), "utilization": min(ideal / latency, 1.0)}
+    if hardware.array:
+        values["cycles"] = latency * hardware.clock_hz
+    values = {name: float(v) for name, v in values.items()}
+    infeasible = "" if memory <= capacity else f"memory overflows: needs {memory:,.0f} bytes of {capacity:,.0f}"
+    limit = [LIMITS[code] for code in costs.limit[graph.inverse, at]]
+    return Simulation(workload, hardware, values, _spread(workload, graph, times), _spread(workload, graph, dynamic + static_j * times / latency),
+                      _spread(workload, graph, costs.dram_bytes[graph.inverse, at]), tuple(limit[k] for k in graph.kernel_of), infeasible)
+
+
+def _on_fabric(workload: Workload, hardware: Hardware, graph: FusedGraph, machines: Machines, at: int) -> Simulation:
+    design = fpga_design(graph.kernels, machines, at)
+    nothing = np.zeros(len(graph.kernels))
+    if design.infeasible:
+        return Simulation(workload, hardware, {}, _spread(workload, graph, nothing), _spread(workload, graph, nothing), _spread(workload, graph, nothing),
+                          ("does not fit",) * len(workload.ops), design.infeasible)
+    latency = design.latency_cycles / hardware.clock_hz
+    dynamic = float(design.dynamic_j.sum())
+    static = machines.static_w[at]
+    energy = dynamic + (static * latency if np.isfinite(static) else tech.STATIC_OVER_DYNAMIC * dynamic)
+    ideal = float(graph.kernels.ops.matrix_flops.sum()) / hardware.rate("int8")
+    values = {"latency_s": latency, "energy_j": energy, "power_w": energy / latency, "memory_bytes": workload.weight_bytes + workload.peak_activation_bytes,
+              "dram_bytes": float(sum(t.bytes for t in workload.tensors if t.producer < 0 or not t.consumers)), "utilization": min(ideal / latency, 1.0),
+              "cycles": design.latency_cycles, "interval_cycles": design.interval_cycles, "lut": design.lut, "ff": design.ff, "dsp": design.dsp,
+              "bram_18k": design.bram_18k, "uram": design.uram}
+    share = design.cycles / design.cycles.sum()
+    values = {name: float(v) for name, v in values.items()}
+    return Simulation(workload, hardware, values, _spread(workload, graph, latency * share), _spread(workload, graph, energy * share),
+                      _spread(workload, graph, nothing), ("compute",) * len(workload.ops))
+
+
+def _spread(workload: Workload, graph: FusedGraph, per_kernel: np.ndarray) -> np.ndarray:
+    """(V,) per op: a kernel's figure stands at its first op, the fused ones after it have zero."""
+    out = np.zeros(len(workload.ops))
+    first = np.zeros(len(per_kernel), dtype=np.int64)
+    first[graph.kernel_of[::-1]] = np.arange(len(workload.ops))[::-1]
+    out[first] = per_kernel
+    return out

@@ -1,0 +1,68 @@
+"""Energy and overhead constants that are not figures of one device, each with its source.
+
+Energies per operation and per access: Jouppi et al., "Ten Lessons From Three Generations Shaped Google's TPUv4i", ISCA 2021,
+table 2, which gives them for 45 nm (after Horowitz, ISSCC 2014) and 7 nm. Other nodes are interpolated, and
+extrapolated, on a line in log(energy) over log(node).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dtypes import DTYPE_NAMES
+
+#: dtype -> (pJ at 45 nm, pJ at 7 nm) of one multiply plus one add. bfloat16 at 45 nm is not in the table: float16 stands in.
+#: float8, float4, int4 scale from int8 by bit width squared (multiplier area; assumption). float64 from float32 by 4 (assumption).
+_MAC_PJ: dict[str, tuple[float, float]] = {
+    "int8": (0.23, 0.077), "int32": (3.2, 1.51), "bfloat16": (1.5, 0.32), "float16": (1.5, 0.50), "float32": (4.6, 1.69),
+    "tfloat32": (1.5, 0.50), "float64": (18.4, 6.76), "float8": (0.23, 0.077), "float4": (0.0575, 0.01925), "int4": (0.0575, 0.01925),
+    "int16": (0.92, 0.31), "int64": (12.8, 6.04), "bool": (0.03, 0.007),
+}
+
+#: bytes of an SRAM -> (pJ at 45 nm, pJ at 7 nm) per 64-bit access
+_SRAM_PJ_64B: tuple[tuple[float, float, float], ...] = ((8e3, 10.0, 7.5), (32e3, 20.0, 8.5), (1e6, 100.0, 14.0))
+
+#: energy of a whole processor pipeline per arithmetic operation, over the bare arithmetic: fetch, schedule, register files, operand
+#: transport. Assumption, one figure per machine style; matrix units amortise instructions over many operations.
+PIPELINE_OVER_MAC = {"matrix": 2.0, "vector": 12.0, "array": 1.5}
+
+#: dynamic power of an FPGA over an ASIC of the same node: Kuon and Rose, "Measuring the Gap Between FPGAs and ASICs", TCAD 2007
+FPGA_OVER_ASIC_POWER = 14.0
+
+#: static power under load as a share of the power limit where a device has no published idle power (assumption)
+STATIC_SHARE = 0.2
+#: power limit where none is published: a machine without one is not capped, and its static power is this times dynamic (assumption)
+STATIC_OVER_DYNAMIC = 0.25
+#: process node where none is published (assumption)
+DEFAULT_NODE_NM = 16.0
+
+#: share of the DRAM data-sheet bandwidth that a stream of long reads reaches; BabelStream on data-centre GPUs reaches 0.85 to 0.93
+#: (Deakin et al., "Evaluating attainable memory bandwidth of parallel programming models via BabelStream", 2018)
+DRAM_EFFICIENCY = 0.88
+#: share of the peak matrix rate that the inner loop of a tuned kernel sustains (assumption; instruction issue, barriers)
+MATRIX_EFFICIENCY = 0.92
+
+#: seconds from one kernel's end to the next one's work, by device kind, where none is published (assumption)
+LAUNCH_S = {"gpu": 2.5e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0e-6}
+#: seconds to fill a pipeline once: load latency from DRAM to the first result (assumption, about 700 clocks of a GPU)
+FILL_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0}
+
+
+def mac_j(process_nm: np.ndarray) -> np.ndarray:
+    """(..., dtypes) J per multiply-add at each node (nm)."""
+    table = np.array([_MAC_PJ[d] for d in DTYPE_NAMES])
+    return _at_node(table[:, 0], table[:, 1], np.asarray(process_nm)[..., None]) * 1e-12
+
+
+def sram_j_per_byte(capacity_bytes: np.ndarray, process_nm: np.ndarray) -> np.ndarray:
+    """(...) J per byte read from an SRAM bank of that size (bytes, clipped to 8 kB..1 MB: larger ones are banked)."""
+    sizes, old, new = (np.array(c) for c in zip(*_SRAM_PJ_64B, strict=True))
+    at = np.log(np.clip(capacity_bytes, sizes[0], sizes[-1]))
+    pj45 = np.exp(np.interp(at, np.log(sizes), np.log(old)))
+    pj7 = np.exp(np.interp(at, np.log(sizes), np.log(new)))
+    return _at_node(pj45, pj7, process_nm) * 1e-12 / 8
+
+
+def _at_node(pj45: np.ndarray, pj7: np.ndarray, node_nm: np.ndarray) -> np.ndarray:
+    share = (np.log(node_nm) - np.log(7.0)) / (np.log(45.0) - np.log(7.0))
+    return np.exp(np.log(pj7) + share * (np.log(pj45) - np.log(pj7)))

@@ -1,0 +1,100 @@
+"""Intervals that cover: split conformal prediction around any surrogate.
+
+Residuals |log(truth / point)| of rows the inner surrogate never saw give, per target and stratum, the quantile that a new row's
+residual stays below with probability `level` (Vovk; Lei et al. 2018; per stratum: Mondrian). A stratum with fewer than `least`
+rows takes the quantile of all. Rows that share a workload are not independent; the split keeps workloads whole, and coverage is
+measured on unseen workloads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..datasets.errors import TableError
+from ..datasets.table import Questions, Table
+from .base import Surrogate
+from .prediction import Prediction
+
+
+class Conformal:
+    """`inner` with calibrated intervals at `level`. Uncalibrated, it answers like `inner`, with level 0."""
+
+    name = "conformal"
+
+    def __init__(self, inner: Surrogate, level: float = 0.9, least: int = 100) -> None:
+        if not 0.5 <= level < 1.0:
+            raise TableError(f"conformal: level must be in [0.5, 1), got {level}")
+        self.inner, self.level, self.least = inner, level, least
+        self._width: dict[str, dict[str, float]] = {}
+        self._scale: dict[str, str] = {}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What `inner` answers."""
+        return self.inner.targets
+
+    @property
+    def shape(self) -> str:
+        """The shape of questions `inner` takes."""
+        return self.inner.shape
+
+    def fit(self, table: Table, valid: Table | None = None) -> Self:
+        """Fits `inner`; intervals come from `conformalize`."""
+        self.inner = self.inner.fit(table, valid)
+        return self
+
+    def conformalize(self, table: Table) -> Self:
+        """Calibrates on rows `inner` has not seen; raises TableError with fewer than 10 answered rows."""
+        prediction = self.inner.predict(table.questions)
+        strata = table.questions.strata.astype(str)
+        for j, name in enumerate(self.targets):
+            truth, point = table.targets[name], prediction.point[:, j]
+            good = np.isfinite(truth)
+            if good.sum() < 10:
+                raise TableError(f"conformal: {int(good.sum())} answered rows of {name!r} are too few to calibrate; 10 are the least")
+            self._scale[name] = "log" if (truth[good] > 0).all() and (point[good] > 0).all() else "plain"
+            score = np.abs(np.log(truth[good] / point[good])) if self._scale[name] == "log" else np.abs(truth[good] - point[good])
+            rows = {s: score[strata[good] == s] for s in np.unique(strata[good])}
+            self._width[name] = {"": self._quantile(score), **{s: self._quantile(r) for s, r in rows.items() if len(r) >= self.least}}
+        return self
+
+    def _quantile(self, score: np.ndarray) -> float:
+        rank = math.ceil((len(score) + 1) * self.level)
+        return float(np.sort(score)[min(rank, len(score)) - 1])
+
+    def predict(self, questions: Questions) -> Prediction:
+        """`inner`'s points with low and high at `level`."""
+        bare = self.inner.predict(questions)
+        if not self._width:
+            return bare
+        strata = questions.strata.astype(str)
+        low, high = bare.point.copy(), bare.point.copy()
+        for j, name in enumerate(self.targets):
+            widths = self._width[name]
+            width = np.array([widths.get(s, widths[""]) for s in strata])
+            if self._scale[name] == "log":
+                low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
+            else:
+                low[:, j], high[:, j] = bare.point[:, j] - width, bare.point[:, j] + width
+        return replace(bare, low=low, high=high, level=self.level)
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The widths, and all of `inner`."""
+        spec, files = self.inner.weights()
+        return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale}, files
+
+    @classmethod
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+        """The inverse of `weights`."""
+        from .store import member
+
+        out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder), spec["level"], spec["least"])
+        out._width = {t: dict(w) for t, w in spec["width"].items()}
+        out._scale = dict(spec["scale"])
+        return out
