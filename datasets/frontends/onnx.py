@@ -19,6 +19,7 @@ from .onnx_dims import bind, stated_shape
 from .onnx_graph import Flat
 from .onnx_matrix import MATRIX
 from .onnx_ops import PARAMETERS, RULES
+from .onnx_order import check_text
 from .onnx_quant import fuse
 from .onnx_shapes import STANDARD, Node, Value
 from .onnx_site import DTYPES, Formats, Lowered, Site
@@ -45,8 +46,6 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, unknow
         if str(error).startswith(str(path)) or type(error).__init__ is not Exception.__init__:
             raise
         raise type(error)(f"{path}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: a name in the file is not UTF-8 text ({error})") from None
     except RecursionError:
         raise GraphError(f"{path}: subgraphs are nested too deeply") from None
 
@@ -84,6 +83,7 @@ def _load(path: Path) -> Any:
 
 def _flatten(model: Any, dims: Mapping[str, int]) -> tuple[Flat, list[str]]:
     graph = model.graph
+    check_text(graph)
     constants = [*(t.name for t in graph.initializer), *(t.values.name for t in graph.sparse_initializer)]
     names = set(constants)
     inputs = [item for item in graph.input if item.name not in names]

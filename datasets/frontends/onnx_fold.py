@@ -180,7 +180,10 @@ EVALUATORS: dict[str, Evaluator] = {
 def evaluate(op: str, call: Call) -> list[np.ndarray] | None:
     """The outputs of a constant node, or None when it is not known how (the caller then keeps only its shape)."""
     function = EVALUATORS.get(op)
-    if function is None:
+    reach = 1
+    for value in call.inputs:
+        reach *= 1 if value is None or op == "Concat" else max(1, value.size)
+    if function is None or reach > 1024 * SMALL:  # two small constants can still broadcast to a big one
         return None
     try:
         with np.errstate(all="ignore"):

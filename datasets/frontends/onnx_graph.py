@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import FormatError, GraphError
 from .onnx_dims import check_size
 from .onnx_fold import GROWING, SMALL, Call, evaluate
-from .onnx_order import captured, ordered
+from .onnx_order import captured, check_text, ordered
 from .onnx_shapes import STANDARD, Inferred, Node, ShapeRules, Value
 
 #: operators whose output is their first input under another shape: nothing is computed or moved
@@ -93,6 +93,8 @@ class Flat:
         """Enters a graph's constants and nodes; returns local name -> entered name. The main graph has no scopes."""
         local: dict[str, str] = {}
         inner = bool(scopes)
+        if inner:
+            check_text(graph)  # of the main graph the reader has done it
         prefix = f"{path}@{len(self.values)}:" if inner else ""  # unique even where sibling branches share names
         for tensor in graph.initializer:
             local[tensor.name] = prefix + tensor.name

@@ -10,7 +10,7 @@ from .onnx_site import Lowered, Site, fold_depth
 
 #: op -> (input index of the activation, of the weight, of the bias)
 OPERANDS: dict[str, tuple[int, int, int]] = {
-    "Conv": (0, 1, 2), "ConvTranspose": (0, 1, 2), "ConvInteger": (0, 1, 99), "QLinearConv": (0, 3, 8), "DeformConv": (0, 1, 3),
+    "Conv": (0, 1, 2), "ConvTranspose": (0, 1, 2), "ConvInteger": (0, 1, 99), "QLinearConv": (0, 3, 8),
     "MatMul": (0, 1, 99), "MatMulInteger": (0, 1, 99), "QLinearMatMul": (0, 3, 99), "Gemm": (0, 1, 2), "Einsum": (0, 1, 99),
 }
 

@@ -18,7 +18,7 @@ from .onnx_site import Lowered, Site, fold_depth
 ELEMENTWISE: dict[str, int] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Max", "Min", "Sum", "Mean", "Relu", "Neg", "Abs", "Cast", "CastLike", "Where", "And", "Or", "Xor", "Not",
                      "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Sign", "Floor", "Ceil", "Round", "BitShift",
-                     "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Trilu", "OneHot", "CumSum"), 1),
+                     "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Trilu", "OneHot", "CumSum", "CumProd"), 1),
     **dict.fromkeys(("Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Shrink", "DequantizeLinear"), 2),
     "Div": COST["div"], "Reciprocal": COST["div"], "Mod": COST["div"] + 2, "Sqrt": COST["sqrt"], "Pow": COST["pow"], "Exp": COST["exp"], "Log": COST["log"],
     "Sigmoid": COST["sigmoid"], "Tanh": COST["tanh"], "Erf": COST["erf"], "Gelu": COST["gelu"], "Swish": COST["silu"], "Mish": COST["mish"],
@@ -27,13 +27,14 @@ ELEMENTWISE: dict[str, int] = {
     **dict.fromkeys(("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"), COST["sin"]),
     "QuantizeLinear": COST["quantize"], "DynamicQuantizeLinear": COST["quantize"] + 2,
     **dict.fromkeys(("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"), COST["other"]),
-    "BatchNormalization": 2, "RotaryEmbedding": 3, "QLinearAdd": 1,
+    "BatchNormalization": 2, "RotaryEmbedding": 3, "SwiGLU": COST["silu"] + 1,
 }
 
 #: activations that a quantised runtime applies inside the operator before them
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Elu", "Gelu", "Swish", "Mish"})
 
 REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
+POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
 MOVES = ("Transpose", "Concat", "Split", "Slice", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "ScatterND", "ScatterElements",
          "Scatter", "TensorScatter", "CenterCropPad", "Col2Im", "MaxUnpool", "EyeLike")
 
@@ -43,12 +44,12 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
     "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "BatchNormalization": (1, 2), "Gather": (0,), "GatherND": (0,), "GatherElements": (0,),
     **dict.fromkeys(("MatMul", "MatMulInteger", "Einsum"), (0, 1)),
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization"), (1, 2)),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "OneHot", "Attention", "Dropout", "Range", "CumSum"), ()),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "OneHot", "Attention", "CumSum", "CumProd"), ()),
 }
 
 
 def _elementwise(s: Site) -> Lowered:
-    op, elements, out_bits = s.node.op, s.out_size(), 0
+    op, elements = s.node.op, s.out_size()
     cost = ELEMENTWISE[op]
     if op in ("Sum", "Mean", "Max", "Min"):
         cost = max(1, len(s.node.inputs) - 1 + (op == "Mean"))
@@ -58,7 +59,7 @@ def _elementwise(s: Site) -> Lowered:
             cost = {2.0: 1, 3.0: 2, 0.5: COST["sqrt"], -1.0: COST["div"], 1.0: 1}.get(float(power.reshape(())), cost)
     if op == "BatchNormalization":
         return Lowered("elementwise", {"elements": elements, "cost": cost, "extra_elements": 2 * s.shape(0)[1]}, 0, 1)
-    if op == "Dropout" or op.startswith("Random"):
+    if op.startswith("Random"):
         return Lowered("elementwise", {"elements": elements, "cost": cost}, None)
     compute: int | None = None if op == "Where" else next((i for i in range(len(s.node.inputs)) if s.has(i) and not s.is_const(i)), 0)
     out_bits = BITS[s.formats.of(s.node.writes[0])] if compute is None else s.bits(compute)
@@ -164,6 +165,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization", "LpNormalization",
                      "MeanVarianceNormalization"), _norm),
-    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"), _pool),
+    **dict.fromkeys(POOLS, _pool),
     **dict.fromkeys(("Gather", "GatherND", "GatherElements"), _gather), **dict.fromkeys(("Resize", "Upsample"), _resize), "GridSample": _grid_sample,
 }

@@ -1,11 +1,11 @@
-"""Dependency order of an ONNX graph's nodes, and what its subgraphs read from outside."""
+"""The names in an ONNX graph: that they are text, the dependency order they give, and what subgraphs read from outside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..errors import GraphError
+from ..errors import FormatError, GraphError
 
 
 def ordered(nodes: Sequence[Any], known: Iterable[str], outer: Any, where: str) -> list[Any]:
@@ -50,6 +50,33 @@ def ordered(nodes: Sequence[Any], known: Iterable[str], outer: Any, where: str) 
         stuck = [_called(n) for n, w in zip(nodes, waiting, strict=True) if w > 0]
         raise GraphError(f"{where} has a cycle: {len(stuck)} nodes wait for each other, among them {', '.join(stuck[:4])}")
     return [nodes[i] for i in ready]
+
+
+def check_text(graph: Any) -> None:
+    """Raises FormatError for a name that is not UTF-8 text (protobuf hands such names out as bytes)."""
+    for text in _texts(graph):
+        if not isinstance(text, str):
+            raise FormatError(f"a name in the graph is not UTF-8 text: {text[:40]!r}; the file is damaged")
+
+
+def _texts(graph: Any) -> Iterator[Any]:
+    yield graph.name
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        yield info.name
+        for dim in info.type.tensor_type.shape.dim:
+            yield dim.dim_param
+    for tensor in graph.initializer:
+        yield tensor.name
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name
+    for node in graph.node:
+        yield node.name
+        yield node.op_type
+        yield node.domain
+        yield from node.input
+        yield from node.output
+        for attr in node.attribute:
+            yield attr.name
 
 
 def captured(node: Any) -> set[str]:

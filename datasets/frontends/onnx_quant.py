@@ -2,18 +2,19 @@
 
 A quantised file writes `DequantizeLinear -> op -> QuantizeLinear` for one integer operator. `fuse` recognises it: a
 convolution or product whose data and weights both come through DequantizeLinear reads the integers; a QuantizeLinear
-that alone reads such an operator (or an activation after it) makes it write integers; other operators join when all
-they read is dequantised and all that reads them is one QuantizeLinear. Pairs left over stay operators of their own.
+that alone reads such an operator (or an activation after it) makes it write integers; elementwise operators,
+pools, moves and softmax join when all they read is dequantised and all that reads them is one QuantizeLinear. Pairs left over stay operators of their own.
 """
 
 from __future__ import annotations
 
 from .onnx_graph import Flat
-from .onnx_ops import ACTIVATIONS, RULES
+from .onnx_ops import ACTIVATIONS, ELEMENTWISE, MOVES, POOLS
 from .onnx_shapes import STANDARD, Node
 from .onnx_site import DTYPES, Formats
 
 _MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_JOINING = {*ELEMENTWISE, *MOVES, *POOLS, "Softmax", "Resize", "Gather"}  # normalisations and recurrences compute in floating point
 _QUANTISED = {"int8", "int4", "int16", "float8", "float4"}
 
 
@@ -39,9 +40,7 @@ def fuse(nodes: list[Node], flat: Flat, formats: Formats) -> list[Node]:
 
     integer: set[int] = set()  # id of nodes that read integers only
     for node in nodes:
-        if node.domain not in STANDARD or node.op not in RULES or node.op in ("DequantizeLinear", "QuantizeLinear"):
-            continue
-        if node.op in _MATRIX and len(node.reads) > 1 and behind(node.reads[0]) and behind(node.reads[1]):
+        if node.domain in STANDARD and node.op in _MATRIX and len(node.reads) > 1 and behind(node.reads[0]) and behind(node.reads[1]):
             node.reads[:2] = [behind(r) for r in node.reads[:2]]
             integer.add(id(node))
     gone: set[int] = set()
@@ -60,7 +59,7 @@ def fuse(nodes: list[Node], flat: Flat, formats: Formats) -> list[Node]:
         first = chain[-1]
         if id(first) not in integer:
             live = [i for i, r in enumerate(first.reads) if r and not flat.values[r].const]
-            if len(chain) > 1 or first.op not in RULES or first.domain not in STANDARD or first.op in _MATRIX:
+            if len(chain) > 1 or first.op not in _JOINING or first.domain not in STANDARD:
                 continue
             if not live or not all(behind(first.reads[i]) for i in live):
                 continue
