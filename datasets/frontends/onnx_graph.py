@@ -140,7 +140,10 @@ class Flat:
         inferred = self._shapes.infer(node) if node.domain in STANDARD else {}
         for name, local in zip(node.outputs, node.proto.output, strict=True):
             if name:
-                shape, elem = inferred.get(local) or self._declared.get(name, (None, 0))
+                shape, elem = inferred.get(local, (None, 0))
+                if shape is None:  # what the file itself says, as a last resort
+                    declared = self._declared.get(name, (None, 0))
+                    shape, elem = declared[0], elem or declared[1]
                 if shape is not None:
                     check_size(f"{node.where}: output {local!r}", shape)
                 self.values[name] = Value(shape, elem)
