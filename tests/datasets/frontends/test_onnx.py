@@ -318,3 +318,11 @@ class TestGraph:
         workload = read(path)
         assert time.process_time() - began < 3  # 0.6 s on one idle core
         assert (len(workload.ops), workload.macs, workload.params) == (7500, 2500 * 256 * 64 * 9, 5760)
+
+
+def test_importing_the_frontends_loads_no_onnx():
+    import subprocess
+    import sys
+
+    code = "import sys, silicast.datasets.frontends; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
