@@ -60,14 +60,15 @@ class Boosted:
             low, high = np.quantile(y[good], [0.0005, 0.9995])
             self._least[name] = float(low - 0.05 * (high - low))
             rows = np.clip(y[good], low - 0.5 * (high - low), high + 0.5 * (high - low))  # a corrupt row pulls, but not without limit
+            binning = {"max_bin": 255, "verbosity": -1, "feature_pre_filter": False}
             train = lightgbm.Dataset(features.values[good], rows, feature_name=[f"f{i}" for i in range(len(self._features))],
-                                     categorical_feature=list(features.categorical), params={"max_bin": 255, "verbosity": -1}, free_raw_data=True)
+                                     categorical_feature=list(features.categorical), params=binning)
             sets, callbacks = [], []
             if valid is not None and valid_features is not None:
                 v = self._encode(name, valid.targets[name], valid_features)
                 ok = np.isfinite(v)
                 if ok.sum() >= 20:
-                    sets = [lightgbm.Dataset(valid_features.values[ok], v[ok], reference=train)]
+                    sets = [lightgbm.Dataset(valid_features.values[ok], v[ok], reference=train, params=binning)]
                     callbacks = [lightgbm.early_stopping(60, verbose=False)]
             self._boosters[name] = lightgbm.train(self._params(len(rows)), train, int(self._settings["trees"]), valid_sets=sets, callbacks=callbacks)
         return self

@@ -10,22 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.errors import InputError
+from ..features.verdict import VERDICTS, Domain
 
-#: the verdicts of the domain guard, mildest first
-VERDICTS = ("in_domain", "extrapolating", "unsupported", "unchecked")
-
-
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """Whether a question lies inside what the model has seen, and the reason in words."""
-
-    verdict: str
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise InputError(f"domain verdict must be one of {', '.join(VERDICTS)}, got {self.verdict!r}")
-
+__all__ = ["UNCHECKED", "VERDICTS", "Domain", "Prediction", "consistent"]
 
 UNCHECKED = Domain("unchecked", "no domain guard was asked")
 
