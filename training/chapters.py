@@ -69,12 +69,7 @@ def _headline(trained: tuple[Trained, ...]) -> Section:
 def _comparison(trained: tuple[Trained, ...], drawn: dict[str, bytes]) -> list[Section]:
     frame = pd.concat([_plain(one.test.frame, "all").assign(model=one.spec.register_as) for one in trained], ignore_index=True)
     measures = ["rows", "median_ape", "mape", "p90_ape", "within_5", "within_10", "rmspe", "r2_log", "spearman", "kendall", "top1_regret", "coverage", "log_width"]
-    errors: dict[str, dict[str, np.ndarray]] = {}
-    for one in trained:
-        for name in metrics.overall(one.test.frame):
-            answers = one.test.prediction.point[:, one.test.prediction.column(name)]
-            errors.setdefault(name, {})[one.spec.register_as] = metrics.ape(one.test.table.targets[name], answers)
-    drawn["errors"] = pictures.error_distribution(errors)
+    drawn["errors"] = pictures.error_distribution(_errors({one.spec.register_as: one.test for one in trained}))
     return [Heading("The models side by side"),
             MetricTable("Unseen workloads", frame[["target", "model", *measures]].sort_values("target", kind="stable"),
                         "APE: absolute percentage error |forecast - truth| / truth. Coverage: share of truths inside their interval. "
@@ -118,8 +113,11 @@ def _unseen(trained: tuple[Trained, ...], experiment: Experiment, drawn: dict[st
         for where, judged in (("unseen workloads", one.test), ("unseen devices", one.unseen)):
             guards += [{"model": one.spec.register_as, "rows of": where, "target": t, **g} for t, g in judged.guard.items()]
     frame = pd.concat(rows, ignore_index=True)
-    return [Heading("Devices that no model has seen", f"Held out of training, calibration and early stopping: {', '.join(experiment.hold_out_devices)}."),
+    drawn["errors-unseen-devices"] = pictures.error_distribution(_errors({one.spec.register_as: one.unseen for one in trained if one.unseen is not None}))
+    return [Heading("Devices that no model has seen", f"Held out of training, calibration and early stopping: {', '.join(experiment.hold_out_devices)}. "
+                    "Their relatives (the same chip on another board, machines sampled around it) may be in the training data."),
             MetricTable("Errors on unseen devices", frame[["model", "slice", "value", "target", *SHOWN]]),
+            Gallery("How often is the error how large there?", (Picture(drawn["errors-unseen-devices"], "Further left is better. Dashed: 5 % and 10 %."),)),
             MetricTable("Does the domain guard warn?", pd.DataFrame(guards),
                         "Flagged: share of rows the guard calls outside what the model has learned from. Wrong: share with an error above the model's 90th "
                         "percentile on unseen workloads. Hit rate: share of the wrong ones that were flagged. Flags on unseen workloads are mostly false alarms.")]
@@ -136,6 +134,15 @@ def _making(experiment: Experiment, table: Table, parts: Parts, trained: tuple[T
                                "code revision": tracking.code_revision() or "not in git", "seed": experiment.seed}),
             Facts("Time", times),
             Listing("The experiment file", yaml.safe_dump(experiment.to_json(), sort_keys=False, allow_unicode=True))]
+
+
+def _errors(judged: Mapping[str, Judgement]) -> dict[str, dict[str, np.ndarray]]:
+    """target -> model -> (n,) APE."""
+    out: dict[str, dict[str, np.ndarray]] = {}
+    for model, of in judged.items():
+        for name in metrics.overall(of.frame):
+            out.setdefault(name, {})[model] = metrics.ape(of.table.targets[name], of.prediction.point[:, of.prediction.column(name)])
+    return out
 
 
 def _plain(frame: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -44,7 +44,9 @@ class Generate(_Part):
     out: Path = Field(description="folder the sharded table is written to; complete shards that are there are kept")
     count: int = Field(gt=0, description="labelled rows (workload x machine)")
     devices: tuple[str, ...] | None = Field(default=None, description="catalogue keys to sample from; default: every device of the catalogue")
-    sampled_devices: int | None = Field(default=None, ge=0, description="made-up machines drawn around the catalogue's; default: the generator's own")
+    sampled_devices: int | None = Field(default=None, ge=0, description="made-up machines drawn around those, per kind of device; default: the generator's")
+    per_workload: int | None = Field(default=None, gt=0, description="machines that each workload meets; default: the generator's")
+    workers: int | None = Field(default=None, gt=0, description="processes; default: one per core. The rows are the same whatever it is")
     families: tuple[str, ...] | None = Field(default=None, description="workload families to sample from; default: all")
 
 

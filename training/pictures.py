@@ -33,7 +33,7 @@ def parity(truth: Mapping[str, np.ndarray], answers: Mapping[str, Mapping[str, A
     columns = min(len(names), 3)
     rows = math.ceil(len(names) / columns)
     figure = _figure(3.5 * columns + 0.3, 3.5 * rows + (0.4 if kinds is not None else 0.0))
-    shown: dict[str, Any] = {}
+    shown: dict[str, str] = {}
     labels = np.unique(kinds.astype(str)) if kinds is not None else np.array(["all"])
     for i, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, i + 1)
@@ -50,8 +50,10 @@ def parity(truth: Mapping[str, np.ndarray], answers: Mapping[str, Mapping[str, A
         axes.plot(line, line, color=MUTED, lw=0.9, zorder=2)
         for c, label in enumerate(labels):
             of = use[kinds[use].astype(str) == label] if kinds is not None else use
-            dots = axes.scatter(y[of], p[of], s=9 if len(use) < 800 else 5, alpha=0.75 if len(use) < 800 else 0.4, lw=0, color=COLOURS[c % len(COLOURS)], zorder=3)
-            shown.setdefault(str(label), dots)
+            few = len(use) < 800
+            axes.plot(y[of], p[of], "o", ms=3.0 if few else 2.2, mew=0, alpha=0.75 if few else 0.4, color=COLOURS[c % len(COLOURS)], zorder=3)
+            if len(of):
+                shown.setdefault(str(label), COLOURS[c % len(COLOURS)])
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
         unit = target_unit(name)
         _dress(axes, f"{name}", f"truth [{unit}]" if unit not in ("", "1") else "truth", f"forecast [{unit}]" if unit not in ("", "1") else "forecast")
@@ -59,8 +61,7 @@ def parity(truth: Mapping[str, np.ndarray], answers: Mapping[str, Mapping[str, A
         if math.isfinite(error):
             axes.text(0.04, 0.95, f"median APE {percent(error)}", transform=axes.transAxes, va="top", color=INK, fontsize=9)
     if kinds is not None and shown:
-        legend = figure.legend([_opaque(s) for s in shown.values()], list(shown), loc="outside lower center", ncols=min(len(shown), 7), frameon=False, fontsize=9)
-        legend.set_in_layout(True)
+        figure.legend([_dot(colour) for colour in shown.values()], list(shown), loc="outside lower center", ncols=min(len(shown), 7), frameon=False, fontsize=9)
     return _png(figure)
 
 
@@ -186,10 +187,10 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _opaque(dots: Any) -> Any:
+def _dot(colour: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], marker="o", ls="", ms=6, color=dots.get_facecolor()[0][:3])
+    return Line2D([], [], marker="o", ls="", ms=6, mew=0, color=colour)
 
 
 def _dress(axes: Any, title: str, x: str, y: str, y_grid: bool = True) -> None:

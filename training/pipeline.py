@@ -52,7 +52,7 @@ def run(experiment: Experiment, say: Say = lambda text: None, table: Table | Non
     `table` replaces the experiment's data. Raises InputError for what the caller can mend, RegistryError for the model store.
     """
     clock = _Clock(say)
-    makers = [check_settings(spec, experiment) for spec in experiment.surrogates]
+    makers = [check_settings(spec, experiment, say) for spec in experiment.surrogates]
     uri = experiment.tracking_uri or tracking.default_uri()
     tracking.connect(uri)
     clock.step("prepare", f"model store {uri}")
@@ -73,22 +73,30 @@ def run(experiment: Experiment, say: Say = lambda text: None, table: Table | Non
     return Story(experiment.name, models, report, uri, run_id, clock.seconds)
 
 
-def check_settings(spec: SurrogateSpec, experiment: Experiment) -> Callable[[], Any]:
-    """A maker of the unfitted, conformal surrogate; raises UnknownNameError for a setting its member does not have."""
+def check_settings(spec: SurrogateSpec, experiment: Experiment, say: Say) -> Callable[[], Any]:
+    """A maker of the unfitted, conformal surrogate. Raises UnknownNameError for a setting its member does not have, InputError for one
+    of the wrong type."""
     made, conformal = store.member(spec.member), store.member("conformal")
-    known = [p.name for p in inspect.signature(made).parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    for name in spec.settings:
-        if name not in known:
-            raise UnknownNameError(f"setting of {spec.member}", name, [k for k in known if k not in ("targets", "seed")], f"in surrogates: {spec.register_as}")
-    settings = {**spec.settings, "targets": experiment.targets} | ({"seed": experiment.seed} if "seed" in known else {})
+    ours = {"targets", "seed", "progress"}
+    known = {p.name: p.default for p in inspect.signature(made).parameters.values()}
+    for name, value in spec.settings.items():
+        if name not in known or name in ours:
+            raise UnknownNameError(f"setting of {spec.member}", name, set(known) - ours, f"in surrogates: {spec.register_as}")
+        kinds = (int, float) if isinstance(known[name], float) else (type(known[name]),)
+        if known[name] is not None and known[name] is not inspect.Parameter.empty and (isinstance(value, bool) != isinstance(known[name], bool) or not isinstance(value, kinds)):
+            raise InputError(f"surrogates: {spec.register_as}: settings.{name}: expected {kinds[-1].__name__} (such as {known[name]!r}), got {value!r}")
+
+    def progress(epoch: int, epochs: int, loss: float) -> None:
+        if epoch % max(epochs // 5, 1) == 0 or epoch == epochs:
+            say(f"{spec.register_as}: epoch {epoch} of {epochs}, validation loss {loss:.4g}")
+
+    offered: dict[str, Any] = {"targets": experiment.targets, "seed": experiment.seed, "progress": progress}
+    settings = {**spec.settings, **{name: value for name, value in offered.items() if name in known}}
 
     def make() -> Any:
-        try:
-            return conformal(made(**settings), level=experiment.level)
-        except TypeError as error:
-            raise InputError(f"surrogates: {spec.register_as}: {error}; its settings: {', '.join(known)}") from None
+        return conformal(made(**settings), level=experiment.level)
 
-    make()  # a wrong value is found now, not after the models before it have been trained
+    make()  # what a member refuses is found now, not after the models before it have been trained
     return make
 
 
@@ -100,9 +108,10 @@ def load_or_generate(experiment: Experiment, say: Say) -> Table:
         return generator.read_generated(experiment.data.generated)
     assert experiment.data.generate is not None
     wish = experiment.data.generate
-    options = {k: v for k, v in (("devices", wish.devices), ("sampled_devices", wish.sampled_devices), ("families", wish.families)) if v is not None}
+    wanted: dict[str, Any] = {"devices": wish.devices, "sampled": wish.sampled_devices, "families": wish.families, "per_workload": wish.per_workload}
     say(f"generating {wish.count:,} rows into {wish.out}")
-    generator.generate(wish.out, wish.count, experiment.seed, **options)
+    generator.generate(wish.out, count=wish.count, seed=experiment.seed, workers=wish.workers, say=say, progress=False,
+                       **{name: value for name, value in wanted.items() if value is not None})
     return generator.read_generated(wish.out)
 
 

@@ -104,8 +104,9 @@ def may_promote(new: ModelCard, old: ModelCard | None) -> tuple[bool, tuple[str,
             against.append(f"{name}: median APE {error:.4f} is more than {MAY_WORSEN:.0%} worse than the champion's {before:.4f}")
         elif math.isfinite(before):
             remarks.append(f"{name}: median APE {error:.4f}, champion {before:.4f}")
-    if new.data_digest != old.data_digest:
-        remarks.append(f"judged on other data than the champion ({new.data_digest} and {old.data_digest})")
+    judged_on, before_on = (c.extra.get("test_digest", c.data_digest) for c in (new, old))
+    if judged_on != before_on:
+        remarks.append(f"judged on other rows than the champion (digests {judged_on} and {before_on})")
     return not against, tuple(against or remarks)
 
 

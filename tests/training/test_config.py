@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from silicast.datasets.errors import FormatError
+from silicast.training import config
 from silicast.training.config import PARTS, Experiment
 
 GOOD: dict[str, Any] = {"name": "e", "data": {"generated": "some/folder"}, "surrogates": [{"member": "boosted", "register_as": "b"}]}
@@ -29,13 +30,8 @@ def test_defaults_are_the_documented_ones() -> None:
 
 
 def test_every_field_has_its_help_beside_it() -> None:
-    def fields(model: Any) -> Any:
-        for name, field in model.model_fields.items():
-            yield name, field
-    from silicast.training import config
-
     for part in (config.Experiment, config.Data, config.Generate, config.Split, config.SurrogateSpec):
-        assert all(field.description for _, field in fields(part)), part
+        assert all(field.description for field in part.model_fields.values()), part
 
 
 @pytest.mark.parametrize(("change", "said"), [

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from silicast.datasets.errors import InputError, UnknownNameError
+from silicast.datasets.errors import InputError
 from silicast.datasets.table import Table
 from silicast.surrogates import store
 from silicast.training import metrics, pipeline, registry
@@ -88,11 +88,12 @@ def test_a_folder_that_answers_otherwise_is_refused(uri: str, fakes: None, table
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"surrogates": [{"member": "boosted", "register_as": "b", "settings": {"facter": 2}}]}, "unknown setting of boosted 'facter'; nearest: factor"),
+    ({"surrogates": [{"member": "boosted", "register_as": "b", "settings": {"factor": "2"}}]}, "settings.factor: expected float .such as 1.02., got '2'"),
     ({"hold_out_devices": ["othr"]}, "unknown device 'othr'; nearest: other"),
     ({"targets": ["lut"]}, "unknown target of this table 'lut'"),
 ])
 def test_what_cannot_work_is_said_before_anything_is_learned(uri: str, fakes: None, table: Table, tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    with pytest.raises(UnknownNameError, match=said):
+    with pytest.raises(InputError, match=said):
         pipeline.run(experiment(uri, tmp_path, **change), table=table)
     assert not (tmp_path / "story").exists()
 

@@ -213,7 +213,8 @@ def test_gate_first_champion(make_card: Any) -> None:
     ({"error": float("nan")}, False, "no median APE on record"),
     ({"targets": ("power_w",)}, False, "no longer answers latency_s"),
     ({"targets": ("latency_s", "power_w")}, True, "champion"),
-    ({"data_digest": "other"}, True, "judged on other data"),
+    ({"data_digest": "other"}, True, "judged on other rows"),
+    ({"extra": {"test_digest": "t"}}, True, "digests t and d"),
 ])
 def test_gate_against_a_champion(make_card: Any, new: dict[str, Any], allowed: bool, said: str) -> None:
     got, reasons = may_promote(make_card(**new), make_card())
