@@ -192,6 +192,8 @@ def _why(node: Node) -> str:
     if node.op in ("If", "Loop", "Scan", "SequenceMap"):
         hint = "; bind the input its condition depends on, if it is a scalar (--dim NAME=VALUE)" if node.op == "If" else ""
         return f": how control flow runs depends on data{hint}"
+    if node.op in ("Range", "ConstantOfShape", "NonZero", "Unique", "Compress", "NonMaxSuppression"):
+        return ": the size of its output depends on data, or its inputs do not fit"
     return "" if node.domain in STANDARD else ": silicast does not know operators of this domain"
 
 

@@ -212,7 +212,8 @@ class Flat:
         if data_out is None:
             inferred = self._shapes.infer(node)
             shape = inferred.get(node.proto.output[0], (None, 0))[0]
-            if known and op in GROWING and (shape is None or check_size(f"{node.where}: output", shape) <= SMALL):
+            # Range guards its own length; the others are evaluated only when their size is known to be small
+            if known and op in GROWING and (op == "Range" if shape is None else check_size(f"{node.where}: output", shape) <= SMALL):
                 data_out = evaluate(op, self._call(node, inputs))
         if data_out is None and not inferred:
             return False  # nothing knows this operator: let it be named

@@ -112,6 +112,11 @@ class TestShapeArithmetic:
         assert workload.ops[0].dims["elements"] == 1_600_000_000
         assert time.perf_counter() - began < 1
 
+    def test_constant_of_an_unfit_shape_is_not_made(self, net):
+        # ConstantOfShape wants int64 sizes; given others onnx infers nothing, and 2^60 elements must not be tried
+        with pytest.raises(SilicastError, match=r"node 'c' \(ConstantOfShape.*size of its output"):
+            net([make_node("ConstantOfShape", ["s"], ["c"]), make_node("Add", ["x", "c"], ["y"])], {"x": [1]}, ["y"], {"s": np.array([2**30, 2**30], np.uint64)})
+
     def test_constant_condition_takes_its_branch(self, onnx_file):
         def branch(op: str) -> onnx.GraphProto:
             return helper.make_graph([make_node(op, ["x"], ["same"], name=op)], op, [], [helper.make_tensor_value_info("same", 1, None)])
