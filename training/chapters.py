@@ -96,11 +96,12 @@ def _model(one: Trained, level: float, drawn: dict[str, bytes]) -> list[Section]
     sections: list[Section] = [Heading(name, f"{one.spec.member}; settings: {', '.join(f'{k} {v}' for k, v in one.spec.settings.items()) or 'defaults'}. "
                                        f"Fitted in {one.seconds['fit']:.1f} s on {one.card.data_rows:,} rows."),
                                Gallery("Where is it right?", tuple(gallery)),
-                               MetricTable("Errors by slice", rows[["slice", "value", "target", *SHOWN]])]
+                               MetricTable("Errors by slice", rows[["slice", "value", "target", *SHOWN]], most=150, folded=True)]
     left = {t: {c: int(whole[t][c]) for c in ("no_truth", "no_answer", "zero_truth") if whole[t].get(c)} for t in whole}
     if any(left.values()):
-        words = {"no_truth": "have no true answer", "no_answer": "got no answer from the model", "zero_truth": "have a true answer of zero, so no percentage error"}
-        sections.append(Text("Rows left out", tuple(f"{t}: " + "; ".join(f"{n:,} rows {words[c]}" for c, n in of.items()) + "." for t, of in left.items() if of)))
+        words = {"no_truth": "no true answer (does not fit the machine, or was not measured)", "no_answer": "no answer from the model",
+                 "zero_truth": "a true answer of zero, so no percentage error"}
+        sections.append(Text("Rows left out", tuple(f"{t}: " + "; ".join(f"{n:,} of {len(test.table):,}: {words[c]}" for c, n in of.items()) for t, of in left.items() if of)))
     return sections
 
 
@@ -109,7 +110,8 @@ def _unseen(trained: tuple[Trained, ...], experiment: Experiment, drawn: dict[st
     for one in trained:
         if one.unseen is None:
             continue
-        rows.append(pd.concat([_plain(one.unseen.frame, c) for c in ("all", "device") if c == "all" or _has(one.unseen, c)]).assign(model=one.spec.register_as))
+        columns = ("all", "device") if len(experiment.hold_out_devices) > 1 else ("all",)
+        rows.append(pd.concat([_plain(one.unseen.frame, c) for c in columns]).assign(model=one.spec.register_as))
         for where, judged in (("unseen workloads", one.test), ("unseen devices", one.unseen)):
             guards += [{"model": one.spec.register_as, "rows of": where, "target": t, **g} for t, g in judged.guard.items()]
     frame = pd.concat(rows, ignore_index=True)

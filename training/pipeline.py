@@ -224,8 +224,8 @@ def promote(one: Trained, number: str, uri: str, say: Say) -> StoryModel:
     name = one.spec.register_as
     try:
         moved, reasons = True, registry.promote(name, number, uri).reasons
-    except InputError as error:
-        moved, reasons = False, (str(error),)
+    except registry.RefusedError as error:
+        moved, reasons = False, error.reasons
     say(f"{name} version {number}: {'champion' if moved else 'not promoted'} ({'; '.join(reasons)})")
     return StoryModel(name, number, one.folder, metrics.overall(one.test.frame), metrics.overall(one.unseen.frame) if one.unseen else {}, moved, reasons)
 

@@ -5,7 +5,7 @@
     folder = resolve("models:/cost-boosted@champion")    # a model folder on this disk
     rollback("cost-boosted")                             # the champion before
 
-`champion` moves only through the gate (`may_promote`); why is kept in tags of the version. The champions before are kept in the
+`champion` moves only through the gate (`gate.may_promote`); why is kept in tags of the version. The champions before are kept in the
 tag `silicast.former_champions` of the model, so that a rollback needs nobody's memory. Every function takes the store as `uri`
 (default: `MLFLOW_TRACKING_URI`, else SQLite in the working directory) and raises RegistryError when it is missing, damaged or
 unreachable.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -33,14 +32,11 @@ import yaml
 from ..datasets.errors import FormatError, InputError, RegistryError, UnknownNameError
 from ..surrogates.card import ModelCard
 from . import pyfunc
+from .gate import may_promote
 from .tracking import Run, connect, default_uri, quiet, sqlite_path, store_errors
 
 CHAMPION = "champion"
 FORMER = "silicast.former_champions"
-#: a new champion's median APE may be this much worse, relative to the old one's
-MAY_WORSEN = 0.10
-#: coverage may miss the promised level by this much, either way
-COVERAGE_BAND = 0.05
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))$")
 
 
@@ -66,6 +62,14 @@ class Registered:
     former: tuple[str, ...]
 
 
+class RefusedError(InputError):
+    """The gate did not let a version become champion; `reasons` in words."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 @dataclass(frozen=True)
 class Promotion:
     """What a promotion or rollback did: `version` is champion now, `previous` was (None: nobody); `reasons` in words."""
@@ -74,40 +78,6 @@ class Promotion:
     version: str
     previous: str | None
     reasons: tuple[str, ...]
-
-
-def may_promote(new: ModelCard, old: ModelCard | None) -> tuple[bool, tuple[str, ...]]:
-    """The gate: may `new` take the place of the champion `old`? (yes or no, reasons and remarks in words).
-
-    It may when it answers every target of the old one, on all test rows its median APE is nowhere more than 10 % worse (relative), and
-    its coverage lies within 5 points of the level. With no champion to compare with it may; coverage out of band is then remarked on.
-    """
-    against: list[str] = []
-    remarks: list[str] = []
-    for name in new.targets:
-        share = _measure(new, name, "coverage")
-        low, high = new.level - COVERAGE_BAND, new.level + COVERAGE_BAND
-        if not math.isfinite(share):
-            against.append(f"{name}: no coverage on record; calibrate its intervals")
-        elif not low - 1e-9 <= share <= high + 1e-9:
-            against.append(f"{name}: coverage {share:.3f} is outside {low:.2f}..{high:.2f}")
-    if old is None:
-        return True, tuple(f"flagged: {reason}" for reason in against) or ("first champion; coverage holds",)
-    lost = [name for name in old.targets if name not in new.targets]
-    if lost:
-        against.append(f"no longer answers {', '.join(lost)}")
-    for name in [n for n in new.targets if n in old.targets]:
-        error, before = _measure(new, name, "median_ape"), _measure(old, name, "median_ape")
-        if not math.isfinite(error):
-            against.append(f"{name}: no median APE on record")
-        elif math.isfinite(before) and error > before * (1.0 + MAY_WORSEN):
-            against.append(f"{name}: median APE {error:.4f} is more than {MAY_WORSEN:.0%} worse than the champion's {before:.4f}")
-        elif math.isfinite(before):
-            remarks.append(f"{name}: median APE {error:.4f}, champion {before:.4f}")
-    judged_on, before_on = (c.extra.get("test_digest", c.data_digest) for c in (new, old))
-    if judged_on != before_on:
-        remarks.append(f"judged on other rows than the champion (digests {judged_on} and {before_on})")
-    return not against, tuple(against or remarks)
 
 
 def register(folder: str | Path, name: str, run: Run) -> str:
@@ -150,7 +120,7 @@ def register(folder: str | Path, name: str, run: Run) -> str:
 def promote(name: str, version: str | int, uri: str | None = None, force: bool = False) -> Promotion:
     """Makes `version` the champion of `name`, if the gate lets it (or `force`); its reasons go into the version's tags.
 
-    Raises InputError with the gate's reasons when it is refused, UnknownNameError for an unknown model or version.
+    Raises RefusedError with the gate's reasons when it is refused, UnknownNameError for an unknown model or version.
     """
     client, uri = connect(uri, create=False), uri or default_uri()
     model = _find(client, name, uri)
@@ -161,10 +131,11 @@ def promote(name: str, version: str | int, uri: str | None = None, force: bool =
     old = card_of(f"models:/{name}/{model.champion}", uri) if model.champion else None
     allowed, reasons = may_promote(new, old)
     with quiet(), store_errors(uri):
-        _tag(client, model, number, gate=("passed" if allowed else "forced" if force else "refused"), gate_reasons="; ".join(reasons))
+        verdict = ("flagged" if any(r.startswith("flagged") for r in reasons) else "passed") if allowed else "forced" if force else "refused"
+        _tag(client, model, number, gate=verdict, gate_reasons="; ".join(reasons))
         if not allowed and not force:
-            raise InputError(f"version {number} of {name} was not promoted: {'; '.join(reasons)}. The champion stays {model.champion}; "
-                             "train a better one, or promote with force")
+            raise RefusedError(f"version {number} of {name} was not promoted: {'; '.join(reasons)}. The champion stays {model.champion}; "
+                               "train a better one, or promote with force", reasons)
         if model.champion:
             _remember(client, name, (*model.former, model.champion))
         client.set_registered_model_alias(name, CHAMPION, number)
@@ -328,11 +299,6 @@ def _remember(client: Any, name: str, former: tuple[str, ...]) -> None:
 def _tag(client: Any, model: Registered, version: str, **tags: str) -> None:
     for key, value in tags.items():
         client.set_model_version_tag(model.name, version, key, value[:4900])
-
-
-def _measure(card: ModelCard, target: str, name: str) -> float:
-    value = card.metrics.get("all", {}).get(target, {}).get(name)
-    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def _plain(name: str) -> str:

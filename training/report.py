@@ -54,7 +54,7 @@ class Heading:
 
     def html(self) -> str:
         """This section as HTML."""
-        return f'<h2 id="{_anchor(self.title)}">{_e(self.title)}</h2>' + (f'<p class="note">{_e(self.note)}</p>' if self.note else "")
+        return f'<h2 id="{_anchor(self.title)}">{_e(self.title)}</h2>{_note(self.note)}'
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,14 @@ class Facts:
 class MetricTable:
     """A table of measures; columns named in `FORMS` are headed and written by it (percentages as such), NaN as a dash.
 
-    At most `most` rows are shown; the table says how many it leaves out.
+    At most `most` rows are shown; the table says how many it leaves out. `folded` tables open when asked.
     """
 
     title: str
     frame: pd.DataFrame
     note: str = ""
     most: int = 60
+    folded: bool = False
 
     def html(self) -> str:
         """This section as HTML."""
@@ -104,7 +105,10 @@ class MetricTable:
                        for row in shown.itertuples(index=False))
         left = len(self.frame) - len(shown)
         more = f'<p class="note">{left} more rows are in metrics.csv beside this report.</p>' if left > 0 else ""
-        return f'<section>{_title(self.title, self.note)}<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{more}</section>'
+        table = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{more}'
+        if self.folded:
+            return f"<section><details><summary>{_e(self.title)} ({len(self.frame)} rows)</summary>{_note(self.note)}{table}</details></section>"
+        return f"<section>{_title(self.title, self.note)}{table}</section>"
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def write_report(path: str | Path, sections: Sequence[Section], title: str = "si
     contents = f"<nav>{links}</nav>" if len(parts) > 1 else ""
     page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{_e(title)}</title><style>{_CSS}</style></head><body><main><header><h1>{_e(title)}</h1>"
-            + (f'<p class="note">{_e(subtitle)}</p>' if subtitle else "") + f"{contents}</header>\n" + "\n".join(s.html() for s in sections) + "\n</main></body></html>\n")
+            f"{_note(subtitle)}{contents}</header>\n" + "\n".join(s.html() for s in sections) + "\n</main></body></html>\n")
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
     building = place.with_name(f".{place.name}.{os.getpid()}")
@@ -174,7 +178,11 @@ def _anchor(title: str) -> str:
 
 
 def _title(title: str, note: str = "") -> str:
-    return f"<h3>{_e(title)}</h3>" + (f'<p class="note">{_e(note)}</p>' if note else "")
+    return f"<h3>{_e(title)}</h3>{_note(note)}"
+
+
+def _note(note: str) -> str:
+    return f'<p class="note">{_e(note)}</p>' if note else ""
 
 
 def _cell(value: Any, form: str) -> str:

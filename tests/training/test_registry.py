@@ -17,7 +17,6 @@ import pytest
 from silicast.datasets.errors import FormatError, InputError, RegistryError, UnknownNameError
 from silicast.surrogates import store
 from silicast.training import metrics, registry, tracking
-from silicast.training.registry import may_promote
 from silicast.training.tracking import Run
 
 
@@ -193,39 +192,6 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracking.quiet():
         assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
         assert logging.getLogger("mlflow").level == logging.ERROR
-
-
-def test_gate_first_champion(make_card: Any) -> None:
-    assert may_promote(make_card(), None) == (True, ("first champion; coverage holds",))
-    allowed, reasons = may_promote(make_card(coverage=0.7), None)
-    assert allowed
-    assert reasons == ("flagged: latency_s: coverage 0.700 is outside 0.85..0.95",)
-
-
-@pytest.mark.parametrize(("new", "allowed", "said"), [
-    ({"error": 0.055}, True, "0.0550, champion 0.0500"),          # exactly 10 % worse
-    ({"error": 0.0551}, False, "more than 10% worse"),
-    ({"error": 0.001}, True, "champion 0.0500"),
-    ({"coverage": 0.849}, False, "outside 0.85..0.95"),
-    ({"coverage": 0.951}, False, "outside 0.85..0.95"),
-    ({"coverage": 0.85}, True, "champion"),
-    ({"coverage": float("nan")}, False, "no coverage on record"),
-    ({"error": float("nan")}, False, "no median APE on record"),
-    ({"targets": ("power_w",)}, False, "no longer answers latency_s"),
-    ({"targets": ("latency_s", "power_w")}, True, "champion"),
-    ({"data_digest": "other"}, True, "judged on other rows"),
-    ({"extra": {"test_digest": "t"}}, True, "digests t and d"),
-])
-def test_gate_against_a_champion(make_card: Any, new: dict[str, Any], allowed: bool, said: str) -> None:
-    got, reasons = may_promote(make_card(**new), make_card())
-    assert got is allowed
-    assert said in "; ".join(reasons)
-
-
-def test_gate_names_every_target_that_fell_back(make_card: Any) -> None:
-    both = ("latency_s", "power_w")
-    _, reasons = may_promote(make_card(error=0.2, targets=both), make_card(targets=both))
-    assert [r.split(":")[0] for r in reasons] == list(both)
 
 
 def test_frames_of_features_pass_through() -> None:
