@@ -119,7 +119,8 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
         ("bound_over_estimate", "1", b.bound_s / latency), ("compute_over_estimate", "1", b.compute_s / latency), ("dram_over_estimate", "1", b.dram_s / latency),
         ("vector_over_estimate", "1", b.vector_s / latency), ("cache_over_estimate", "1", b.cache_s / latency), ("launch_over_estimate", "1", b.launch_s / latency),
         ("compute_over_dram", "log 1", np.log(np.maximum(b.compute_s, 1e-12) / np.maximum(b.dram_s, 1e-12))),
-        ("waves", "1", b.waves), ("wave_fill", "1", b.waves / np.ceil(np.maximum(b.waves, 1e-9))), ("power_over_limit", "1", b.dynamic_j / np.maximum(b.uncapped_s, 1e-12) / b.limit_w),
+        *_waves(ops.b, ops.m, ops.n, units),
+        *((f"{dim}_alignment", "log2 1", _alignment(getattr(ops, dim))) for dim in ("m", "n", "k")), ("power_over_limit", "1", b.dynamic_j / np.maximum(b.uncapped_s, 1e-12) / b.limit_w),
         *((f"tile_{m}x{n}", "1", tiles[:, i]) for i, (m, n) in enumerate(CANONICAL_TILES)),
         ("bytes_over_cache", "log 1", np.log(total / np.where(devices.cache_bytes > 0, devices.cache_bytes, np.nan))),
         ("weight_over_cache", "log 1", np.log1p(ops.weight_bytes / np.where(devices.cache_bytes > 0, devices.cache_bytes, np.nan))),
@@ -149,6 +150,25 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     power = np.where(np.isfinite(b.limit_w), np.minimum(b.dynamic_j / latency + b.static_w, b.limit_w), b.dynamic_j / latency + b.static_w)
     return Features(tuple(n for n, _, _ in every), tuple(u for _, u, _ in every), values_array, tuple(range(len(columns), len(every))),
                     {"latency_s": latency, "power_w": np.maximum(power, 1e-3), "energy_j": np.maximum(power, 1e-3) * latency, "dram_bytes": total}, {"latency_s": b.bound_s})
+
+
+#: output tiles whose waves an op vector tells: (tile_m, tile_n)
+_WAVE_TILES: tuple[tuple[int, int], ...] = ((64, 64), (128, 64), (64, 128), (128, 128), (64, 256), (256, 128), (128, 256))
+
+
+def _waves(b: np.ndarray, m: np.ndarray, n: np.ndarray, units: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+    """Tiles per processor, and how full the last wave is, for each of `_WAVE_TILES`."""
+    out = []
+    for tm, tn in _WAVE_TILES:
+        waves = np.maximum(b * np.ceil(m / tm) * np.ceil(n / tn) / units, 1e-9)
+        out += [(f"log_waves_{tm}x{tn}", "log 1", np.log(waves)), (f"wave_fill_{tm}x{tn}", "1", waves / np.ceil(waves))]
+    return out
+
+
+def _alignment(sizes: np.ndarray) -> np.ndarray:
+    """(n,) log2 of the largest power of two that divides each size, at most 12: what vector loads and kernel choice hang on."""
+    whole = np.clip(sizes, 1, 2**62).astype(np.int64)
+    return np.log2(np.minimum(whole & -whole, 4096).astype(np.float64))
 
 
 #: op kinds a graph's time is broken down by

@@ -44,6 +44,18 @@ def _graphnet() -> Any:
     return GraphNet
 
 
+def _neural() -> Any:
+    from .neural import Neural
+
+    return Neural
+
+
+def _ensemble() -> Any:
+    from .ensemble import Ensemble
+
+    return Ensemble
+
+
 def _conformal() -> Any:
     from .conformal import Conformal
 
@@ -51,7 +63,8 @@ def _conformal() -> Any:
 
 
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
-MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "graphnet": _graphnet, "conformal": _conformal}
+MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
+                                         "ensemble": _ensemble, "conformal": _conformal}
 
 
 def member(name: str) -> Any:

@@ -1,0 +1,312 @@
+"""Measured tables: Parquet or CSV plus a small YAML schema that says what the columns mean -> `Table`.
+
+    op: gemm                                  # or {column: op, map: {linear: gemm, bmm: gemm}}; absent: a plain feature table
+    columns: {m: m, n: n, k: k, dtype: dtype} # op field: table column, or [columns] whose product it is; by op name when ops differ:
+                                              #   columns: {linear: {m: m, ...}, softmax: {rows: [b, h], cols: n}}
+    hardware: hardware                        # column of catalogue keys or aliases
+    context: [framework, kernel_source]       # categorical circumstances
+    features: [a, b]                          # plain feature table: its inputs (default: every column but the rest named here)
+    fixed: {dtype: float32}                   # one value for all rows
+    where: {op: [linear, bmm]}                # keep only these rows
+    targets: {latency_s: {column: latency_ms, unit: ms}}
+    group: [n, k]                             # rows that must not be split apart
+
+Values become SI here. A row that cannot be used (a missing or non-positive size, a target that is NaN, infinite or not positive) is an
+error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from . import catalog
+from .columns import OpColumns
+from .dtypes import DTYPE_CODES, dtype_pair
+from .errors import FormatError, TableError, UnitError, UnknownNameError
+from .measurement import TARGETS
+from .ops import OP_KINDS, kind_of
+from .table import FeatureQuestions, OpQuestions, Table
+from .units import UNITS
+
+ColumnRef = str | list[str]
+
+
+class TargetColumn(BaseModel):
+    """Where a target stands and in which unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    column: str
+    unit: str = ""
+
+
+class OpColumn(BaseModel):
+    """Ops that vary by row: the column, and what its values are called here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    column: str
+    map: dict[str, str] = Field(default_factory=dict)
+
+
+class Schema(BaseModel):
+    """What the columns of a measured table mean; see the module's docstring."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    op: str | OpColumn | None = None
+    columns: dict[str, Any] = Field(default_factory=dict)
+    hardware: str | None = None
+    context: list[str] = Field(default_factory=list)
+    features: list[str] = Field(default_factory=list)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    where: dict[str, list[Any]] = Field(default_factory=dict)
+    targets: dict[str, TargetColumn] = Field(default_factory=dict)
+    group: list[str] = Field(default_factory=list)
+    workload: dict[str, str] | None = None
+
+    @classmethod
+    def read(cls, source: str | Path | Mapping[str, Any]) -> Schema:
+        """A schema from a YAML file or a mapping. Raises FormatError naming file and field."""
+        where = "schema" if isinstance(source, Mapping) else str(source)
+        data: Any = source
+        if not isinstance(source, Mapping):
+            try:
+                data = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise FormatError(f"{source}: no such schema file") from None
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raise FormatError(f"{source}: not readable as YAML ({str(error).splitlines()[0]})") from None
+        if not isinstance(data, Mapping):
+            raise FormatError(f"{where}: expected a mapping with op, columns, hardware, targets, ...; got {type(data).__name__}")
+        try:
+            schema = cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(map(str, first["loc"]))
+            raise FormatError(f"{where}: {path}: {first['msg']}; known fields: {', '.join(cls.model_fields)}") from None
+        if schema.workload:
+            raise FormatError(f"{where}: workload: tables of whole networks are not read in this version; use op or features")
+        for name, column in schema.targets.items():
+            if name in TARGETS:
+                quantity = TARGETS[name].quantity
+                if column.unit and column.unit not in UNITS[quantity]:
+                    raise UnitError(f"{where}: targets.{name}.unit: {column.unit!r} does not measure {quantity}; expected one of {', '.join(UNITS[quantity])}")
+                if not column.unit and quantity not in ("count", "fraction"):
+                    raise UnitError(f"{where}: targets.{name}.unit: missing; expected one of {', '.join(UNITS[quantity])}")
+        for kind in ([schema.op] if isinstance(schema.op, str) else list(schema.op.map.values()) if schema.op else []):
+            kind_of(kind)
+        return schema
+
+    def factor(self, name: str) -> float:
+        """From the column's unit to SI."""
+        unit = self.targets[name].unit
+        return UNITS[TARGETS[name].quantity][unit] if name in TARGETS and unit else 1.0
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """A CSV or Parquet file as it is. Raises FormatError naming the file."""
+    place = Path(path)
+    if not place.exists():
+        raise FormatError(f"{place}: no such file")
+    suffix = place.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise FormatError(f"{place}: expected a .csv or .parquet table, got {suffix or 'no suffix'!r}")
+    try:
+        return pd.read_csv(place) if suffix == ".csv" else pd.read_parquet(place)
+    except Exception as error:
+        raise FormatError(f"{place}: not a readable {suffix[1:]} table ({str(error).splitlines()[0][:120]})") from None
+
+
+def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True) -> Table:
+    """The measured table as questions and answers in SI.
+
+    `need_targets=False` (for prediction): target columns may be missing or hold NaN, and every row is kept, in order.
+    Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
+    """
+    frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
+    where = "table" if isinstance(table, pd.DataFrame) else str(table)
+    spec = schema if isinstance(schema, Schema) else Schema.read(schema)
+    if frame.empty:
+        raise TableError(f"{where}: the table has no rows")
+    for column, values in spec.where.items():
+        frame = frame[_column(frame, column, where, "where").isin(values)]
+        if frame.empty:
+            raise TableError(f"{where}: no row has {column} in {values}")
+    frame = frame.reset_index(drop=True)
+    if need_targets and not spec.targets:
+        raise TableError(f"{where}: the schema names no targets")
+    targets = {name: _column(frame, c.column, where, f"targets.{name}").to_numpy(dtype=np.float64, na_value=np.nan) * spec.factor(name)
+               for name, c in spec.targets.items() if need_targets or c.column in frame.columns}
+    faults: list[tuple[np.ndarray, str]] = []
+    if need_targets:
+        for name, values in targets.items():
+            # a resource may be zero; a time, an energy or a power may not
+            least_ok = values >= 0 if name in TARGETS and TARGETS[name].quantity in ("count", "bytes", "fraction") else values > 0
+            usable = np.isfinite(values) if name not in TARGETS else np.isfinite(values) & least_ok
+            faults.append((~usable, f"{spec.targets[name].column} is NaN, infinite or not positive"))
+    faults += _faulty_inputs(frame, spec, where)
+    bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
+    notes: list[str] = []
+    if bad.any():
+        told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {int(np.flatnonzero(rows)[0])}" for rows, text in faults if rows.any())
+        if not skip_bad_rows:
+            raise TableError(f"{where}: {int(bad.sum())} of {len(frame)} rows cannot be used ({told}); mend them, or skip them with --skip-bad-rows")
+        if bad.all():
+            raise TableError(f"{where}: no row can be used ({told})")
+        notes.append(f"{int(bad.sum())} of {len(frame)} rows set aside: {told}")
+        frame, targets = frame[~bad].reset_index(drop=True), {k: v[~bad] for k, v in targets.items()}
+    questions: Any = _op_questions(frame, spec, where) if spec.op else _feature_questions(frame, spec, where)
+    slices = pd.DataFrame(index=range(len(frame)))
+    if spec.hardware:
+        slices["device"] = _column(frame, spec.hardware, where, "hardware").astype(str)
+    if isinstance(spec.op, OpColumn):
+        slices["op"] = frame[spec.op.column].astype(str)
+    for column in spec.context:
+        slices[column] = _column(frame, column, where, "context").astype(str)
+    return Table(questions, targets, _groups(frame, spec, where), slices, f"measured:{Path(where).name}", tuple(notes))
+
+
+def _column(frame: pd.DataFrame, name: str, where: str, field: str) -> pd.Series:
+    if name not in frame.columns:
+        near = difflib.get_close_matches(name, [str(c) for c in frame.columns], n=3, cutoff=0.4)
+        raise TableError(f"{where}: {field}: no column {name!r}; " + (f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(map(str, frame.columns))}"))
+    return frame[name]
+
+
+def _op_parts(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
+    """(kind, row numbers, op field -> column reference) for every op of the table."""
+    if isinstance(spec.op, str):
+        return [(spec.op, np.arange(len(frame)), spec.columns)]
+    assert spec.op is not None
+    values = _column(frame, spec.op.column, where, "op").astype(str)
+    parts = []
+    for value in values.unique():
+        kind = spec.op.map.get(value, value)
+        if kind not in OP_KINDS:
+            raise UnknownNameError("operator kind", kind, OP_KINDS, f"in {where}, column {spec.op.column}; name it in op.map, or leave such rows out with where")
+        nested = {k: v for k, v in spec.columns.items() if isinstance(v, Mapping)}
+        if nested and value not in nested:
+            raise TableError(f"{where}: columns: nothing for the op {value!r}; there is: {', '.join(nested)}")
+        parts.append((kind, np.flatnonzero(values == value), dict(nested[value]) if nested else spec.columns))
+    return parts
+
+
+def _sizes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, kind: str, where: str) -> dict[str, np.ndarray]:
+    known = OP_KINDS[kind].dims
+    sizes: dict[str, np.ndarray] = {}
+    for field, ref in columns.items():
+        if field in ("dtype", "weight_dtype"):
+            continue
+        if field not in known:
+            raise UnknownNameError(f"field of {kind}", field, known, f"in the schema's columns ({where})")
+        names = [ref] if isinstance(ref, str) else list(ref)
+        sizes[field] = np.prod([_column(frame, n, where, f"columns.{field}").to_numpy(dtype=np.float64, na_value=np.nan) for n in names], axis=0)
+    for field, value in spec.fixed.items():
+        if field in known and field not in sizes:
+            sizes[field] = np.full(len(frame), float(value))
+    missing = [d for d in OP_KINDS[kind].required if d not in sizes]
+    if missing:
+        raise TableError(f"{where}: {kind} needs {', '.join(OP_KINDS[kind].required)}; the schema's columns and fixed lack {', '.join(missing)}")
+    return sizes
+
+
+def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[np.ndarray, str]]:
+    faults: list[tuple[np.ndarray, str]] = []
+    if spec.op:
+        for kind, rows, columns in _op_parts(frame, spec, where):
+            part = frame.iloc[rows]
+            for field, values in _sizes(part, columns, spec, kind, where).items():
+                least = 0 if field in OP_KINDS[kind].zero_allowed else 1
+                wrong = np.zeros(len(frame), dtype=bool)
+                wrong[rows] = ~(np.isfinite(values) & (values >= least) & (values <= 2.0**62))
+                faults.append((wrong, f"{kind} {field} is missing or less than {least}"))
+        return faults
+    for name in _feature_names(frame, spec, where):
+        values = frame[name]
+        lost = values.isna().to_numpy()
+        if pd.api.types.is_numeric_dtype(values):
+            lost = lost | ~np.isfinite(values.to_numpy(dtype=np.float64, na_value=np.nan))  # pandas lends its array read-only
+        faults.append((lost, f"{name} is NaN or infinite"))
+    return faults
+
+
+def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
+    pieces, order, context = [], [], pd.DataFrame(index=range(len(frame)))
+    for kind, rows, columns in _op_parts(frame, spec, where):
+        part = frame.iloc[rows]
+        dtype, weight = _dtypes(part, columns, spec, where)
+        pieces.append(OpColumns.from_sizes(kind, _sizes(part, columns, spec, kind, where), dtype, weight))
+        order.append(rows)
+    ops = OpColumns.concat(pieces).take(np.argsort(np.concatenate(order), kind="stable"))
+    if isinstance(spec.op, OpColumn):
+        context["op"] = frame[spec.op.column].astype(str)
+    ref = next((c.get("dtype") for _, _, c in _op_parts(frame, spec, where) if c.get("dtype")), None)
+    if isinstance(ref, str):
+        context["dtype_name"] = _column(frame, ref, where, "columns.dtype").astype(str)
+    for column in spec.context:
+        context[column] = _column(frame, column, where, "context").astype(str)
+    extra = frame[spec.features].astype(np.float64) if spec.features else pd.DataFrame(index=range(len(frame)))
+    if spec.hardware:
+        written = _column(frame, spec.hardware, where, "hardware").astype(str)
+    elif "hardware" in spec.fixed:
+        written = pd.Series([str(spec.fixed["hardware"])] * len(frame))
+    else:
+        raise TableError(f"{where}: an op table needs the schema's hardware: a column of device names (or fixed: {{hardware: NAME}})")
+    names, index = np.unique(written.to_numpy(dtype=str), return_inverse=True)
+    return OpQuestions(ops, tuple(str(n) for n in names), tuple(_device(str(n)) for n in names), index.astype(np.int64), context, extra)
+
+
+def _device(name: str) -> Any:
+    try:
+        return catalog.hardware(name)
+    except UnknownNameError:
+        return None
+
+
+def _dtypes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, where: str) -> tuple[np.ndarray, np.ndarray]:
+    ref = columns.get("dtype")
+    if isinstance(ref, str):
+        written = _column(frame, ref, where, "columns.dtype").astype(str)
+    elif "dtype" in spec.fixed:
+        written = pd.Series([str(spec.fixed["dtype"])] * len(frame))
+    else:
+        raise TableError(f"{where}: an op table needs a dtype: columns: {{dtype: COLUMN}} or fixed: {{dtype: NAME}}")
+    pairs = {value: dtype_pair(value) for value in written.unique()}
+    return (written.map({v: DTYPE_CODES[a] for v, (a, _) in pairs.items()}).to_numpy(np.int16), written.map({v: DTYPE_CODES[w] for v, (_, w) in pairs.items()}).to_numpy(np.int16))
+
+
+def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
+    if spec.features:
+        for name in spec.features:
+            _column(frame, name, where, "features")
+        return list(spec.features) + [c for c in spec.context if c not in spec.features]
+    used = {c.column for c in spec.targets.values()}
+    return [str(c) for c in frame.columns if c not in used]
+
+
+def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> FeatureQuestions:
+    names = _feature_names(frame, spec, where)
+    if spec.hardware and spec.hardware not in names:
+        names.append(spec.hardware)
+    columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else frame[n].astype(str) for n in names}
+    return FeatureQuestions(pd.DataFrame(columns))
+
+
+def _groups(frame: pd.DataFrame, spec: Schema, where: str) -> np.ndarray:
+    """(n,) labels: the schema's group columns; without them, rows with the same inputs stand together."""
+    columns = spec.group
+    if not columns:
+        refs = [c for c in spec.columns.values() if isinstance(c, (str, list))] + [c for v in spec.columns.values() if isinstance(v, Mapping) for c in v.values()]
+        columns = list(dict.fromkeys(n for ref in refs for n in ([ref] if isinstance(ref, str) else ref))) if spec.op else _feature_names(frame, spec, where)
+    if not columns:
+        return np.arange(len(frame)).astype(str).astype(object)
+    joined = _column(frame, columns[0], where, "group").astype(str)
+    for name in columns[1:]:
+        joined = joined + "|" + _column(frame, name, where, "group").astype(str)
+    return joined.to_numpy(dtype=object)

@@ -1,0 +1,108 @@
+"""Several surrogates as one: a weighted mean of their answers in log space, the weights chosen on held-out groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..datasets.errors import TableError
+from ..datasets.table import Questions, Table
+from .base import Surrogate
+from .prediction import Prediction, consistent
+
+#: the shares of the first of two members that are tried; more members start from equal shares
+_STEPS = np.linspace(0.0, 1.0, 11)
+
+
+class Ensemble:
+    """`members` answer the same targets. After fitting each, the weights that give the least median error on `valid` are kept, per
+    target; without `valid` all weigh the same."""
+
+    name = "ensemble"
+
+    def __init__(self, members: Sequence[Surrogate]) -> None:
+        if not members or any(m.targets != members[0].targets for m in members):
+            raise TableError("ensemble: needs members that answer the same targets")
+        self.members = list(members)
+        self._weights: dict[str, list[float]] = {}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What every member answers."""
+        return self.members[0].targets
+
+    @property
+    def shape(self) -> str:
+        """The shape of questions the members take."""
+        return self.members[0].shape
+
+    def fit(self, table: Table, valid: Table | None = None) -> Self:
+        """Fits every member, then the weights."""
+        self.members = [m.fit(table, valid) for m in self.members]
+        equal = [1.0 / len(self.members)] * len(self.members)
+        self._weights = {t: list(equal) for t in self.targets}
+        if valid is not None and len(self.members) > 1:
+            points = [m.predict(valid.questions).point for m in self.members]
+            for j, name in enumerate(self.targets):
+                truth = valid.targets.get(name)
+                if truth is not None and np.isfinite(truth).sum() >= 20:
+                    self._weights[name] = self._best([p[:, j] for p in points], truth)
+        return self
+
+    def _best(self, points: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
+        """Coordinate search over shares: each member in turn takes the share that lowers the median error most."""
+        weights = np.full(len(points), 1.0 / len(points))
+        good = np.isfinite(truth)
+
+        def error(w: np.ndarray) -> float:
+            mean = _mean(points, w)[good]
+            scale = np.abs(truth[good])
+            return float(np.median(np.abs(mean - truth[good]) / np.where(scale > 0, scale, 1.0)))
+
+        for i in range(len(points)):
+            others = np.delete(weights, i)
+            others = others / max(others.sum(), 1e-9)
+            tries = [np.insert(others * (1 - s), i, s) for s in _STEPS]
+            tries.append(weights)
+            weights = min(tries, key=error)
+        return [float(w) for w in weights]
+
+    def predict(self, questions: Questions) -> Prediction:
+        """(n, t) weighted answers in SI."""
+        parts = [m.predict(questions).point for m in self.members]
+        points = {name: _mean([p[:, j] for p in parts], np.array(self._weights[name])) for j, name in enumerate(self.targets)}
+        points = consistent(points)
+        return Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The shares, and every member with its files under its number."""
+        spec: dict[str, Any] = {"weights": self._weights, "members": []}
+        files: dict[str, bytes] = {}
+        for i, m in enumerate(self.members):
+            inner, content = m.weights()
+            spec["members"].append({"member": m.name, "spec": inner, "files": sorted(content)})
+            files |= {f"{i}.{name}": data for name, data in content.items()}
+        return spec, files
+
+    @classmethod
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+        """The inverse of `weights`."""
+        from .store import member
+
+        members = []
+        for i, m in enumerate(spec["members"]):
+            content = {name: files[f"{i}.{name}"] for name in m["files"] if f"{i}.{name}" in files}
+            members.append(member(m["member"]).from_weights(m["spec"], content, folder))
+        out = cls(members)
+        out._weights = {t: list(w) for t, w in spec["weights"].items()}
+        return out
+
+
+def _mean(points: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    stack = np.stack(points)
+    if (stack > 0).all():
+        return np.exp(np.tensordot(weights, np.log(stack), 1))
+    return np.tensordot(weights, stack, 1)

@@ -1,0 +1,187 @@
+"""A residual network on tabular features: smooth where trees step, so it interpolates between sites that trees can only bin.
+
+It learns what the trees learn (`target_scale`), one network with a head per target. Needs torch (extra `gnn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..datasets.errors import FormatError, TableError
+from ..datasets.table import Questions, Table
+from ..features.tabular import Features, learn_vocabulary, tabular_features
+from .prediction import Prediction
+from .target_scale import all_points, choose_scale, clipped, decode, encode, learned_targets
+
+_CHUNK = 16384
+
+
+def _network(inputs: int, cards: Sequence[int], hidden: int, blocks: int, outputs: int) -> Any:
+    import torch
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings = nn.ModuleList(nn.Embedding(c, 8) for c in cards)
+            self.first = nn.Linear(inputs + 8 * len(cards), hidden)
+            self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden)) for _ in range(blocks))
+            self.last = nn.Linear(hidden, outputs)
+
+        def forward(self, x: Any, codes: Any) -> Any:
+            """(n, outputs) standardised targets."""
+            h = self.first(torch.cat([x, *(e(codes[:, j]) for j, e in enumerate(self.embeddings))], 1))
+            for block in self.blocks:
+                h = h + block(h)
+            return self.last(nn.functional.gelu(h))
+
+    return Network()
+
+
+class Neural:
+    """The network. `samples`: rows shown in all (epochs = samples / rows, between 8 and 400); `hidden`, `blocks`: size; `rate`: peak learning rate.
+
+    Deterministic in `seed` on one machine.
+    """
+
+    name = "neural"
+
+    def __init__(self, *, targets: Sequence[str] = ("latency_s",), hidden: int = 256, blocks: int = 3, samples: int = 4_000_000, batch: int = 1024,
+                 rate: float = 2e-3, seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
+        self.targets = tuple(targets)
+        self.shape = ""
+        self._settings: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "samples": samples, "batch": batch, "rate": rate, "seed": seed}
+        self._progress = progress
+        self._vocabulary: dict[str, tuple[str, ...]] = {}
+        self._features: list[str] = []
+        self._numeric: list[int] = []
+        self._categorical: list[int] = []
+        self._cards: list[int] = []
+        self._scale: dict[str, str] = {}
+        self._least: dict[str, float] = {}
+        self._stats: dict[str, np.ndarray] = {}
+        self._net: Any = None
+
+    def fit(self, table: Table, valid: Table | None = None) -> Self:
+        """Trains on all learned targets at once; rows lacking one still teach the others. Raises TableError for an unusable target."""
+        import torch
+
+        self.shape = table.questions.shape
+        self._vocabulary = learn_vocabulary(table.questions)
+        features = tabular_features(table.questions, self._vocabulary)
+        self._features = list(features.names)
+        numeric = [j for j in range(len(features.names)) if j not in features.categorical]
+        x = np.nan_to_num(features.values[:, numeric])
+        spread = x.std(0)
+        self._numeric = [j for j, s in zip(numeric, spread, strict=True) if s > 1e-5]
+        self._categorical = list(features.categorical)
+        codes = np.nan_to_num(features.values[:, self._categorical], nan=-1.0)
+        self._cards = [int(codes[:, j].max()) + 2 for j in range(codes.shape[1])]  # one more for a value never seen
+        kept = features.values[:, self._numeric]
+        self._stats = {"mean": np.nan_to_num(kept).mean(0), "std": np.nan_to_num(kept).std(0) + 1e-6}
+        learned = learned_targets(self.targets)
+        y = np.full((len(table), len(learned)), np.nan, dtype=np.float32)
+        for j, name in enumerate(learned):
+            if name not in table.targets:
+                raise TableError(f"neural: the table has no target {name!r}; it has: {', '.join(table.targets)}")
+            self._scale[name] = choose_scale(name, table.targets[name], features)
+            encoded = encode(name, table.targets[name], features, self._scale[name])
+            good = np.isfinite(encoded)
+            rows, self._least[name] = clipped(encoded[good])
+            y[good, j] = rows
+        self._stats |= {"y_mean": np.nanmean(y, 0), "y_std": np.nanstd(y, 0) + 1e-6}
+        y = (y - self._stats["y_mean"]) / self._stats["y_std"]
+        self._train(features, torch.from_numpy(y))
+        return self
+
+    def _train(self, features: Features, y: Any) -> None:
+        import torch
+
+        s = self._settings
+        torch.manual_seed(int(s["seed"]))
+        x, codes = self._inputs(features)
+        n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
+        epochs = int(np.clip(s["samples"] // n, 8, 400))
+        steps = max(1, -(-n // batch))
+        self._net = _network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1])
+        optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s["rate"], total_steps=steps * epochs, pct_start=0.15)
+        beta = 0.15  # of a standard deviation: absolute error beyond, squared within
+        for epoch in range(epochs):
+            self._net.train()
+            order, total = torch.randperm(n), 0.0
+            for i in range(steps):
+                rows = order[i * batch:(i + 1) * batch]
+                wanted = y[rows]
+                good = torch.isfinite(wanted)
+                loss = torch.nn.functional.smooth_l1_loss(self._net(x[rows], codes[rows])[good], wanted[good], beta=beta)
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                total += float(loss.detach())
+            if self._progress:
+                self._progress(epoch + 1, epochs, total / steps)
+        self._net.eval()
+
+    def _inputs(self, features: Features) -> tuple[Any, Any]:
+        import torch
+
+        x = (np.nan_to_num(features.values[:, self._numeric]) - self._stats["mean"]) / self._stats["std"]
+        codes = features.values[:, self._categorical]
+        unseen = np.array([c - 1 for c in self._cards], dtype=np.float32)
+        codes = np.where(np.isfinite(codes) & (codes < unseen), codes, unseen).astype(np.int64)
+        return torch.from_numpy(np.clip(x, -8.0, 8.0).astype(np.float32)), torch.from_numpy(codes)
+
+    def predict(self, questions: Questions) -> Prediction:
+        """(n, t) answers in SI."""
+        import torch
+
+        if questions.shape != self.shape:
+            raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
+        features = tabular_features(questions, self._vocabulary)
+        if list(features.names) != self._features:
+            raise TableError("the questions' columns differ from those the model was fitted with")
+        x, codes = self._inputs(features)
+        with torch.inference_mode():
+            parts = [self._net(x[i:i + _CHUNK], codes[i:i + _CHUNK]).numpy() for i in range(0, len(x), _CHUNK)]
+        y = np.concatenate(parts).astype(np.float64) * self._stats["y_std"] + self._stats["y_mean"]
+        points = {name: decode(name, y[:, j], features, self._scale[name], self._least[name]) for j, name in enumerate(learned_targets(self.targets))}
+        return Prediction.bare(self.targets, all_points(points, self.targets))
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Settings in JSON, weights and input statistics as safetensors."""
+        from safetensors.numpy import save
+
+        arrays = {k: v.numpy() for k, v in self._net.state_dict().items()} | {f"stats.{k}": v for k, v in self._stats.items()}
+        spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
+                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least}
+        return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
+
+    @classmethod
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+        """The inverse of `weights`; raises FormatError when weights are missing or of another shape."""
+        import torch
+        from safetensors.numpy import load
+
+        out = cls(targets=spec["targets"], **spec["settings"])
+        out.shape, out._features = spec["shape"], list(spec["features"])
+        out._numeric, out._categorical, out._cards = list(spec["numeric"]), list(spec["categorical"]), list(spec["cards"])
+        out._scale, out._least = dict(spec["scale"]), dict(spec["least"])
+        out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
+        try:
+            arrays = load(files["neural.safetensors"])
+            out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
+            out._net = _network(len(out._numeric), out._cards, int(spec["settings"]["hidden"]), int(spec["settings"]["blocks"]), len(learned_targets(out.targets)))
+            out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
+        except KeyError:
+            raise FormatError(f"{folder}: neural.safetensors is missing") from None
+        except Exception as error:
+            raise FormatError(f"{folder / 'neural.safetensors'}: not this network's weights ({error})") from None
+        out._net.eval()
+        return out
