@@ -1,0 +1,258 @@
+"""The command line: `silicast VERB ...`. Here stand the names of verbs and arguments and their help; what they do is in `verbs.py`.
+
+Nothing heavy loads before a verb runs: `silicast --help` needs typer and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .reply import Reply, spoken
+
+app = typer.Typer(name="silicast", add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Forecasts what a workload will cost on a piece of hardware: latency, energy, power, memory and FPGA resources, with an interval, "
+                       "and says when it does not know. Exit codes: 0 done, 2 your input (one line says what to mend), 1 a fault of silicast or of the model store.")
+hardware = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The device catalogue.")
+models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The model registry.")
+app.add_typer(hardware, name="hardware")
+app.add_typer(models, name="models")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, in SI units; logs go to stderr.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A workload: .onnx, or a silicast workload document (.json).", show_default=False)]
+On = Annotated[list[str] | None, typer.Option("--on", metavar="KEY[,KEY]", help="Devices: catalogue keys, aliases or paths of device YAML files; repeatable.", show_default=False)]
+Dim = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=N", help="Size of a free dimension, such as batch=8; repeatable.", show_default=False)]
+UnknownOps = Annotated[str, typer.Option("--unknown-ops", metavar="error|bound", help="An operator that cannot be counted: an error that names it, or bounded by its traffic and flagged.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="What if it ran in this precision: float16, int8, int4_wo, ...", show_default=False)]
+Target = Annotated[list[str] | None, typer.Option("--target", metavar="T", help="What to answer, such as latency_s; repeatable.", show_default=False)]
+Model = Annotated[str | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION or a model folder "
+                                           "[default: models:/silicast-boosted@champion].", show_default=False)]
+Schema = Annotated[Path | None, typer.Option("--schema", metavar="YAML", help="What the table's columns mean [default: the schema in the model's card].", show_default=False)]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+
+        typer.echo(f"silicast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False) -> None:
+    pass
+
+
+@hardware.command("list")
+@spoken
+def hardware_list(as_json: Json = False) -> Reply:
+    """Every device of the catalogue."""
+    from . import verbs
+
+    return verbs.hardware_list()
+
+
+@hardware.command("show")
+@spoken
+def hardware_show(key: Annotated[str, typer.Argument(metavar="KEY", help="A key, an alias, or a path of a device YAML file.")], as_json: Json = False) -> Reply:
+    """One device, with the source of every figure."""
+    from . import verbs
+
+    return verbs.hardware_show(key)
+
+
+@app.command("inspect")
+@spoken
+def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None, as_json: Json = False) -> Reply:
+    """Ops, FLOPs, bytes and parameters of a workload file."""
+    from . import verbs
+
+    return verbs.inspect(file, dim or (), unknown_ops, dtype)
+
+
+@app.command("simulate")
+@spoken
+def simulate(file: File, on: On = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
+             ops: Annotated[bool, typer.Option("--ops", help="Every operator's share as well.")] = False, as_json: Json = False) -> Reply:
+    """The reference simulator's answer on devices."""
+    from . import verbs
+
+    return verbs.simulate(file, on or (), dim or (), unknown_ops, dtype, ops)
+
+
+@app.command("generate")
+@spoken
+def generate(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the table; a run that was cut short goes on here.")],
+             count: Annotated[int, typer.Option("--count", min=1, help="Labelled rows (workload x device).")] = 2000, seed: Seed = 0,
+             workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes [default: all cores].", show_default=False)] = None,
+             devices: Annotated[list[str] | None, typer.Option("--devices", metavar="KEY[,KEY]", help="[default: the whole catalogue]", show_default=False)] = None,
+             families: Annotated[list[str] | None, typer.Option("--families", metavar="NAME[,NAME]", help="[default: all]", show_default=False)] = None,
+             sampled: Annotated[int | None, typer.Option("--sampled", min=0, help="Made-up devices per kind, drawn around the catalogue's.", show_default=False)] = None,
+             per_workload: Annotated[int | None, typer.Option("--per-workload", min=1, help="Devices each workload is put on.", show_default=False)] = None,
+             as_json: Json = False) -> Reply:
+    """A labelled table from the simulator.
+
+    Sharded, resumable, and the same for any number of workers.
+    """
+    from . import verbs
+
+    return verbs.generate(out, count, seed, workers, devices or (), families or (), sampled, per_workload)
+
+
+@app.command("train")
+@spoken
+def train(experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="An experiment file (YAML).")], as_json: Json = False) -> Reply:
+    """An experiment: data, models, report, registry."""
+    from . import verbs
+
+    return verbs.train(experiment)
+
+
+@app.command("fit")
+@spoken
+def fit(table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured table, CSV or Parquet.")],
+        schema: Annotated[Path, typer.Option("--schema", metavar="YAML", help="What the table's columns mean.")],
+        target: Annotated[list[str], typer.Option("--target", metavar="T", help="What to learn; repeatable.")],
+        out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model folder to write.")],
+        skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and say how many, instead of stopping.")] = False,
+        seed: Seed = 0, level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Share of answers the intervals should hold.")] = 0.9,
+        as_json: Json = False) -> Reply:
+    """A model from a measured table.
+
+    Its intervals and errors come from rows it never saw.
+    """
+    from . import verbs
+
+    return verbs.fit(table, schema, target, out, seed, level, skip_bad_rows)
+
+
+@app.command("predict")
+@spoken
+def predict(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help="A workload file (with --on), or a table (.csv, .parquet): one answer per row.")],
+            on: On = None, model: Model = None, schema: Schema = None,
+            out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write T, T_low, T_high, domain and domain_reason as CSV or Parquet.", show_default=False)] = None,
+            target: Target = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
+            fallback: Annotated[str | None, typer.Option("--fallback", metavar="simulate", help="Who answers outside the model's domain instead.", show_default=False)] = None,
+            as_json: Json = False) -> Reply:
+    """Answers with intervals and domain flags."""
+    from . import verbs
+
+    return verbs.predict(asked, on or (), model, schema, out, dim or (), unknown_ops, dtype, target or (), fallback)
+
+
+@app.command("evaluate")
+@spoken
+def evaluate(model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder or models:/NAME@alias.")],
+             table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured table.")], schema: Schema = None, as_json: Json = False) -> Reply:
+    """A model's errors on a measured table.
+
+    By slice, with the coverage of its intervals.
+    """
+    from . import verbs
+
+    return verbs.evaluate(model, table, schema)
+
+
+@models.command("list")
+@spoken
+def models_list(as_json: Json = False) -> Reply:
+    """Every registered model."""
+    from . import verbs
+
+    return verbs.models_list()
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
+
+
+@models.command("show")
+@spoken
+def models_show(name: Name, as_json: Json = False) -> Reply:
+    """One model: its versions, and the card of its champion."""
+    from . import verbs
+
+    return verbs.models_show(name)
+
+
+@models.command("promote")
+@spoken
+def models_promote(name: Name, version: Annotated[str, typer.Argument(metavar="VERSION")],
+                   force: Annotated[bool, typer.Option("--force", help="Promote although the gate refuses; recorded as forced.")] = False, as_json: Json = False) -> Reply:
+    """Move @champion to a version, if the gate lets it."""
+    from . import verbs
+
+    return verbs.models_promote(name, version, force)
+
+
+@models.command("rollback")
+@spoken
+def models_rollback(name: Name, as_json: Json = False) -> Reply:
+    """Back to the champion before."""
+    from . import verbs
+
+    return verbs.models_rollback(name)
+
+
+@app.command("serve")
+@spoken
+def serve(model: Model = None, host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 opens it to the network, without a password.")] = "127.0.0.1",
+          port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+          body_limit_mb: Annotated[int, typer.Option("--body-limit-mb", min=1, max=1024, help="Largest request.")] = 16, as_json: Json = False) -> Reply:
+    """Answer over HTTP.
+
+    POST /v1/predict, GET /healthz, /readyz, /openapi.json, /docs. Loads the model first, then listens.
+    """
+    from . import verbs
+
+    verbs.serve(model, host, port, body_limit_mb * 1_000_000)
+    return Reply({"served": f"{host}:{port}"}, lambda console: None)
+
+
+@app.command("demo")
+@spoken
+def demo(out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for everything the demo makes.")] = Path("silicast_demo"),
+         onnx: Annotated[Path | None, typer.Option("--onnx", metavar="FILE", help="Your network [default: one the demo makes].", show_default=False)] = None,
+         count: Annotated[int, typer.Option("--count", min=1, help="Labelled rows to generate.")] = 3000, seed: Seed = 0,
+         quick: Annotated[bool, typer.Option("--quick", help="Smaller models, about a minute.")] = False, as_json: Json = False) -> Reply:
+    """The main job on embedded defaults.
+
+    Generates data, trains, registers, predicts a real ONNX model and reports.
+    """
+    from . import verbs
+
+    return verbs.demo(out, onnx, count, seed, quick)
+
+
+_ANYTHING: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+Rest = Annotated[list[str] | None, typer.Argument(hidden=True)]
+
+
+@app.command("calibrate", context_settings=_ANYTHING)
+@spoken
+def calibrate(rest: Rest = None, as_json: Json = False) -> Reply:
+    """(not in this version) Adapt to a new device."""
+    from . import verbs
+
+    return verbs.not_here("calibrate")
+
+
+@app.command("measure", context_settings=_ANYTHING)
+@spoken
+def measure(rest: Rest = None, as_json: Json = False) -> Reply:
+    """(not in this version) Measure on this machine."""
+    from . import verbs
+
+    return verbs.not_here("measure")
+
+
+@app.command("search", context_settings=_ANYTHING)
+@spoken
+def search(rest: Rest = None, as_json: Json = False) -> Reply:
+    """(not in this version) Search a Pareto front."""
+    from . import verbs
+
+    return verbs.not_here("search")

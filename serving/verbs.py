@@ -1,0 +1,311 @@
+"""What each verb of the command line does: arguments in, a `Reply` out. `cli.py` only names the arguments.
+
+Every heavy import stands inside the verb that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..datasets.errors import FormatError, InputError, UnknownNameError
+from . import show
+from .reply import Reply, say
+
+
+def hardware_list() -> Reply:
+    """Every device of the catalogue."""
+    from ..datasets.catalog import hardware, keys
+
+    devices = [hardware(key) for key in keys()]
+    document = {"devices": [{"key": d.key, "name": d.name, "kind": d.kind, "vendor": d.vendor, "year": d.year, "tdp_w": d.tdp_w,
+                             "memory_bytes": d.dram.capacity_bytes, "bandwidth_bytes_per_s": d.dram_bandwidth, "aliases": d.aliases} for d in devices]}
+    return Reply(document, lambda console: show.devices(console, devices))
+
+
+def hardware_show(name: str) -> Reply:
+    """One device with the source of every figure."""
+    from ..datasets.catalog import hardware
+
+    device = hardware(name)
+    return Reply({**device.to_json(), "digest": device.digest}, lambda console: show.device(console, device))
+
+
+def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) -> Reply:
+    """Ops, FLOPs, bytes and parameters of a workload file."""
+    workload = _read(file, dims, unknown_ops, dtype)
+    document = summary(workload)
+    return Reply(document, lambda console: show.workload(console, document))
+
+
+def summary(workload: Any) -> dict[str, Any]:
+    """What there is to count in a workload; FLOPs count 2 per multiply-add."""
+    kinds: dict[str, dict[str, float]] = {}
+    for op in workload.ops:
+        row = kinds.setdefault(op.kind, {"ops": 0, "flops": 0.0, "bytes_read": 0.0, "bytes_written": 0.0, "params": 0})
+        for name, value in (("ops", 1), ("flops", op.flops), ("bytes_read", op.bytes_read), ("bytes_written", op.bytes_written), ("params", op.params)):
+            row[name] += value
+    dtypes = sorted({op.dtype for op in workload.ops})
+    return {"name": workload.name, "family": workload.family, "digest": workload.digest, "ops": len(workload.ops), "flops": workload.flops, "macs": workload.macs,
+            "params": workload.params, "weight_bytes": workload.weight_bytes, "peak_activation_bytes": workload.peak_activation_bytes,
+            "bytes_read": workload.bytes_read, "bytes_written": workload.bytes_written, "dtypes": dtypes, "by_kind": kinds,
+            "bounded_ops": list(workload.bounded_ops), "notes": list(workload.notes)}
+
+
+def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool) -> Reply:
+    """The reference simulator's answer for a workload file on devices."""
+    from ..datasets.measurement import target
+    from ..datasets.simulator import SIMULATOR_VERSION, simulate_many
+
+    devices = machines(on)
+    workload = _read(file, dims, unknown_ops, dtype)
+    answers = simulate_many(workload, devices)
+    told = []
+    for answer in answers:
+        one: dict[str, Any] = {"hardware": answer.hardware.key, "values": answer.values, "infeasible": answer.infeasible}
+        if ops:
+            one["ops"] = [{"name": op.name, "kind": op.kind, "latency_s": t, "energy_j": e, "dram_bytes": b, "limit": limit} for op, t, e, b, limit in
+                          zip(workload.ops, answer.op_latency_s, answer.op_energy_j, answer.op_dram_bytes, answer.op_limit, strict=True)]
+        told.append(one)
+    document = {"workload": {"name": workload.name, "digest": workload.digest, "bounded_ops": list(workload.bounded_ops)},
+                "model": "simulator", "version": SIMULATOR_VERSION, "units": {t: target(t).unit for t in dict.fromkeys(t for a in answers for t in a.values)}, "answers": told}
+    return Reply(document, lambda console: show.simulated(console, document))
+
+
+def generate(out: Path, count: int, seed: int, workers: int | None, devices: Sequence[str], families: Sequence[str], sampled: int | None,
+             per_workload: int | None) -> Reply:
+    """A labelled table, sharded and resumable."""
+    from ..datasets.generate import generate as make
+
+    optional = {"devices": names(devices) or None, "families": names(families) or None, "sampled": sampled, "per_workload": per_workload, "workers": workers}
+    manifest = make(out, count=count, seed=seed, say=say, progress=True, **{k: v for k, v in optional.items() if v is not None})  # type: ignore[arg-type]
+    return Reply(manifest, lambda console: show.facts(console, manifest, f"labelled table in {out}"))
+
+
+def train(experiment: Path) -> Reply:
+    """The story of an experiment file: generate, train, judge, register, promote."""
+    from ..training.config import Experiment
+    from ..training.pipeline import run
+
+    story = run(Experiment.load(experiment), say=say)
+    return Reply(story, lambda console: show.story(console, story))
+
+
+def fit(table: Path, schema: Path, targets: Sequence[str], out: Path, seed: int, level: float, skip_bad_rows: bool) -> Reply:
+    """A surrogate from a measured table."""
+    from ..training.fitting import fit_table
+
+    if out.exists() and not ((out / "model.json").exists() or (out.is_dir() and not any(out.iterdir()))):
+        raise FormatError(f"--out {out}: exists and is not a model folder; choose another")
+    card = fit_table(table, schema, tuple(names(targets)), out, seed=seed, level=level, skip_bad_rows=skip_bad_rows, say=say)
+    return Reply({"model": str(out), "card": card}, lambda console: show.card(console, card, out))
+
+
+def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | None, out: Path | None, dims: Sequence[str], unknown_ops: str,
+            dtype: str | None, targets: Sequence[str], fallback: str | None) -> Reply:
+    """Answers with intervals and domain flags: a workload file on devices, or every row of a table."""
+    from . import sheets
+
+    if out is not None:
+        sheets.writable(out, asked)
+    if sheets.is_sheet(asked):
+        if on or dims or dtype:
+            raise InputError(f"{asked}: a table names its own hardware and sizes; --on, --dim and --dtype belong to a workload file")
+        return _predict_sheet(asked, predictor(model), schema, out, names(targets), fallback)
+    if schema is not None:
+        raise InputError(f"--schema belongs to a table ({', '.join(sheets.SUFFIXES)}); {asked} is read as a workload file")
+    if not on:
+        raise InputError(f"predict {asked}: on which device? Give --on KEY[,KEY]; `silicast hardware list` names them")
+    devices = machines(on)
+    workload = _read(asked, dims, unknown_ops, dtype)
+    return _predict_workload(workload, devices, predictor(model), out, names(targets), fallback)
+
+
+def _predict_workload(workload: Any, devices: list[Any], model: Any, out: Path | None, targets: Sequence[str], fallback: str | None) -> Reply:
+    from ..datasets.table import GraphQuestions
+    from . import sheets
+    from .predictor import known_targets, select
+
+    known_targets(model, targets)
+    prediction = select(model.predict_many(GraphQuestions.cross(workload, devices), fallback=fallback), targets)
+    units = dict(model.card.units)
+    rows = [{"hardware": device.key, **prediction.answer(i)} for i, device in enumerate(devices)]
+    document: dict[str, Any] = {"workload": {"name": workload.name, "digest": workload.digest}, "model": model.name, "version": model.version,
+                                "level": prediction.level, "units": {t: units.get(t, "") for t in prediction.targets}, "predictions": rows}
+    if out is not None:
+        frame = prediction.frame()
+        frame.insert(0, "hardware", [d.key for d in devices])
+        document["out"] = str(sheets.write_sheet(frame, out))
+    return Reply(document, lambda console: show.predicted(console, document))
+
+
+def _predict_sheet(table: Path, model: Any, schema: Path | None, out: Path | None, targets: Sequence[str], fallback: str | None) -> Reply:
+    from . import sheets
+    from .predictor import known_targets, select
+
+    known_targets(model, targets)
+    questions, kept = sheets.questions(table, schema, model)
+    prediction = sheets.spread(select(model.predict_table(questions, fallback=fallback), targets), kept)
+    frame = prediction.frame()
+    units = dict(model.card.units)
+    flags = {str(k): int(v) for k, v in frame["domain"].value_counts().items()}
+    document: dict[str, Any] = {"table": str(table), "rows": len(frame), "model": model.name, "version": model.version, "level": prediction.level,
+                                "units": {t: units.get(t, "") for t in prediction.targets}, "domain": flags}
+    if out is None:
+        document["predictions"] = [{"row": i + 1, **prediction.answer(i)} for i in range(len(prediction))]
+    else:
+        document["out"] = str(sheets.write_sheet(frame, out))
+    return Reply(document, lambda console: show.predicted_sheet(console, document))
+
+
+def evaluate(model: str, table: Path, schema: Path | None) -> Reply:
+    """A model's errors on a measured table, by slice."""
+    from ..training.fitting import evaluate_table
+
+    options: dict[str, Any] = {} if schema is None else {"schema": schema}
+    metrics = evaluate_table(model_folder(model), table, **options)
+    document = {"model": model, "table": str(table), "metrics": metrics}
+    return Reply(document, lambda console: show.metrics(console, metrics, f"{model} on {table}"))
+
+
+def models_list() -> Reply:
+    """Every registered model."""
+    from ..training import registry
+
+    _store_exists()
+    found = registry.list_models()
+    return Reply({"models": found}, lambda console: show.models(console, found))
+
+
+def models_show(name: str) -> Reply:
+    """One registered model and the card of its champion (or of its newest version)."""
+    from ..training import registry
+
+    _store_exists()
+    model = registry.show(name)
+    number = model.champion or (model.versions[0].version if model.versions else None)
+    card = registry.card_of(f"models:/{name}/{number}") if number else None
+    return Reply({"model": model, "version": number, "card": card}, lambda console: show.model(console, model, number, card))
+
+
+def models_promote(name: str, version: str, force: bool) -> Reply:
+    """Moves @champion to a version, if the gate lets it."""
+    from ..training import registry
+
+    _store_exists()
+    done = registry.promote(name, version, force=force)
+    return Reply(done, lambda console: show.promoted(console, done))
+
+
+def models_rollback(name: str) -> Reply:
+    """Makes the champion before champion again."""
+    from ..training import registry
+
+    _store_exists()
+    done = registry.rollback(name)
+    return Reply(done, lambda console: show.promoted(console, done))
+
+
+def demo(out: Path, onnx: Path | None, count: int, seed: int, quick: bool) -> Reply:
+    """The main job on embedded defaults."""
+    from .demo import run_demo
+
+    result = run_demo(out, onnx, count, seed, say, quick)
+    return Reply(result if result is not None else {"out": str(out)}, lambda console: show.facts(console, result, f"demo in {out}"))
+
+
+def serve(model: str | None, host: str, port: int, body_limit: int) -> None:
+    """Answers over HTTP until stopped. The model is loaded before the port is opened: a wrong one is an error here, not a 503 later."""
+    try:
+        import uvicorn
+
+        from .http import create_app
+    except ImportError as error:
+        raise InputError(f"serve needs a web server, and {error.name} is not installed; run: pip install 'silicast[serve]'") from None
+    app = create_app(predictor(model), body_limit_bytes=body_limit)
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="info")
+    except SystemExit as stopped:  # uvicorn has logged why, to stderr
+        if stopped.code:
+            raise InputError(f"could not serve on {host}:{port}; is the port taken? Choose another with --port") from None
+
+
+def not_here(verb: str) -> Reply:
+    """A verb that is planned and does not exist."""
+    from .. import __version__
+
+    raise InputError(f"{verb} is not in this version (silicast {__version__})")
+
+
+def predictor(model: str | None) -> Any:
+    """The model asked for, or the default one; without either, says how to get one."""
+    from .predictor import DEFAULT_MODEL, Predictor
+
+    if model is None:
+        try:
+            _store_exists()
+            return Predictor.load(DEFAULT_MODEL)
+        except InputError as error:
+            raise InputError(f"no model given, and no {DEFAULT_MODEL}: {error}. Make one with `silicast demo` or `silicast train EXPERIMENT`, or name one: --model REF-or-DIR") from None
+    if model.startswith("models:"):
+        _store_exists()
+    return Predictor.load(model)
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model given as one or as `models:/...`."""
+    if not model.startswith("models:"):
+        return Path(model)
+    from ..training import registry
+
+    _store_exists()
+    return registry.resolve(model)
+
+
+def _store_exists() -> None:
+    from ..training.tracking import default_uri, sqlite_path
+
+    path = sqlite_path(default_uri())
+    if path is not None and not path.exists():
+        raise InputError(f"there is no model store here (no file {path}); train a model first, go to the folder of the store, or name it with MLFLOW_TRACKING_URI")
+
+
+def names(given: Sequence[str]) -> list[str]:
+    """`["a,b", "c"]` as a, b, c; empty parts are dropped."""
+    return [part.strip() for one in given for part in one.split(",") if part.strip()]
+
+
+def machines(on: Sequence[str]) -> list[Any]:
+    """The devices of `--on`: catalogue keys, aliases and YAML paths, comma-separated or repeated. Each once, in order."""
+    from ..datasets.catalog import hardware
+
+    found: list[Any] = []
+    for name in [part for one in on for part in ([one] if Path(one).is_file() else names([one]))]:
+        device = hardware(name)
+        if not any(d.key == device.key and d.digest == device.digest for d in found):
+            found.append(device)
+    if not found:
+        raise InputError("--on: expected at least one device; `silicast hardware list` names them")
+    return found
+
+
+def dimensions(given: Sequence[str]) -> dict[str, int]:
+    """`["batch=8"]` as {"batch": 8}. Raises InputError for anything that is not NAME=N with N >= 1."""
+    out: dict[str, int] = {}
+    for text in given:
+        name, equals, size = text.rpartition("=")
+        if not equals or not name or not size.isdecimal() or len(size) > 19 or not 1 <= int(size) <= 2**62:
+            raise InputError(f"--dim {text}: expected NAME=N with N a whole number of at least 1, such as --dim batch=8")
+        if out.get(name, int(size)) != int(size):
+            raise InputError(f"--dim {name}: given twice, as {out[name]} and {size}")
+        out[name] = int(size)
+    return out
+
+
+def _read(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) -> Any:
+    from ..datasets.frontends import read
+
+    if unknown_ops not in ("error", "bound"):
+        raise UnknownNameError("treatment of unknown ops", unknown_ops, ("error", "bound"))
+    return read(file, dims=dimensions(dims), unknown_ops=unknown_ops, dtype=dtype)  # type: ignore[arg-type]
