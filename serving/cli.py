@@ -31,6 +31,7 @@ Target = Annotated[list[str] | None, typer.Option("--target", metavar="T", help=
 Model = Annotated[str | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION or a model folder "
                                            "[default: models:/silicast-boosted@champion].", show_default=False)]
 Schema = Annotated[Path | None, typer.Option("--schema", metavar="YAML", help="What the table's columns mean [default: the schema in the model's card].", show_default=False)]
+SkipBadRows = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and say how many, instead of stopping.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 
 
@@ -116,9 +117,9 @@ def train(experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help=
 @spoken
 def fit(table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured table, CSV or Parquet.")],
         schema: Annotated[Path, typer.Option("--schema", metavar="YAML", help="What the table's columns mean.")],
-        target: Annotated[list[str], typer.Option("--target", metavar="T", help="What to learn; repeatable.")],
         out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model folder to write.")],
-        skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and say how many, instead of stopping.")] = False,
+        target: Annotated[list[str] | None, typer.Option("--target", metavar="T", help="What to learn; repeatable [default: every target of the schema].", show_default=False)] = None,
+        skip_bad_rows: SkipBadRows = False,
         seed: Seed = 0, level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Share of answers the intervals should hold.")] = 0.9,
         as_json: Json = False) -> Reply:
     """A model from a measured table.
@@ -127,7 +128,7 @@ def fit(table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured 
     """
     from . import verbs
 
-    return verbs.fit(table, schema, target, out, seed, level, skip_bad_rows)
+    return verbs.fit(table, schema, target or (), out, seed, level, skip_bad_rows)
 
 
 @app.command("predict")
@@ -147,14 +148,15 @@ def predict(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help=
 @app.command("evaluate")
 @spoken
 def evaluate(model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder or models:/NAME@alias.")],
-             table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured table.")], schema: Schema = None, as_json: Json = False) -> Reply:
+             table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured table.")], schema: Schema = None,
+             skip_bad_rows: SkipBadRows = False, as_json: Json = False) -> Reply:
     """A model's errors on a measured table.
 
     By slice, with the coverage of its intervals.
     """
     from . import verbs
 
-    return verbs.evaluate(model, table, schema)
+    return verbs.evaluate(model, table, schema, skip_bad_rows)
 
 
 @models.command("list")
@@ -216,7 +218,7 @@ def serve(model: Model = None, host: Annotated[str, typer.Option("--host", help=
 @spoken
 def demo(out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for everything the demo makes.")] = Path("silicast_demo"),
          onnx: Annotated[Path | None, typer.Option("--onnx", metavar="FILE", help="Your network [default: one the demo makes].", show_default=False)] = None,
-         count: Annotated[int, typer.Option("--count", min=1, help="Labelled rows to generate.")] = 3000, seed: Seed = 0,
+         count: Annotated[int, typer.Option("--count", min=1, help="Labelled rows to generate.")] = 16_000, seed: Seed = 0,
          quick: Annotated[bool, typer.Option("--quick", help="Smaller models, about a minute.")] = False, as_json: Json = False) -> Reply:
     """The main job on embedded defaults.
 

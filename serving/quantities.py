@@ -40,9 +40,9 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{number(value / factor)} {name}".rstrip()
 
 
-def interval(point: float, low: float, high: float, unit: str) -> str:
-    """A point with its interval in one unit: "1.23 ms [1.10, 1.38]"; the point alone where there is no interval."""
-    if not (math.isfinite(low) and math.isfinite(high) and math.isfinite(point)):
+def interval(point: float | None, low: float | None, high: float | None, unit: str) -> str:
+    """A point with its interval in one unit: "1.23 ms [1.10, 1.38]"; the point alone where there is no interval, "-" without a point."""
+    if point is None or low is None or high is None or not (math.isfinite(low) and math.isfinite(high) and math.isfinite(point)):
         return quantity(point, unit)
     factor, name = scale(point, unit)
     return f"{f'{_three(point / factor)} {name}'.rstrip()} [{_three(low / factor)}, {_three(high / factor)}]"

@@ -136,10 +136,7 @@ def predicted_sheet(console: Any, told: Mapping[str, Any], most: int = 20) -> No
 
 
 def _cells(row: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
-    def figure(x: float | None) -> float:
-        return math.nan if x is None else x
-
-    return [interval(figure(t["point"]), figure(t["low"]), figure(t["high"]), _unit(name, units)) for name, t in row["targets"].items()]
+    return [interval(t["point"], t["low"], t["high"], _unit(name, units)) for name, t in row["targets"].items()]
 
 
 def _doubts(console: Any, rows: Sequence[tuple[str, Mapping[str, Any]]], told: Mapping[str, Any]) -> None:
@@ -184,17 +181,29 @@ def card(console: Any, card: Any, out: Path | None = None) -> None:
         console.print(f"intervals at {card.level:.0%}; written to {out}")
 
 
+#: measures a person is shown, and their heads; `--json` has them all
+_MEASURES = {"rows": "rows", "median_ape": "median APE", "p90_ape": "p90 APE", "within_5": "within 5 %", "within_10": "within 10 %", "spearman": "Spearman", "coverage": "coverage"}
+
+
 def metrics(console: Any, found: Any, what: str) -> None:
     """Measures by slice, from a table or from slice -> target -> measure -> value."""
     rows = _metric_rows(found)
     if not rows:
         console.print(f"{what}: no figures")
         return
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    out = table(*columns, right=tuple(c for c in columns if not isinstance(rows[0].get(c), str)), title=what)
+    labels = [c for c in ("slice", "value", "target", "measure") if any(row.get(c) not in (None, "") for row in rows)]
+    shown = [c for c in _MEASURES if any(row.get(c) is not None for row in rows)]
+    out = table(*labels, *(_MEASURES[c] for c in shown), right=tuple(_MEASURES.values()), title=what)
     for row in rows:
-        out.add_row(*(_figure(row.get(c)) for c in columns))
+        out.add_row(*(str(row.get(c) if row.get(c) is not None else "") for c in labels),
+                    *(f"{int(row[c]):,}" if c == "rows" and row.get(c) is not None else _figure(row.get(c), c) for c in shown))
     console.print(out)
+
+
+def evaluated(console: Any, found: Any, what: str) -> None:
+    """Measures by slice on a table, and the share of its rows the guard warned of."""
+    metrics(console, found.frame, what)
+    console.print(f"{found.rows:,} rows of {found.source}; {found.flagged:.1%} outside the model's domain")
 
 
 def _metric_rows(found: Any) -> list[dict[str, Any]]:
@@ -214,8 +223,10 @@ def _metric_rows(found: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _figure(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+def _figure(value: Any, measure: str) -> str:
+    if measure == "spearman" and isinstance(value, float) and math.isfinite(value):
+        return f"{value:.3f}"
+    return _percent(value)
 
 
 def models(console: Any, found: Sequence[Any]) -> None:
@@ -254,6 +265,6 @@ def facts(console: Any, value: Any, what: str) -> None:
     data = plain(value)
     if isinstance(data, dict):
         for key, one in data.items():
-            console.print(f"  {key}: {f'{len(one)} entries' if isinstance(one, (dict, list)) and len(one) > 8 else one}")
+            console.print(f"  {key}: {f'{len(one)} entries' if isinstance(one, (dict, list)) else one}")
     elif data is not None:
         console.print(f"  {data}")

@@ -113,6 +113,10 @@ def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | No
         if on or dims or dtype:
             raise InputError(f"{asked}: a table names its own hardware and sizes; --on, --dim and --dtype belong to a workload file")
         return _predict_sheet(asked, predictor(model), schema, out, names(targets), fallback)
+    from ..datasets.frontends import READERS
+
+    if asked.suffix.lower() not in READERS:
+        raise FormatError(f"{asked}: cannot read a file ending in {asked.suffix!r}; expected a workload ({', '.join(READERS)}) or a table ({', '.join(sheets.SUFFIXES)})")
     if schema is not None:
         raise InputError(f"--schema belongs to a table ({', '.join(sheets.SUFFIXES)}); {asked} is read as a workload file")
     if not on:
@@ -159,14 +163,13 @@ def _predict_sheet(table: Path, model: Any, schema: Path | None, out: Path | Non
     return Reply(document, lambda console: show.predicted_sheet(console, document))
 
 
-def evaluate(model: str, table: Path, schema: Path | None) -> Reply:
-    """A model's errors on a measured table, by slice."""
+def evaluate(model: str, table: Path, schema: Path | None, skip_bad_rows: bool) -> Reply:
+    """A model's errors on a measured table, by slice, and how many of its rows lie outside the domain."""
     from ..training.fitting import evaluate_table
 
-    options: dict[str, Any] = {} if schema is None else {"schema": schema}
-    metrics = evaluate_table(model_folder(model), table, **options)
-    document = {"model": model, "table": str(table), "metrics": metrics}
-    return Reply(document, lambda console: show.metrics(console, metrics, f"{model} on {table}"))
+    found = evaluate_table(model_folder(model), table, schema=schema, skip_bad_rows=skip_bad_rows)
+    document = {"model": model, "table": str(table), **found.to_json()}
+    return Reply(document, lambda console: show.evaluated(console, found, f"{model} on {table}"))
 
 
 def models_list() -> Reply:
@@ -247,7 +250,8 @@ def predictor(model: str | None) -> Any:
             _store_exists()
             return Predictor.load(DEFAULT_MODEL)
         except InputError as error:
-            raise InputError(f"no model given, and no {DEFAULT_MODEL}: {error}. Make one with `silicast demo` or `silicast train EXPERIMENT`, or name one: --model REF-or-DIR") from None
+            raise InputError(f"no model given, and {DEFAULT_MODEL} is not to be had: {error}. Make it with `silicast demo` or `silicast train EXPERIMENT`, "
+                             "or give --model REF-or-DIR") from None
     if model.startswith("models:"):
         _store_exists()
     return Predictor.load(model)
@@ -268,7 +272,7 @@ def _store_exists() -> None:
 
     path = sqlite_path(default_uri())
     if path is not None and not path.exists():
-        raise InputError(f"there is no model store here (no file {path}); train a model first, go to the folder of the store, or name it with MLFLOW_TRACKING_URI")
+        raise InputError(f"there is no model store here (no file {path}); go to the folder that has it, or name it with MLFLOW_TRACKING_URI")
 
 
 def names(given: Sequence[str]) -> list[str]:
@@ -296,7 +300,7 @@ def dimensions(given: Sequence[str]) -> dict[str, int]:
     for text in given:
         name, equals, size = text.rpartition("=")
         if not equals or not name or not size.isdecimal() or len(size) > 19 or not 1 <= int(size) <= 2**62:
-            raise InputError(f"--dim {text}: expected NAME=N with N a whole number of at least 1, such as --dim batch=8")
+            raise InputError(f"--dim {text[:80]}: expected NAME=N with N a whole number of at least 1, such as --dim batch=8")
         if out.get(name, int(size)) != int(size):
             raise InputError(f"--dim {name}: given twice, as {out[name]} and {size}")
         out[name] = int(size)
@@ -308,4 +312,10 @@ def _read(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) 
 
     if unknown_ops not in ("error", "bound"):
         raise UnknownNameError("treatment of unknown ops", unknown_ops, ("error", "bound"))
-    return read(file, dims=dimensions(dims), unknown_ops=unknown_ops, dtype=dtype)  # type: ignore[arg-type]
+    bound = dimensions(dims)
+    try:
+        return read(file, dims=bound, unknown_ops=unknown_ops, dtype=dtype)  # type: ignore[arg-type]
+    except InputError as error:
+        if str(file) in str(error):
+            raise
+        raise InputError(f"{file}: {error}") from None

@@ -217,18 +217,19 @@ def test_fit_and_evaluate_pass_on_what_was_given(monkeypatch: pytest.MonkeyPatch
         seen.update(rest, table=table, schema=schema, targets=targets, out=out)
         return card
 
-    def evaluate_table(folder: Path, table: Path, **rest: Any) -> pd.DataFrame:
+    def evaluate_table(folder: Path, table: Path, **rest: Any) -> Any:
         seen.update(rest, folder=folder)
-        return pd.DataFrame({"slice": ["all"], "target": ["latency_s"], "median_ape": [float("nan")]})
+        frame = pd.DataFrame({"slice": ["all"], "target": ["latency_s"], "median_ape": [float("nan")]})
+        return types.SimpleNamespace(frame=frame, flagged=0.25, rows=8, source="measured:t.csv", to_json=lambda: {"metrics": {"all": {"latency_s": {"median_ape": float("nan")}}}})
 
     monkeypatch.setitem(sys.modules, "silicast.training.fitting", types.SimpleNamespace(fit_table=fit_table, evaluate_table=evaluate_table))
     args = ("fit", "t.csv", "--schema", "s.yaml", "--target", "latency_s", "--target", "power_w", "--out", tmp_path / "m", "--seed", 4, "--skip-bad-rows")
     assert document(*args)["card"]["targets"] == ["latency_s"]
     assert (seen["targets"], seen["seed"], seen["skip_bad_rows"], seen["level"], seen["schema"]) == (("latency_s", "power_w"), 4, True, 0.9, Path("s.yaml"))
-    assert "0.05" in run(*args).stdout
-    assert document("evaluate", tmp_path / "m", "t.csv")["metrics"] == [{"slice": "all", "target": "latency_s", "median_ape": None}]
-    assert seen["folder"] == tmp_path / "m"
-    assert "median_ape" in run("evaluate", tmp_path / "m", "t.csv").stdout
+    assert "5 %" in run(*args).stdout
+    assert document("evaluate", tmp_path / "m", "t.csv")["metrics"]["all"]["latency_s"]["median_ape"] is None
+    assert (seen["folder"], seen["schema"], seen["skip_bad_rows"]) == (tmp_path / "m", None, False)
+    assert "25.0% outside" in run("evaluate", tmp_path / "m", "t.csv").stdout
 
 
 @dataclass(frozen=True)
@@ -337,6 +338,7 @@ def test_figures_as_people_read_them() -> None:
     assert quantity(None, "W") == quantity(float("nan"), "W") == "-"
     assert interval(1.23e-3, 1.1e-3, 1.381e-3, "s") == "1.23 ms [1.10, 1.38]"
     assert interval(12.3e-3, 9.96e-3, 15e-3, "s") == "12.3 ms [9.96, 15.0]"
+    assert interval(None, None, None, "s") == "-"
     assert interval(5.0, float("nan"), float("nan"), "W") == "5 W"
 
 
