@@ -141,7 +141,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     frame = frame.reset_index(drop=True)
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
-    targets = {name: _column(frame, c.column, where, f"targets.{name}").to_numpy(dtype=np.float64, na_value=np.nan) * spec.factor(name)
+    targets = {name: _numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)
                for name, c in spec.targets.items() if need_targets or c.column in frame.columns}
     faults: list[tuple[np.ndarray, str]] = []
     if need_targets:
@@ -179,6 +179,16 @@ def _column(frame: pd.DataFrame, name: str, where: str, field: str) -> pd.Series
     return frame[name]
 
 
+def _numbers(frame: pd.DataFrame, name: str, where: str, field: str) -> np.ndarray:
+    """A column as float64, NaN where it is empty; TableError naming the first cell that is not a number."""
+    column = _column(frame, name, where, field)
+    try:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        raise TableError(f"{where}: {field}: column {name!r} must hold numbers; row {wrong.index[0] if len(wrong) else '?'} is {wrong.iloc[0] if len(wrong) else '?'!r}") from None
+
+
 def _op_parts(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
     """(kind, row numbers, op field -> column reference) for every op of the table."""
     if isinstance(spec.op, str):
@@ -206,7 +216,7 @@ def _sizes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, kind: 
         if field not in known:
             raise UnknownNameError(f"field of {kind}", field, known, f"in the schema's columns ({where})")
         names = [ref] if isinstance(ref, str) else list(ref)
-        sizes[field] = np.prod([_column(frame, n, where, f"columns.{field}").to_numpy(dtype=np.float64, na_value=np.nan) for n in names], axis=0)
+        sizes[field] = np.prod([_numbers(frame, n, where, f"columns.{field}") for n in names], axis=0)
     for field, value in spec.fixed.items():
         if field in known and field not in sizes:
             sizes[field] = np.full(len(frame), float(value))

@@ -189,9 +189,7 @@ def _stream(kernels: Kernels, machines: Machines) -> OpCosts:
     moved = ops.input_bytes[:, None] * passes + (ops.output_bytes + kernels.extra_bytes)[:, None]
     traffic = moved + ops.weight_bytes[:, None]
     dram = keep * moved + ops.weight_bytes[:, None]
-    # few rows cannot use every processor
-    work_items = np.where(ops.row > 0, ops.output_bytes / np.maximum(ops.row * element_bytes(ops.dtype), 1.0), ops.output_bytes / 512.0)
-    share = np.minimum(np.maximum(work_items, 1.0)[:, None] / d.units, 1.0)
+    share = busy_share(ops, d.units[None, :])
     compute_s = ops.vector_flops[:, None] / (vector_rate * share)
     dram_s = dram / (d.dram_bandwidth * tech.DRAM_EFFICIENCY)
     cache_s = traffic / (machines.cache_bandwidth * share)
@@ -200,6 +198,19 @@ def _stream(kernels: Kernels, machines: Machines) -> OpCosts:
     mac = machines.mac_j[:, ops.dtype].T
     energy = ops.vector_flops[:, None] / 2 * mac * tech.PIPELINE_OVER_MAC["vector"] + _memory_j(machines, dram, keep * ops.output_bytes[:, None], traffic, traffic)
     return OpCosts(time, compute_s, energy, dram, np.broadcast_to(traffic, time.shape).copy(), limit, np.zeros(time.shape, dtype=np.int32))
+
+
+def busy_share(ops: OpColumns, units: np.ndarray) -> np.ndarray:
+    """(n, D) share of the processors (`units`, (1, D) or (n, 1)) that an op without matrix work can keep busy.
+
+    A block of 256 threads takes 256 outputs, or up to 256 elements of one reduction.
+    """
+    outputs = ops.output_bytes / element_bytes(ops.dtype)
+    keeps_rows = np.isin(ops.kind, [KIND_CODES["norm"], KIND_CODES["softmax"]])  # as many outputs as inputs: one reduction a row
+    reductions = np.where(keeps_rows, outputs / np.maximum(ops.row, 1.0), outputs)
+    extent = np.maximum(np.maximum(ops.row, ops.window), 1.0)
+    blocks = np.maximum(reductions * np.minimum(extent, 256.0) / 256.0, 1.0)
+    return np.minimum(blocks[:, None] / units, 1.0)
 
 
 def _memory_j(machines: Machines, dram: np.ndarray, written: np.ndarray, cache: np.ndarray, local: np.ndarray) -> np.ndarray:
