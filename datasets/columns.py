@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
 from .dram import dram_j_per_byte
+from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
 from .hardware import DATAFLOWS, KINDS, Hardware
 from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of
 
@@ -156,6 +156,10 @@ def _device_row(h: Hardware) -> DeviceColumns:
     def one(value: float | int | None) -> np.ndarray:
         return np.array([np.nan if value is None else float(value)])
 
+    def of(part: object, figure: str) -> np.ndarray:
+        """A figure of a part the machine may lack."""
+        return one(getattr(part, figure, None))
+
     caches = h.memory[:-1]
     cache, local = (caches[-1], caches[0]) if caches else (None, None)
     array, fabric = h.array, h.fabric
@@ -163,11 +167,11 @@ def _device_row(h: Hardware) -> DeviceColumns:
         kind=np.array([KINDS.index(h.kind)], dtype=np.int16),
         matrix_rate=np.array([[h.rate(d) for d in DTYPE_NAMES]]), vector_rate=np.array([[h.rate(d, matrix=False) for d in DTYPE_NAMES]]),
         units=one(h.units), clock_hz=one(h.clock_hz), dram_bandwidth=one(h.dram_bandwidth), dram_bytes=one(h.dram.capacity_bytes),
-        cache_bytes=one(cache and cache.capacity_bytes), cache_bandwidth=one(cache and cache.bandwidth_bytes_per_s),
-        local_bytes=one(local and local.capacity_bytes), local_bandwidth=one(local and local.bandwidth_bytes_per_s),
+        cache_bytes=of(cache, "capacity_bytes"), cache_bandwidth=of(cache, "bandwidth_bytes_per_s"),
+        local_bytes=of(local, "capacity_bytes"), local_bandwidth=of(local, "bandwidth_bytes_per_s"),
         tdp_w=one(h.tdp_w), idle_w=one(h.idle_w), process_nm=one(h.process_nm), launch_s=one(h.launch_overhead_s),
-        dram_j_per_byte=one(h.dram.read_j_per_byte or dram_j_per_byte(h.dram.name)), mac_j=one(array and array.mac_j),
-        array_rows=one(array and array.rows), array_cols=one(array and array.cols), array_count=one(array and array.count),
+        dram_j_per_byte=one(h.dram.read_j_per_byte or dram_j_per_byte(h.dram.name)), mac_j=of(array, "mac_j"),
+        array_rows=of(array, "rows"), array_cols=of(array, "cols"), array_count=of(array, "count"),
         dataflow=np.array([DATAFLOWS.index(array.dataflow) if array else -1], dtype=np.int16),
-        lut=one(fabric and fabric.lut), ff=one(fabric and fabric.ff), dsp=one(fabric and fabric.dsp),
-        bram_18k=one(fabric and fabric.bram_18k), uram=one(fabric and fabric.uram))
+        lut=of(fabric, "lut"), ff=of(fabric, "ff"), dsp=of(fabric, "dsp"),
+        bram_18k=of(fabric, "bram_18k"), uram=of(fabric, "uram"))

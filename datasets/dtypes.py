@@ -52,6 +52,8 @@ DTYPE_NAMES: tuple[str, ...] = tuple(BITS)
 
 def dtype_name(name: str) -> str:
     """The canonical name of a dtype; raises UnknownNameError naming the nearest."""
+    if not isinstance(name, str):
+        raise UnknownNameError("dtype", name, [*BITS, *ALIASES])
     canonical = ALIASES.get(name, name)
     if canonical not in BITS:
         lowered = ALIASES.get(name.lower(), name.lower())

@@ -46,7 +46,7 @@ class UnknownNameError(InputError):
 
     def __init__(self, what: str, got: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(set(known))
-        near = difflib.get_close_matches(got.lower(), [n.lower() for n in names], n=4, cutoff=0.4)
+        near = difflib.get_close_matches(str(got).lower(), [n.lower() for n in names], n=4, cutoff=0.4)
         by_lower = {n.lower(): n for n in names}
         shown = [by_lower[n] for n in near] or names[:8]
         lead = "nearest" if near else "known"

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ import pandas as pd
 
 from . import catalog
 from .devices import sample_device
-from .errors import FormatError, InputError, TableError, VersionError
+from .errors import FormatError, InputError, TableError, UnknownNameError, VersionError
 from .families import FAMILIES, MIX, sample
 from .hardware import KINDS, Hardware
 from .simulator import SIMULATOR_VERSION, simulate_many
@@ -59,13 +59,12 @@ class Plan:
     simulator_version: str = SIMULATOR_VERSION
 
     def __post_init__(self) -> None:
-        for name in ("count", "per_workload"):
-            if getattr(self, name) < 1:
-                raise InputError(f"generate: {name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("seed", 0), ("count", 1), ("per_workload", 1), ("sampled", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"generate: {name} must be an integer of at least {least}, got {value!r}")
         for family in self.families:
             if family not in FAMILIES:
-                from .errors import UnknownNameError
-
                 raise UnknownNameError("workload family", family, FAMILIES)
 
     @property
@@ -109,9 +108,15 @@ def generate(out: str | Path, *, count: int, seed: int = 0, devices: Sequence[st
 
     Raises InputError for an impossible plan, FormatError when `out` holds something else or another plan.
     """
-    plan = Plan(seed, count, per_workload, tuple(families or MIX), tuple(devices or catalog.keys()), sampled)
+    asked = Plan(seed, count, per_workload, tuple(families or MIX), tuple(devices or catalog.keys()), sampled)
+    plan = _possible(asked)
+    if plan != asked:
+        say(f"only {plan.per_workload} machines can run every family: {plan.per_workload} a workload instead of {asked.per_workload}")
     folder = Path(out)
     _claim(folder, plan)
+    damaged = _drop_damaged(folder)
+    if damaged:
+        say(f"{damaged} files are not what the manifest says: made again")
     todo = [i for i in range(plan.shards) if not all((folder / name).exists() for name in _shard_files(i))]
     if len(todo) < plan.shards:
         say(f"resuming: {plan.shards - len(todo)} of {plan.shards} shards are there")
@@ -143,7 +148,7 @@ def _one_thread() -> Iterator[None]:
     """Workers inherit one numerical thread each: the machine is full already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {n: os.environ.get(n) for n in names}
-    os.environ.update({n: "1" for n in names})
+    os.environ.update(dict.fromkeys(names, "1"))
     try:
         yield
     finally:
@@ -193,11 +198,30 @@ def _draw(plan: Plan, rng: np.random.Generator, pool: Sequence[Hardware]) -> tup
     weights = np.array([MIX[f] for f in plan.families])
     family = plan.families[rng.choice(len(weights), p=weights / weights.sum())]
     workload = sample(family, rng)
-    able = [i for i, d in enumerate(pool) if not d.fabric or family in FABRIC_FAMILIES]
-    if not able:
-        raise InputError(f"generate: no machine of the plan can run the family {family!r}; FPGAs take only {', '.join(FABRIC_FAMILIES)}")
-    chosen = rng.choice(len(able), size=min(plan.per_workload, len(able)), replace=False)
+    able = _able(family, pool)
+    chosen = rng.choice(len(able), size=plan.per_workload, replace=False)
     return workload, [pool[able[c]] for c in chosen]
+
+
+def _able(family: str, pool: Sequence[Hardware]) -> list[int]:
+    return [i for i, d in enumerate(pool) if not d.fabric or family in FABRIC_FAMILIES]
+
+
+def _possible(plan: Plan) -> Plan:
+    """The plan with no more machines a workload than can run each family, so that `count` is kept.
+
+    Raises InputError before anything is written when a family has none, or when two machines of the pool share a key.
+    """
+    pool = plan.pool()
+    keys = [d.key for d in pool]
+    twice = sorted({k for k in keys if keys.count(k) > 1})
+    if twice:
+        raise InputError(f"generate: the devices {', '.join(twice)} are named twice; name each once")
+    able = {family: len(_able(family, pool)) for family in plan.families}
+    for family, number in able.items():
+        if not number:
+            raise InputError(f"generate: no machine of the plan can run the family {family!r}; FPGAs take only {', '.join(FABRIC_FAMILIES)}")
+    return replace(plan, per_workload=min(plan.per_workload, *able.values()))
 
 
 def _row(workload: Workload, hardware: Hardware, values: dict[str, float], infeasible: str) -> dict[str, Any]:
@@ -213,13 +237,29 @@ def _claim(folder: Path, plan: Plan) -> None:
     if place.exists():
         if place.read_text(encoding="utf-8") != text:
             raise FormatError(f"{folder}: holds a data set made from another plan (seed, count, devices, families or version differ); choose another folder")
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not folder.is_dir():
+        raise FormatError(f"{folder}: is a file; expected a folder, or a name for a new one")
+    elif folder.exists() and any(not p.match(".plan.json.*.part") for p in folder.iterdir()):
         raise FormatError(f"{folder}: exists, is not empty and is not a data set; choose another folder")
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
-    for part in (folder / "shards").glob(".*.part"):
-        part.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
     if not place.exists():
-        _replace(place, text)
+        _replace(place, text)  # first of all: a run killed after it goes on, one killed before it left only a part
+    (folder / "shards").mkdir(exist_ok=True)
+    for part in (*folder.glob(".*.part"), *(folder / "shards").glob(".*.part")):
+        part.unlink()
+
+
+def _drop_damaged(folder: Path) -> int:
+    """Removes the shard files of a finished data set that are not what its manifest says; how many."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # unfinished: shards appear whole or not at all
+    damaged = [folder / name for name, digest in files.items() if name.startswith("shards/") and (folder / name).is_file()
+               and hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest]
+    for place in damaged:
+        place.unlink()
+    return len(damaged)
 
 
 def _finish(folder: Path, plan: Plan) -> Manifest:
@@ -265,10 +305,16 @@ def read_generated(folder: str | Path, *, verify: bool = True) -> Table:
         plan = json.loads((place / "plan.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FormatError(f"{place}: not a finished data set ({Path(str(error.filename)).name} is missing); run `silicast generate` on it again") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise FormatError(f"{place}: damaged manifest or plan ({error})") from None
-    if manifest.get("format") != FORMAT:
-        raise FormatError(f"{place}: expected format {FORMAT!r}, got {manifest.get('format')!r}")
+    for name, document, wanted in (("manifest.json", manifest, {"simulator_version": str, "digest": str, "files": dict}),
+                                   ("plan.json", plan, {"pool": list, "devices": list})):
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            got = document.get("format") if isinstance(document, dict) else type(document).__name__
+            raise FormatError(f"{place / name}: expected format {FORMAT!r}, got {got!r}")
+        for key, kind in wanted.items():
+            if not isinstance(document.get(key), kind):
+                raise FormatError(f"{place / name}: damaged ({key} is missing or not a {kind.__name__}); generate the data set again")
     if manifest["simulator_version"] != SIMULATOR_VERSION:
         raise VersionError(f"{place}: made by simulator version {manifest['simulator_version']}, this is {SIMULATOR_VERSION}; generate it again")
     for name, digest in manifest["files"].items():

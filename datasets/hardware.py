@@ -138,7 +138,7 @@ class Hardware:
             raise fault(f"memory.{self.memory[-1].name}.bandwidth", None, "the bandwidth of the outermost level")
         if not (self.matrix_rate or self.vector_rate or self.array or self.fabric):
             raise fault("matrix_rate", None, "a compute rate, an array or a fabric")
-        if self.idle_w and self.tdp_w and self.idle_w > self.tdp_w:
+        if self.idle_w and self.tdp_w and self.idle_w >= self.tdp_w:
             raise fault("idle", self.idle_w, f"less than tdp ({self.tdp_w} W)")
 
     def rate(self, dtype: str, matrix: bool = True) -> float:
@@ -202,7 +202,7 @@ class Hardware:
             rest["fabric"] = Fabric(**rest["fabric"]) if rest.get("fabric") else None
             rest["aliases"] = tuple(rest.get("aliases", ()))
             return cls(**rest)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise FormatError(f"hardware document: {type(error).__name__}: {error}") from None
 
 

@@ -5,7 +5,7 @@
                                               #   columns: {linear: {m: m, ...}, softmax: {rows: [b, h], cols: n}}
     hardware: hardware                        # column of catalogue keys or aliases
     context: [framework, kernel_source]       # categorical circumstances
-    features: [a, b]                          # plain feature table: its inputs (default: every column but the rest named here)
+    features: [a, b]                          # plain feature table: its inputs (default: every column but the targets)
     fixed: {dtype: float32}                   # one value for all rows
     where: {op: [linear, bmm]}                # keep only these rows
     targets: {latency_s: {column: latency_ms, unit: ms}}
@@ -18,7 +18,7 @@ error that says which and how many; asked to skip, `read_measured` sets such row
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import catalog
 from .columns import OpColumns
-from .dtypes import DTYPE_CODES, dtype_pair
+from .dtypes import ALIASES, BITS, DTYPE_CODES, SCHEMES, dtype_pair
 from .errors import FormatError, TableError, UnitError, UnknownNameError
 from .measurement import TARGETS
 from .ops import OP_KINDS, kind_of
@@ -120,7 +120,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     try:
         return pd.read_csv(place) if suffix == ".csv" else pd.read_parquet(place)
     except Exception as error:
-        raise FormatError(f"{place}: not a readable {suffix[1:]} table ({str(error).splitlines()[0][:120]})") from None
+        raise FormatError(f"{place}: not a readable {suffix[1:]} table ({(str(error).splitlines() or [type(error).__name__])[0][:120]})") from None
 
 
 def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True) -> Table:
@@ -134,10 +134,14 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     spec = schema if isinstance(schema, Schema) else Schema.read(schema)
     if frame.empty:
         raise TableError(f"{where}: the table has no rows")
-    for column, values in spec.where.items():
-        frame = frame[_column(frame, column, where, "where").isin(values)]
+    if not frame.columns.is_unique:
+        raise TableError(f"{where}: two columns are called {frame.columns[frame.columns.duplicated()][0]!r}")
+    frame = frame.reset_index(drop=True)
+    for column, kept in spec.where.items():
+        frame = frame[_column(frame, column, where, "where").isin(kept)]
         if frame.empty:
-            raise TableError(f"{where}: no row has {column} in {values}")
+            raise TableError(f"{where}: no row has {column} in {kept}")
+    row_of = np.asarray(frame.index)  # as the file counts them, from 0
     frame = frame.reset_index(drop=True)
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
@@ -154,7 +158,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     notes: list[str] = []
     if bad.any():
-        told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {int(np.flatnonzero(rows)[0])}" for rows, text in faults if rows.any())
+        told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}" for rows, text in faults if rows.any())
         if not skip_bad_rows:
             raise TableError(f"{where}: {int(bad.sum())} of {len(frame)} rows cannot be used ({told}); mend them, or skip them with --skip-bad-rows")
         if bad.all():
@@ -215,10 +219,14 @@ def _sizes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, kind: 
             continue
         if field not in known:
             raise UnknownNameError(f"field of {kind}", field, known, f"in the schema's columns ({where})")
-        names = [ref] if isinstance(ref, str) else list(ref)
+        names = [ref] if isinstance(ref, str) else ref
+        if not isinstance(names, list) or not names:
+            raise FormatError(f"{where}: columns.{field}: expected a column name or a list of them, got {ref!r}")
         sizes[field] = np.prod([_numbers(frame, n, where, f"columns.{field}") for n in names], axis=0)
     for field, value in spec.fixed.items():
         if field in known and field not in sizes:
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise FormatError(f"{where}: fixed.{field}: expected a number, got {value!r}")
             sizes[field] = np.full(len(frame), float(value))
     missing = [d for d in OP_KINDS[kind].required if d not in sizes]
     if missing:
@@ -231,11 +239,20 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
     if spec.op:
         for kind, rows, columns in _op_parts(frame, spec, where):
             part = frame.iloc[rows]
-            for field, values in _sizes(part, columns, spec, kind, where).items():
-                least = 0 if field in OP_KINDS[kind].zero_allowed else 1
+            for field, sizes in _sizes(part, columns, spec, kind, where).items():
+                least, most = OP_KINDS[kind].span(field)
                 wrong = np.zeros(len(frame), dtype=bool)
-                wrong[rows] = ~(np.isfinite(values) & (values >= least) & (values <= 2.0**62))
-                faults.append((wrong, f"{kind} {field} is missing or less than {least}"))
+                wrong[rows] = ~(np.isfinite(sizes) & (sizes >= least) & (sizes <= most))
+                faults.append((wrong, f"{kind} {field} is missing or less than {least}" + (f" or more than {most}" if most == 1 else "")))
+            for field in ("dtype", "weight_dtype"):
+                if isinstance(columns.get(field), str):
+                    wrong = np.zeros(len(frame), dtype=bool)
+                    wrong[rows] = _column(part, columns[field], where, f"columns.{field}").isna()
+                    faults.append((wrong, f"{columns[field]} is missing"))
+        if spec.hardware:
+            faults.append((_column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing"))
+        for name in spec.features:
+            faults.append((~np.isfinite(_numbers(frame, name, where, "features")), f"{name} is NaN or infinite"))
         return faults
     for name in _feature_names(frame, spec, where):
         values = frame[name]
@@ -246,7 +263,20 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
     return faults
 
 
+def _check_fixed(spec: Schema, where: str) -> None:
+    """Raises UnknownNameError for a fixed field that no op of the schema has: it would change nothing."""
+    if not isinstance(spec.op, str) and spec.op and not spec.op.map:
+        kinds: Iterable[str] = OP_KINDS  # the table says which
+    else:
+        kinds = [spec.op] if isinstance(spec.op, str) else [*spec.op.map.values(), *(c for c in spec.columns if c in OP_KINDS)] if spec.op else []
+    known = {"dtype", "weight_dtype", "hardware", *(d for kind in kinds for d in OP_KINDS[kind].dims)}
+    for field in spec.fixed:
+        if field not in known:
+            raise UnknownNameError("fixed field", field, known, f"in the schema of {where}")
+
+
 def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
+    _check_fixed(spec, where)
     pieces, order, context = [], [], pd.DataFrame(index=range(len(frame)))
     for kind, rows, columns in _op_parts(frame, spec, where):
         part = frame.iloc[rows]
@@ -280,15 +310,28 @@ def _device(name: str) -> Any:
 
 
 def _dtypes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, where: str) -> tuple[np.ndarray, np.ndarray]:
-    ref = columns.get("dtype")
-    if isinstance(ref, str):
-        written = _column(frame, ref, where, "columns.dtype").astype(str)
-    elif "dtype" in spec.fixed:
-        written = pd.Series([str(spec.fixed["dtype"])] * len(frame))
-    else:
+    compute, weight = _dtype_codes(frame, columns, spec, "dtype", where), _dtype_codes(frame, columns, spec, "weight_dtype", where)
+    if compute is None:
         raise TableError(f"{where}: an op table needs a dtype: columns: {{dtype: COLUMN}} or fixed: {{dtype: NAME}}")
-    pairs = {value: dtype_pair(value) for value in written.unique()}
-    return (written.map({v: DTYPE_CODES[a] for v, (a, _) in pairs.items()}).to_numpy(np.int16), written.map({v: DTYPE_CODES[w] for v, (_, w) in pairs.items()}).to_numpy(np.int16))
+    return compute[:, 0], compute[:, 1] if weight is None else weight[:, 0]
+
+
+def _dtype_codes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, field: str, where: str) -> np.ndarray | None:
+    """(n, 2) codes of the compute and the weight dtype that a column or a fixed value names; None where the schema names neither."""
+    ref = columns.get(field)
+    if ref is None and field not in spec.fixed:
+        return None
+    if ref is not None and not isinstance(ref, str):
+        raise FormatError(f"{where}: columns.{field}: expected a column name, got {ref!r}")
+    written = [str(spec.fixed[field])] * len(frame) if ref is None else _column(frame, ref, where, f"columns.{field}").astype(str).tolist()
+    pairs: dict[str, tuple[int, int]] = {}
+    for value in dict.fromkeys(written):
+        try:
+            a, w = dtype_pair(value)
+        except UnknownNameError:
+            raise UnknownNameError("dtype", value, [*BITS, *ALIASES, *SCHEMES], f"in {where}, {f'column {ref}' if ref else f'fixed.{field}'}") from None
+        pairs[value] = DTYPE_CODES[a], DTYPE_CODES[w]
+    return np.array([pairs[value] for value in written], dtype=np.int16).reshape(-1, 2)
 
 
 def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ class Target:
     meaning: str
 
 
+_LARGEST = sys.float_info.max
 #: every target, by name
 TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("latency_s", "s", "time", "time of one run"),
@@ -72,7 +74,10 @@ class Query:
         """Reads `to_json`; raises FormatError when a part is missing."""
         if not isinstance(data, Mapping) or not {"workload", "hardware"} <= set(data):
             raise FormatError("query document: expected the keys workload, hardware (and context)")
-        return cls(Workload.from_json(data["workload"]), Hardware.from_json(data["hardware"]), dict(data.get("context", {})))
+        context = data.get("context", {})
+        if not isinstance(context, Mapping) or not all(isinstance(v, str) for v in context.values()):
+            raise FormatError("query document: expected a mapping of texts under 'context'")
+        return cls(Workload.from_json(data["workload"]), Hardware.from_json(data["hardware"]), dict(context))
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Measurement:
     def __post_init__(self) -> None:
         for name, value in self.values.items():
             target(name)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+            if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LARGEST):
                 raise InputError(f"measurement of {self.query.workload.name!r}: {name} must be finite and non-negative, got {value!r}")
         if {"latency_s", "power_w", "energy_j"} <= set(self.values):
             product = self.values["latency_s"] * self.values["power_w"]
@@ -110,4 +115,6 @@ class Measurement:
         """Reads `to_json`; raises FormatError when a part is missing."""
         if not isinstance(data, Mapping) or not {"query", "values", "source"} <= set(data):
             raise FormatError("measurement document: expected the keys query, values, source")
+        if not isinstance(data["values"], Mapping) or not isinstance(data.get("spread", {}), Mapping):
+            raise FormatError("measurement document: expected mappings under 'values' and 'spread'")
         return cls(Query.from_json(data["query"]), dict(data["values"]), str(data["source"]), dict(data.get("spread", {})), str(data.get("infeasible", "")))

@@ -34,6 +34,11 @@ COUNTS = (
     "row",                       # length of the reduction in a norm, softmax or reduce, else 0
 )
 
+#: no dimension or parameter count is larger
+MAX_SIZE = 2**62
+#: dimensions that say yes or no
+FLAGS = frozenset({"bias", "causal"})
+
 #: vector operations per element of an elementwise function (an exponential or a division is several instructions)
 ELEMENTWISE_COST: dict[str, int] = {
     "add": 1, "sub": 1, "mul": 1, "max": 1, "min": 1, "relu": 1, "neg": 1, "abs": 1, "cast": 1, "compare": 1, "where": 1, "clip": 2,
@@ -53,6 +58,10 @@ class OpKind:
     meaning: str
     matrix: bool = False
     zero_allowed: frozenset[str] = frozenset()
+
+    def span(self, dim: str) -> tuple[int, int]:
+        """Least and greatest size of a dimension; `bias` and `causal` are flags, 0 or 1."""
+        return 0 if dim in self.zero_allowed else 1, 1 if dim in FLAGS else MAX_SIZE
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -174,7 +183,7 @@ KIND_NAMES: tuple[str, ...] = tuple(OP_KINDS)
 
 def kind_of(name: str) -> OpKind:
     """The kind of that name; raises UnknownNameError naming the nearest."""
-    if name not in OP_KINDS:
+    if not isinstance(name, str) or name not in OP_KINDS:
         raise UnknownNameError("operator kind", name, OP_KINDS)
     return OP_KINDS[name]
 
@@ -217,11 +226,14 @@ class Op:
         if len(self.sizes) != len(spec.dims):
             raise GraphError(f"op {self.name!r} ({self.kind}): expected {len(spec.dims)} sizes ({', '.join(spec.dims)}), got {len(self.sizes)}")
         for dim, size in zip(spec.dims, self.sizes, strict=True):
-            least = 0 if dim in spec.zero_allowed else 1
-            if not isinstance(size, int) or isinstance(size, bool) or size < least or size > 2**62:
-                raise GraphError(f"op {self.name!r} ({self.kind}): {dim} must be an integer of at least {least}, got {size!r}")
-        if not isinstance(self.params, int) or self.params < 0:
-            raise GraphError(f"op {self.name!r}: params must be a non-negative integer, got {self.params!r}")
+            least, most = spec.span(dim)
+            if not isinstance(size, int) or isinstance(size, bool) or not least <= size <= most:
+                wanted = f"an integer of at least {least}, at most {'2**62' if most == MAX_SIZE else most}"
+                raise GraphError(f"op {self.name!r} ({self.kind}): {dim} must be {wanted}, got {_shown(size)}")
+        if not isinstance(self.params, int) or isinstance(self.params, bool) or not 0 <= self.params <= MAX_SIZE:
+            raise GraphError(f"op {self.name!r}: params must be an integer from 0 to 2**62, got {_shown(self.params)}")
+        if not isinstance(self.name, str) or not isinstance(self.source, str):
+            raise GraphError(f"op: name and source must be text, got {type(self.name).__name__} and {type(self.source).__name__}")
         object.__setattr__(self, "dtype", dtype_name(self.dtype))
         object.__setattr__(self, "weight_dtype", dtype_name(self.weight_dtype or self.dtype))
         object.__setattr__(self, "output_dtype", dtype_name(self.output_dtype or self.dtype))
@@ -297,9 +309,23 @@ class Op:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Op:
         """Reads `to_json`; an unknown or missing key raises GraphError naming it."""
+        if not isinstance(data, Mapping):
+            raise GraphError(f"op: expected a mapping with name, kind, dims; got {type(data).__name__}")
         allowed = {"name", "kind", "dims", "dtype", "weight_dtype", "output_dtype", "params", "source"}
         unknown = set(data) - allowed
         if unknown or not {"name", "kind", "dims"} <= set(data) or not isinstance(data["dims"], Mapping):
-            raise GraphError(f"op: expected the keys name, kind, dims (and {', '.join(sorted(allowed - {'name', 'kind', 'dims'}))}), got {', '.join(data)}")
+            raise GraphError(f"op: expected the keys name, kind, dims (and {', '.join(sorted(allowed - {'name', 'kind', 'dims'}))}), got {', '.join(map(str, data))}")
         rest = {k: v for k, v in data.items() if k not in ("name", "kind", "dims")}
+        odd = set(data["dims"]) - set(kind_of(data["kind"]).dims)
+        if odd:
+            raise GraphError(f"op {_shown(data['name'])} ({data['kind']}): unknown dimension {', '.join(map(str, odd))}; expected {', '.join(OP_KINDS[data['kind']].dims)}")
         return cls.of(data["name"], data["kind"], **rest, **data["dims"])
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, however long it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; a list nested too deep
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 60 else text[:57] + "..."

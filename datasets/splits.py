@@ -17,7 +17,7 @@ def split_by_group(table: Table, fractions: Mapping[str, float], seed: int = 0) 
     A group's place depends only on its label and the seed (a hash), so adding rows or groups moves no other group.
     Raises TableError when fractions do not sum to 1 or a part would be empty.
     """
-    if abs(sum(fractions.values()) - 1.0) > 1e-9 or any(f <= 0 for f in fractions.values()):
+    if not abs(sum(fractions.values()) - 1.0) <= 1e-9 or not all(f > 0 for f in fractions.values()):
         raise TableError(f"split fractions must be positive and sum to 1, got {dict(fractions)}")
     labels, inverse = np.unique(table.groups.astype(str), return_inverse=True)
     place = np.array([_unit_hash(f"{seed}:{label}") for label in labels])

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import DeviceColumns, OpColumns
-from .errors import TableError
+from .errors import TableError, UnknownNameError
 from .hardware import Hardware
 from .measurement import Query, target
 from .workload import Workload
@@ -140,7 +140,7 @@ class FeatureQuestions:
 
 
 def _positions(index: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(index) if index.dtype == bool else index
+    return np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Table:
     `groups`: (n,) labels; rows of one group never stand on both sides of a split.
     `slices`: DataFrame of n rows whose columns name slices for reports (family, device, kind).
     `source`: where the answers come from; `digest` identifies the content.
-    Raises TableError when lengths disagree or a target is not finite and positive anywhere.
+    Raises TableError when lengths disagree.
     """
 
     questions: Any
@@ -174,7 +174,10 @@ class Table:
 
     def take(self, index: np.ndarray) -> Table:
         """The rows `index` (integers or a boolean mask)."""
-        rows = _positions(np.asarray(index))
+        asked = np.asarray(index)
+        if asked.dtype == bool and len(asked) != len(self):
+            raise TableError(f"table: a mask of {len(asked)} rows for a table of {len(self)}")
+        rows = _positions(asked)
         return Table(self.questions.take(rows), {k: v[rows] for k, v in self.targets.items()}, self.groups[rows],
                      self.slices.iloc[rows].reset_index(drop=True), self.source, self.notes)
 
@@ -202,5 +205,5 @@ def target_unit(name: str) -> str:
     """The SI unit of a target; free target names of plain feature tables carry none."""
     try:
         return target(name).unit
-    except Exception:
+    except UnknownNameError:
         return ""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from .columns import OpColumns
-from .dtypes import BITS
+from .dtypes import BITS, dtype_name
 from .errors import FormatError, GraphError
-from .ops import Op
+from .ops import MAX_SIZE, Op
 
 FORMAT = "silicast-workload/1"
 
@@ -55,9 +55,11 @@ class Workload:
             raise GraphError(f"workload {self.name!r} has no operators")
         count = len(self.ops)
         for tensor in self.tensors:
-            if tensor.bytes < 0 or not -1 <= tensor.producer < count:
-                raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r} has {tensor.bytes} bytes and producer {tensor.producer}; "
-                                 f"expected bytes >= 0 and a producer in -1..{count - 1}")
+            if not all(type(i) is int for i in (tensor.bytes, tensor.producer, *tensor.consumers)):
+                raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r}: bytes, producer and consumers must be integers")
+            if not 0 <= tensor.bytes <= MAX_SIZE or not -1 <= tensor.producer < count:
+                raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r} has {tensor.bytes:.6g} bytes and producer {tensor.producer}; "
+                                 f"expected bytes from 0 to 2**62 and a producer in -1..{count - 1}")
             for reader in tensor.consumers:
                 if not tensor.producer < reader < count:
                     raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r} is made by op {tensor.producer} but read by op {reader}; "
@@ -73,8 +75,10 @@ class Workload:
         waiting = [0] * len(ops)
         readers: list[list[int]] = [[] for _ in ops]
         for tensor in tensors:
+            if not -1 <= tensor.producer < len(ops):
+                raise GraphError(f"workload {name!r}: tensor {tensor.name!r} is made by op {tensor.producer}; expected -1 (an input) to {len(ops) - 1}")
             for reader in tensor.consumers:
-                if not (-1 <= tensor.producer < len(ops) and 0 <= reader < len(ops)):
+                if not 0 <= reader < len(ops):
                     raise GraphError(f"workload {name!r}: tensor {tensor.name!r} joins op {tensor.producer} to op {reader} of {len(ops)}")
                 if tensor.producer >= 0:
                     waiting[reader] += 1
@@ -181,12 +185,11 @@ class Workload:
             raise FormatError(f"expected a workload document with format {FORMAT!r}, got {got!r}")
         if not isinstance(data.get("ops"), list) or not isinstance(data.get("tensors"), list):
             raise FormatError("workload document: expected lists under 'ops' and 'tensors'")
-        try:
-            ops = [Op.from_json(op) for op in data["ops"]]
-            tensors = [Tensor(str(t["name"]), int(t["bytes"]), int(t["producer"]), tuple(int(c) for c in t["consumers"])) for t in data["tensors"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FormatError(f"workload document: {type(error).__name__}: {error}; every tensor needs name, bytes, producer, consumers") from None
-        return cls.of(str(data.get("name", "workload")), ops, tensors, str(data.get("family", "")), [str(n) for n in data.get("notes", [])])
+        name, family, notes = data.get("name", "workload"), data.get("family", ""), data.get("notes", [])
+        if not (isinstance(name, str) and isinstance(family, str) and isinstance(notes, list) and all(isinstance(n, str) for n in notes)):
+            raise FormatError("workload document: expected text under 'name' and 'family' and a list of texts under 'notes'")
+        ops = [Op.from_json(op) for op in data["ops"]]
+        return cls.of(name, ops, [_tensor(t, i) for i, t in enumerate(data["tensors"])], family, notes)
 
     @classmethod
     def load(cls, path: str | Path) -> Workload:
@@ -196,9 +199,23 @@ class Workload:
             data = json.loads(text)
         except FileNotFoundError:
             raise FormatError(f"{path}: no such file") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or a number of thousands of digits
             raise FormatError(f"{path}: not a readable JSON document ({error})") from None
         return cls.from_json(data)
+
+
+def _tensor(data: Any, at: int) -> Tensor:
+    """Tensor number `at` of a document. Raises FormatError for a missing key or one of the wrong type."""
+    wanted = {"name": str, "bytes": int, "producer": int, "consumers": list}
+    if not isinstance(data, Mapping):
+        raise FormatError(f"workload document: tensors[{at}]: expected a mapping with {', '.join(wanted)}; got {type(data).__name__}")
+    for key, kind in wanted.items():
+        if type(data.get(key)) is not kind:
+            got = type(data[key]).__name__ if key in data else "nothing"
+            raise FormatError(f"workload document: tensors[{at}].{key}: expected {kind.__name__}, got {got}")
+    if not all(type(c) is int for c in data["consumers"]):
+        raise FormatError(f"workload document: tensors[{at}].consumers: expected a list of op numbers")
+    return Tensor(data["name"], data["bytes"], data["producer"], tuple(data["consumers"]))
 
 
 class WorkloadBuilder:
@@ -215,14 +232,18 @@ class WorkloadBuilder:
 
     def input(self, name: str, elements: int, dtype: str = "float16") -> int:
         """A graph input of so many elements; returns its tensor id."""
-        self._tensors.append((name, (elements * BITS[dtype] + 7) // 8, -1, []))
+        self._tensors.append((name, (elements * BITS[dtype_name(dtype)] + 7) // 8, -1, []))
         return len(self._tensors) - 1
 
     def add(self, op: Op, inputs: Iterable[int], output_elements: int | None = None) -> int:
-        """Appends an op that reads the tensors `inputs`; returns the id of its output tensor."""
+        """Appends an op that reads the tensors `inputs`; returns the id of its output tensor. Raises GraphError for an unknown tensor."""
         index = len(self._ops)
+        wanted = list(dict.fromkeys(inputs))
+        for tensor in wanted:
+            if not 0 <= tensor < len(self._tensors):
+                raise GraphError(f"workload {self.name!r}: op {op.name!r} reads tensor {tensor}, but there are {len(self._tensors)}")
         self._ops.append(op)
-        for tensor in dict.fromkeys(inputs):
+        for tensor in wanted:
             self._tensors[tensor][3].append(index)
         elements = int(op.counts["output_elements"]) if output_elements is None else output_elements
         self._tensors.append((op.name, (elements * BITS[op.output_dtype] + 7) // 8, index, []))

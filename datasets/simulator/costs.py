@@ -31,6 +31,11 @@ class OpCosts:
                 array[rows] = getattr(part, name)
         return OpCosts(**out)
 
+    @staticmethod
+    def stack(parts: list[OpCosts]) -> OpCosts:
+        """The parts' kernels one after another, on the same machines."""
+        return OpCosts(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(OpCosts)})
+
 
 def pick(best: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """From (n, D, mappings) arrays the entries `best` (n, D); arrays that do not vary by mapping may have a last axis of 1."""

@@ -56,7 +56,7 @@ def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     bits = _BITS[ops.dtype]
     matrix = ops.matrix_flops > 0
     products = np.where(matrix, np.maximum(ops.b * ops.n * ops.k, 1.0), 0.0)  # products per position; a grouped layer computes all groups
-    positions = np.where(matrix, np.maximum(ops.m, 1.0), np.maximum(ops.output_bytes / 64.0, 1.0))
+    positions = np.where(matrix, np.maximum(ops.m, 1.0), np.maximum(np.ceil(ops.output_bytes / 64.0), 1.0))
     depth = np.where(matrix, 3.0 + np.ceil(np.log2(np.maximum(ops.k, 2.0))), 2.0)  # multiply, adder tree, round
     weight_bits = np.where(matrix, ops.param_bytes * 8.0, 0.0) * bits / np.maximum(8.0 * element_bytes(ops.weight_dtype), 1.0)
 
@@ -86,14 +86,15 @@ def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     fits = (need <= have).all(0)
     at = int(np.argmax(fits)) if fits.any() else len(intervals) - 1
     busy = positions * reuse[at]
-    latency = float((depth + reuse[at]).sum() + busy.max())
+    # every layer hands on its first position after depth + R cycles; the slowest then works through its other positions
+    latency = float((depth + reuse[at]).sum() + (busy - reuse[at]).max())
     mac = machines.mac_j[index, ops.dtype] * tech.FPGA_OVER_ASIC_POWER
     dynamic = (ops.matrix_flops + ops.vector_flops) / 2.0 * mac + ops.total_bytes * machines.local_j[index]
     reason = ""
     if bad:
         reason = f"no dataflow block for {', '.join(bad)}"
     elif not fits.any():
-        over = int(np.argmax((need[:, at] / have[:, 0])))
+        over = int(np.argmax(need[:, at] / have[:, 0]))
         reason = f"{('lut', 'ff', 'dsp', 'bram_18k')[over]} overflows: needs {need[over, at]:,.0f} of {have[over, 0]:,.0f} even at the largest reuse"
     return FpgaDesign(latency, float(busy.max()), float(np.ceil(lut[at])), float(np.ceil(ff[at])), float(dsp[at]), float(np.ceil(bram[at])), float(uram[at]),
                       reuse[at], busy, dynamic, reason)

@@ -21,10 +21,12 @@ from .fpga import fpga_design
 from .kernels import FusedGraph, Kernels, fuse
 from .machine import Machines
 from .power import power_capped
-from .spatial import spatial_costs
-from .throughput import throughput_costs
+from .spatial import ARRAY_MAPPINGS, spatial_costs
+from .throughput import GEMM_MAPPINGS, throughput_costs
 
-SIMULATOR_VERSION = "1"
+SIMULATOR_VERSION = "2"
+#: kernels x machines x mappings scored at once; a search holds about 30 float64 arrays of this many cells (16 MB)
+SEARCH_CELLS = 2**16
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,12 @@ def _by_style(devices: Sequence[Hardware]) -> dict[str, list[int]]:
 
 
 def _costs(style: str, kernels: Kernels, machines: Machines) -> OpCosts:
-    return spatial_costs(kernels, machines) if style == "array" else throughput_costs(kernels, machines)
+    """Kernels in slices, so that the (kernels, machines, mappings) arrays of a search stay small whatever is asked."""
+    model, mappings = (spatial_costs, len(ARRAY_MAPPINGS)) if style == "array" else (throughput_costs, len(GEMM_MAPPINGS))
+    rows = max(1, SEARCH_CELLS // (mappings * len(machines)))
+    if len(kernels) <= rows:
+        return model(kernels, machines)
+    return OpCosts.stack([model(kernels.take(np.arange(at, min(at + rows, len(kernels)))), machines) for at in range(0, len(kernels), rows)])
 
 
 def _total(workload: Workload, hardware: Hardware, graph: FusedGraph, costs: OpCosts, machines: Machines, at: int) -> Simulation:

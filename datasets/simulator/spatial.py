@@ -8,6 +8,8 @@ as fast as it can be.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..hardware import DATAFLOWS
@@ -16,11 +18,15 @@ from . import technology as tech
 from .costs import OpCosts, pick
 from .kernels import Kernels
 from .machine import Machines
+from .power import power_capped
 
-_CUTS = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
+_CUTS = tuple(2.0**i for i in range(8))
+#: rows of a batched convolution are many: finer cuts along m, with fewer along the others
+_FINE_CUTS = tuple(2.0**i for i in range(9, 18, 2))
 #: (mappings, 4): blocks along m, n, k, and which operand stays: 0 outputs, 1 weights, 2 inputs
-ARRAY_MAPPINGS = np.array([(pm, pn, pk, stays) for pm in _CUTS for pn in _CUTS for pk in _CUTS for stays in (0.0, 1.0, 2.0)
-                           if (stays == 0 or pk > 1 or (pm, pn) == (1, 1)) and pm * pn * pk <= 2**14])
+ARRAY_MAPPINGS = np.array([(pm, pn, pk, stays) for pm in (*_CUTS, *_FINE_CUTS) for pn in _CUTS for pk in _CUTS for stays in (0.0, 1.0, 2.0)
+                           if (stays == 0 or pk > 1 or (pm, pn) == (1, 1)) and (pm * pn * pk <= 2**14 if pm <= 128 else pn * pk <= 2**10)])
+_FINEST = int(ARRAY_MAPPINGS[:, :3].prod(1).argmax())
 
 
 def systolic_cycles(m: np.ndarray, n: np.ndarray, k: np.ndarray, rows: np.ndarray, cols: np.ndarray, dataflow: str) -> np.ndarray:
@@ -89,8 +95,9 @@ def _matrix(kernels: Kernels, machines: Machines) -> OpCosts:
     d, ops = machines.figures, kernels.ops
     cycles, moved = _array_cycles(kernels, machines, ops.m, ops.n, ops.k)
     recurrent = (ops.kind == KIND_CODES["recurrent"])[:, None]
-    per_step = cycles / np.maximum(np.ceil(ops.b[:, None] / d.array_count), 1.0) * ops.b[:, None]  # steps cannot run side by side
-    cycles = np.where(recurrent, per_step, cycles)
+    if recurrent.any():  # steps cannot run side by side
+        step, _ = _array_cycles(replace(kernels, ops=replace(ops, b=np.ones(len(ops)))), machines, ops.m, ops.n, ops.k)
+        cycles = np.where(recurrent, step * ops.b[:, None], cycles)
     compute_s = cycles / d.clock_hz
 
     pm, pn, pk, stays = (ARRAY_MAPPINGS[:, i][None, None, :] for i in range(4))
@@ -103,8 +110,8 @@ def _matrix(kernels: Kernels, machines: Machines) -> OpCosts:
     sums = (ops.m * ops.n * 4.0)[:, None, None]
     fits = a / (pm * pk) + w / (pn * pk) + np.where(pk > 1, sums, o) / (pm * pn) <= half
     worth = (pm <= np.maximum(ops.m, 1.0)[:, None, None]) & (pn <= np.maximum(ops.n, 1.0)[:, None, None]) & (pk <= np.maximum(ops.k, 1.0)[:, None, None])
-    a_reads = np.where(stays == 2, 1.0, pn)
-    w_reads = np.where(stays == 1, 1.0, pm)
+    a_reads = np.where(stays == 2, 1.0, np.minimum(pn, np.maximum(ops.n, 1.0)[:, None, None]))
+    w_reads = np.where(stays == 1, 1.0, np.minimum(pm, np.maximum(ops.m, 1.0)[:, None, None]))
     o_moves = np.where((stays == 0) | (pk == 1), o, o + 2.0 * (pk - 1.0) * sums)
     keep = kernels.spilled(machines.cache_bytes)[..., None]
     # an operand that stays in the scratchpad from the kernel before, whole, is not read again however often it streams
@@ -113,20 +120,20 @@ def _matrix(kernels: Kernels, machines: Machines) -> OpCosts:
     first = (keep * a / (pm * pk) + w / (pn * pk)) / bandwidth
     dram_s = dram / bandwidth
     allowed = fits & worth
-    allowed[..., -1] |= ~allowed.any(-1)  # nothing fits: the finest cut, whose traffic tells the story
+    allowed[..., _FINEST] |= ~allowed.any(-1)  # nothing fits: the finest cut, whose traffic tells the story
     time = np.where(allowed, np.maximum(compute_s[..., None], dram_s) + first, np.inf)
-    near = time <= time.min(-1, keepdims=True) * 1.001
-    best = np.where(near, np.broadcast_to(dram, time.shape), np.inf).argmin(-1)
-    t, dr, fs, ds = pick(best, time, dram, first, dram_s)
     element = ((ops.input_bytes + ops.weight_bytes) / np.maximum(ops.b * ops.k * (ops.m / np.maximum(ops.window, 1.0) + ops.n), 1.0))[:, None]
-    element = np.clip(element, 0.5, 8.0)
-    sram_bytes = moved * element
+    sram_bytes = moved * np.clip(element, 0.5, 8.0)
+    energy = _energy(kernels, machines, dram, sram_bytes[..., None])
+    under_limit = power_capped(time, compute_s[..., None], energy, machines.static_w[:, None], machines.limit_w[:, None])[0]
+    near = under_limit <= under_limit.min(-1, keepdims=True) * 1.001
+    best = np.where(near, np.broadcast_to(dram, time.shape), np.inf).argmin(-1)
+    t, dr, fs, ds, energy = pick(best, time, dram, first, dram_s, energy)
     sram_s = sram_bytes / machines.cache_bandwidth
     vector_s = ops.vector_flops[:, None] / d.vector_rate[:, ops.dtype].T
-    time = np.maximum(np.maximum(compute_s, ds), np.where(np.isfinite(d.cache_bandwidth), sram_s, 0.0)) + fs + 0.0 * vector_s
+    time = np.maximum(np.maximum(compute_s, ds), np.where(np.isfinite(d.cache_bandwidth), sram_s, 0.0)) + fs
     time = np.maximum(time, vector_s)
     limit = np.argmax(np.stack(np.broadcast_arrays(compute_s, vector_s, 0.0 * t, np.where(np.isfinite(d.cache_bandwidth), sram_s, 0.0), ds, fs)), axis=0)
-    energy = _energy(kernels, machines, dr, sram_bytes)
     return OpCosts(time, compute_s, energy, dr, sram_bytes, limit.astype(np.int8), best.astype(np.int32))
 
 
@@ -168,7 +175,15 @@ def _vector(kernels: Kernels, machines: Machines) -> OpCosts:
 
 def _energy(kernels: Kernels, machines: Machines, dram: np.ndarray, sram: np.ndarray) -> np.ndarray:
     ops = kernels.ops
-    mac = machines.mac_j[:, ops.dtype].T
-    written = np.minimum(ops.output_bytes[:, None], dram)
-    arithmetic = (ops.matrix_flops[:, None] / 2 * tech.PIPELINE_OVER_MAC["array"] + ops.vector_flops[:, None] / 2 * tech.PIPELINE_OVER_MAC["vector"]) * mac
-    return arithmetic + (dram - written) * machines.dram_read_j + written * machines.dram_write_j + sram * machines.cache_j
+    extra = dram.ndim - 2  # a last axis of mappings, or none
+
+    def machine(x: np.ndarray) -> np.ndarray:
+        return x.reshape(-1, *[1] * extra)
+
+    def op(x: np.ndarray) -> np.ndarray:
+        return x.reshape(-1, 1, *[1] * extra)
+
+    mac = machines.mac_j[:, ops.dtype].T.reshape(len(ops), -1, *[1] * extra)
+    written = np.minimum(op(ops.output_bytes), dram)
+    arithmetic = (op(ops.matrix_flops) / 2 * tech.PIPELINE_OVER_MAC["array"] + op(ops.vector_flops) / 2 * tech.PIPELINE_OVER_MAC["vector"]) * mac
+    return arithmetic + (dram - written) * machine(machines.dram_read_j) + written * machine(machines.dram_write_j) + sram * machine(machines.cache_j)

@@ -1,6 +1,6 @@
 """Throughput machines (GPU, CPU): many equal processors, each computing one tile at a time out of a shared memory hierarchy.
 
-Per matrix operator, every (tile_m, tile_n, split_k) is scored at once and the fastest kept:
+Per matrix operator, every (tile_m, tile_n, split_k) is scored at once and the fastest under the power limit kept:
 
 * tile quantisation: edges of the matrix are padded to whole tiles;
 * wave quantisation: ceil(tiles / processors) rounds;
@@ -22,6 +22,7 @@ from . import technology as tech
 from .costs import OpCosts, pick
 from .kernels import Kernels
 from .machine import Machines
+from .power import power_capped
 
 _TILES = np.array([(tm, tn) for tm in (16, 32, 64, 128, 256) for tn in (16, 32, 64, 128, 256) if tm * tn <= 128 * 256], dtype=np.float64)
 _SPLITS = np.array([1, 2, 4, 8, 16], dtype=np.float64)
@@ -31,6 +32,8 @@ GEMM_MAPPINGS = np.array([(tm, tn, s) for tm, tn in _TILES for s in _SPLITS])
 ATTENTION_MAPPINGS = np.array([(tq, s) for tq in (16.0, 32.0, 64.0, 128.0) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)])
 #: k-depth of one pipeline stage in bytes, and stages in flight: 64 bytes x 3, as tuned GEMM libraries use
 _STAGE_BYTES, _STAGES = 64.0, 3.0
+#: a part of a split reduction (k of a product, keys of an attention) is at least this deep: a shorter one costs as much
+_LEAST_DEPTH = 64.0
 
 
 def throughput_costs(kernels: Kernels, machines: Machines) -> OpCosts:
@@ -70,12 +73,13 @@ def _gemm(kernels: Kernels, machines: Machines) -> OpCosts:
     element = np.maximum(_column(element_bytes(ops.dtype)), 0.5)
 
     depth = np.ceil(k / split)
+    padded_depth = np.where(split > 1.0, np.maximum(depth, _LEAST_DEPTH), depth)
     stage = _STAGES * (tm + tn) * _STAGE_BYTES
-    fits = (stage <= _row(machines.local_bytes_per_unit)) & (split <= np.maximum(k / 64.0, 1.0))
+    fits = stage <= _row(machines.local_bytes_per_unit)
     tiles = b * np.ceil(m / tm) * np.ceil(n / tn) * split
     waves = np.ceil(tiles / units)
-    tile_compute = 2.0 * tm * tn * depth * units / matrix_rate
-    tile_local = (tm + tn) * depth * element / _row(machines.local_bandwidth_per_unit)
+    tile_compute = 2.0 * tm * tn * padded_depth * units / matrix_rate
+    tile_local = (tm + tn) * padded_depth * element / _row(machines.local_bandwidth_per_unit)
     tile_s = np.maximum(tile_compute, tile_local)
     compute_s = waves * tile_s
 
@@ -107,19 +111,24 @@ def _gemm(kernels: Kernels, machines: Machines) -> OpCosts:
     time = np.maximum(np.maximum(compute_s, dram_s), cache_s) + fill + epilogue
     time = np.where(fits, time, np.inf)
     time[..., 0] = np.where(np.isfinite(time).any(-1), time[..., 0], (np.maximum(compute_s, dram_s) + fill + epilogue)[..., 0])
-    best = _least(time, cache_traffic)
-    t, c, ds, cs, dr, ct = pick(best, time, compute_s, dram_s, cache_s, dram, cache_traffic)
-    vt = (vector_time + epilogue + _row(machines.fill_s))[..., 0]
-    on_vector = vt < t
-    base = vector_bytes[..., 0]
+    mac = machines.mac_j[:, ops.dtype].T[..., None]
+    local = _column(ops.matrix_flops) * element / 64.0
+    epilogue_j = _column(ops.vector_flops) * mac * tech.PIPELINE_OVER_MAC["vector"] / 2
+    energy = (_column(ops.matrix_flops) / 2 * mac * tech.PIPELINE_OVER_MAC["matrix"] + epilogue_j
+              + _memory_j(machines, dram, _column(ops.output_bytes), cache_traffic, local))
+    vt = vector_time + epilogue + _row(machines.fill_s)
+    vector_energy = (_column(ops.matrix_flops) / 2 * mac * tech.PIPELINE_OVER_MAC["vector"] + epilogue_j
+                     + _memory_j(machines, vector_bytes, _column(ops.output_bytes), a_total + b_total + out, local))
+    under_limit = _under_limit(time, compute_s, energy, machines)
+    best = _least(under_limit, cache_traffic)
+    t, c, ds, cs, dr, ct, limited, energy = pick(best, time, compute_s, dram_s, cache_s, dram, cache_traffic, under_limit, energy)
+    on_vector = _under_limit(vt, vector_s, vector_energy, machines)[..., 0] < limited
+    vt, base = vt[..., 0], vector_bytes[..., 0]
+    energy = np.where(on_vector, vector_energy[..., 0], energy)
     t, c = np.where(on_vector, vt, t), np.where(on_vector, vector_s[..., 0], c)
     dr, ct = np.where(on_vector, base, dr), np.where(on_vector, (a_total + b_total + out)[..., 0], ct)
     ds = np.where(on_vector, base / (d.dram_bandwidth * tech.DRAM_EFFICIENCY), ds)
     limit = _limit([c, np.where(on_vector, c, 0.0) * 1.0001, np.zeros_like(c), np.where(on_vector, 0.0, cs), ds, np.broadcast_to(machines.fill_s, c.shape)])
-    mac = machines.mac_j[:, ops.dtype].T
-    style = np.where(on_vector, tech.PIPELINE_OVER_MAC["vector"], tech.PIPELINE_OVER_MAC["matrix"])
-    energy = (ops.matrix_flops[:, None] / 2 * mac * style + ops.vector_flops[:, None] * mac * tech.PIPELINE_OVER_MAC["vector"] / 2
-              + _memory_j(machines, dr, ops.output_bytes[:, None], ct, ops.matrix_flops[:, None] * element[..., 0] / 64.0))
     return OpCosts(t, c, energy, dr, ct, limit, np.where(on_vector, -1, best).astype(np.int32))
 
 
@@ -133,8 +142,9 @@ def _attention(kernels: Kernels, machines: Machines) -> OpCosts:
     flops, exps = _column(ops.matrix_flops), _column(ops.vector_flops)
     tiles = b * np.ceil(q / tq) * split
     waves = np.ceil(tiles / units)
-    padded = flops * (np.ceil(q / tq) * tq / q) / tiles  # work of one tile, queries padded to the block
-    tile_s = np.maximum(padded * units / matrix_rate, exps / tiles * units / vector_rate)
+    # one tile's share of the work, queries padded to the block and a part of the keys to the least depth
+    share = np.ceil(q / tq) * tq / q * np.where(split > 1.0, np.maximum(split * _LEAST_DEPTH / kv, 1.0), 1.0) / tiles
+    tile_s = np.maximum(flops * share * units / matrix_rate, exps * share * units / vector_rate)
     compute_s = waves * tile_s
     kv_bytes, q_bytes, out = _column(ops.weight_bytes), _column(ops.input_bytes), _column(ops.output_bytes + kernels.extra_bytes)
     reduction = 8.0 * (split - 1.0) * _column(ops.output_bytes)
@@ -145,14 +155,13 @@ def _attention(kernels: Kernels, machines: Machines) -> OpCosts:
     dram_s = dram / (_row(d.dram_bandwidth) * tech.DRAM_EFFICIENCY)
     cache_s = cache_traffic / _row(machines.cache_bandwidth)
     fill = _row(machines.fill_s) * (2.0 + (split > 1.0))
-    allowed = split <= np.maximum(kv / 64.0, 1.0)
-    time = np.where(allowed, np.maximum(np.maximum(compute_s, dram_s), cache_s) + fill, np.inf)
-    best = _least(time, cache_traffic)
-    t, c, ds, cs, dr, ct = pick(best, time, compute_s, dram_s, cache_s, dram, cache_traffic)
+    time = np.maximum(np.maximum(compute_s, dram_s), cache_s) + fill
+    mac = machines.mac_j[:, ops.dtype].T[..., None]
+    energy = (flops / 2 * mac * tech.PIPELINE_OVER_MAC["matrix"] + exps / 2 * mac * tech.PIPELINE_OVER_MAC["vector"]
+              + _memory_j(machines, dram, _column(ops.output_bytes), cache_traffic, flops / 32.0))
+    best = _least(_under_limit(time, compute_s, energy, machines), cache_traffic)
+    t, c, ds, cs, dr, ct, energy = pick(best, time, compute_s, dram_s, cache_s, dram, cache_traffic, energy)
     limit = _limit([c, np.zeros_like(c), np.zeros_like(c), cs, ds, np.broadcast_to(machines.fill_s, c.shape)])
-    mac = machines.mac_j[:, ops.dtype].T
-    energy = (ops.matrix_flops[:, None] / 2 * mac * tech.PIPELINE_OVER_MAC["matrix"] + ops.vector_flops[:, None] / 2 * mac * tech.PIPELINE_OVER_MAC["vector"]
-              + _memory_j(machines, dr, ops.output_bytes[:, None], ct, ops.matrix_flops[:, None] / 32.0))
     return OpCosts(t, c, energy, dr, ct, limit, best.astype(np.int32))
 
 
@@ -162,9 +171,10 @@ def _recurrent(kernels: Kernels, machines: Machines) -> OpCosts:
     keep = kernels.spilled(machines.cache_bytes)
     matrix_rate, vector_rate = (r[..., 0] for r in _rates(ops, machines))
     column = {x: getattr(ops, x)[:, None] for x in ("b", "m", "n", "k", "matrix_flops", "vector_flops", "input_bytes", "weight_bytes", "output_bytes")}
-    padded = column["matrix_flops"] * np.ceil(column["m"] / 16.0) * 16.0 / column["m"]
-    share = np.minimum(np.ceil(column["n"] / 64.0) / d.units, 1.0)
-    compute_s = padded / (matrix_rate * share) + column["vector_flops"] / vector_rate
+    # every step: blocks of 64 gate outputs, rows padded to 16, in waves over the processors
+    waves = np.ceil(np.ceil(column["n"] / 64.0) / d.units)
+    step_s = waves * 2.0 * np.ceil(column["m"] / 16.0) * 16.0 * 64.0 * column["k"] * d.units / matrix_rate
+    compute_s = column["b"] * step_s + column["vector_flops"] / vector_rate
     cached = column["weight_bytes"] <= 0.5 * machines.cache_bytes
     step_weights = column["weight_bytes"] * np.maximum(column["b"], 1.0)
     dram = keep * (column["input_bytes"] + column["output_bytes"]) + np.where(cached, column["weight_bytes"], step_weights)
@@ -214,9 +224,15 @@ def busy_share(ops: OpColumns, units: np.ndarray) -> np.ndarray:
 
 
 def _memory_j(machines: Machines, dram: np.ndarray, written: np.ndarray, cache: np.ndarray, local: np.ndarray) -> np.ndarray:
-    """(n, D) J of data movement: DRAM reads and writes, cache and local memory."""
+    """(n, D) or (n, D, mappings) J of data movement: DRAM reads and writes, cache and local memory."""
+    read_j, write_j, cache_j, local_j = (x[:, None] if dram.ndim == 3 else x for x in (machines.dram_read_j, machines.dram_write_j, machines.cache_j, machines.local_j))
     reads = np.maximum(dram - written, 0.0)
-    return reads * machines.dram_read_j + np.minimum(written, dram) * machines.dram_write_j + cache * machines.cache_j + local * machines.local_j
+    return reads * read_j + np.minimum(written, dram) * write_j + cache * cache_j + local * local_j
+
+
+def _under_limit(time: np.ndarray, compute: np.ndarray, energy: np.ndarray, machines: Machines) -> np.ndarray:
+    """(n, D, mappings) seconds once the power limit has its say: the fastest mapping at full clock may draw too much."""
+    return power_capped(time, compute, energy, machines.static_w[:, None], machines.limit_w[:, None])[0]
 
 
 def _least(time: np.ndarray, traffic: np.ndarray) -> np.ndarray:
