@@ -229,9 +229,9 @@ class Op:
             least, most = spec.span(dim)
             if not isinstance(size, int) or isinstance(size, bool) or not least <= size <= most:
                 wanted = f"an integer of at least {least}, at most {'2**62' if most == MAX_SIZE else most}"
-                raise GraphError(f"op {self.name!r} ({self.kind}): {dim} must be {wanted}, got {_shown(size)}")
+                raise GraphError(f"op {self.name!r} ({self.kind}): {dim} must be {wanted}, got {shown(size)}")
         if not isinstance(self.params, int) or isinstance(self.params, bool) or not 0 <= self.params <= MAX_SIZE:
-            raise GraphError(f"op {self.name!r}: params must be an integer from 0 to 2**62, got {_shown(self.params)}")
+            raise GraphError(f"op {self.name!r}: params must be an integer from 0 to 2**62, got {shown(self.params)}")
         if not isinstance(self.name, str) or not isinstance(self.source, str):
             raise GraphError(f"op: name and source must be text, got {type(self.name).__name__} and {type(self.source).__name__}")
         object.__setattr__(self, "dtype", dtype_name(self.dtype))
@@ -318,11 +318,11 @@ class Op:
         rest = {k: v for k, v in data.items() if k not in ("name", "kind", "dims")}
         odd = set(data["dims"]) - set(kind_of(data["kind"]).dims)
         if odd:
-            raise GraphError(f"op {_shown(data['name'])} ({data['kind']}): unknown dimension {', '.join(map(str, odd))}; expected {', '.join(OP_KINDS[data['kind']].dims)}")
+            raise GraphError(f"op {shown(data['name'])} ({data['kind']}): unknown dimension {', '.join(map(str, odd))}; expected {', '.join(OP_KINDS[data['kind']].dims)}")
         return cls.of(data["name"], data["kind"], **rest, **data["dims"])
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a message, however long it is."""
     try:
         text = repr(value)

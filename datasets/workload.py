@@ -19,7 +19,7 @@ import numpy as np
 from .columns import OpColumns
 from .dtypes import BITS, dtype_name
 from .errors import FormatError, GraphError
-from .ops import MAX_SIZE, Op
+from .ops import MAX_SIZE, Op, shown
 
 FORMAT = "silicast-workload/1"
 
@@ -58,7 +58,7 @@ class Workload:
             if not all(type(i) is int for i in (tensor.bytes, tensor.producer, *tensor.consumers)):
                 raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r}: bytes, producer and consumers must be integers")
             if not 0 <= tensor.bytes <= MAX_SIZE or not -1 <= tensor.producer < count:
-                raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r} has {tensor.bytes:.6g} bytes and producer {tensor.producer}; "
+                raise GraphError(f"workload {self.name!r}: tensor {tensor.name!r} has {shown(tensor.bytes)} bytes and producer {shown(tensor.producer)}; "
                                  f"expected bytes from 0 to 2**62 and a producer in -1..{count - 1}")
             for reader in tensor.consumers:
                 if not tensor.producer < reader < count:
@@ -76,10 +76,10 @@ class Workload:
         readers: list[list[int]] = [[] for _ in ops]
         for tensor in tensors:
             if not -1 <= tensor.producer < len(ops):
-                raise GraphError(f"workload {name!r}: tensor {tensor.name!r} is made by op {tensor.producer}; expected -1 (an input) to {len(ops) - 1}")
+                raise GraphError(f"workload {name!r}: tensor {tensor.name!r} is made by op {shown(tensor.producer)}; expected -1 (an input) to {len(ops) - 1}")
             for reader in tensor.consumers:
                 if not 0 <= reader < len(ops):
-                    raise GraphError(f"workload {name!r}: tensor {tensor.name!r} joins op {tensor.producer} to op {reader} of {len(ops)}")
+                    raise GraphError(f"workload {name!r}: tensor {tensor.name!r} joins op {tensor.producer} to op {shown(reader)} of {len(ops)}")
                 if tensor.producer >= 0:
                     waiting[reader] += 1
                     readers[tensor.producer].append(reader)
