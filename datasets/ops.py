@@ -65,6 +65,7 @@ class OpKind:
 
     @property
     def dims(self) -> tuple[str, ...]:
+        """Every dimension, required ones first: the order of `Op.sizes`."""
         return (*self.required, *self.optional)
 
 

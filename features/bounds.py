@@ -20,6 +20,7 @@ from ..datasets.ops import KIND_CODES
 from ..datasets.simulator import technology as tech
 from ..datasets.simulator.power import power_capped
 from ..datasets.simulator.spatial import systolic_cycles
+from ..datasets.simulator.throughput import busy_share
 
 #: tiles every GEMM library has; (tile_m, tile_n)
 CANONICAL_TILES: tuple[tuple[int, int], ...] = ((16, 32), (32, 64), (64, 64), (64, 128), (128, 128), (128, 256))
@@ -71,7 +72,10 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     compute_s = np.where(matrix, ops.matrix_flops / matrix_rate, 0.0)
     vector_s = ops.vector_flops / vector_rate
     dram_s = (ops.weight_bytes + (1.0 - resident) * live) / d["dram_bandwidth"]
-    bound_s = np.maximum(np.maximum(compute_s, vector_s * ~matrix), dram_s)
+    # published rates are rounded, so an array may do a little more; and a product may run on vector units
+    grid = np.where(is_array, 2.0 * devices.array_rows * devices.array_cols * devices.array_count * d["clock_hz"], 0.0)
+    peak = np.maximum(np.maximum(matrix_rate, vector_rate), grid)
+    bound_s = np.maximum(np.maximum(ops.matrix_flops / peak * matrix, vector_s * ~matrix), dram_s)
 
     tile_s, cache_tile_s, traffic, waves = _tiles(ops, units, cache, matrix_rate * tech.MATRIX_EFFICIENCY, devices, d, resident, out)
     sustained = d["dram_bandwidth"] * tech.DRAM_EFFICIENCY
@@ -79,9 +83,11 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     best = each.argmin(1)
     pick = (rows, best)
     on_vector = ops.matrix_flops / vector_rate
-    work = ops.vector_flops / (vector_rate * np.minimum(np.maximum(np.where(ops.row > 0, out / np.maximum(ops.row * element_bytes(ops.dtype), 1.0), out / 512.0), 1.0) / units, 1.0))
+    share_busy = busy_share(ops, units[:, None])[:, 0]
+    work = ops.vector_flops / (vector_rate * share_busy)
+    cache_rate = np.where(np.isfinite(devices.cache_bandwidth), devices.cache_bandwidth, np.maximum(units * d["clock_hz"] * 48.0, 2.0 * d["dram_bandwidth"]))
     gemm = np.minimum(each[pick], np.maximum(on_vector, dram_s / tech.DRAM_EFFICIENCY)) + vector_s
-    stream = np.maximum(work, dram_s / tech.DRAM_EFFICIENCY)
+    stream = np.maximum(np.maximum(work, dram_s / tech.DRAM_EFFICIENCY), (ops.total_bytes + extra_bytes) / (cache_rate * share_busy))
     estimate = np.where(matrix, gemm, stream)
     fill = np.array([tech.FILL_CLOCKS[k] for k in KINDS])[devices.kind] / d["clock_hz"]
     attention = ops.kind == KIND_CODES["attention"]

@@ -6,8 +6,8 @@ the logarithm of truth over reference. `floor` is the speed of light, where ther
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,17 @@ class Features:
     reference: Mapping[str, np.ndarray] = field(default_factory=dict)
     floor: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def ordered(self, names: Sequence[str]) -> Features:
+        """The same rows with their columns in the order of `names`; raises TableError when the columns are not the same ones."""
+        if self.names == tuple(names):
+            return self
+        lost, new = sorted(set(names) - set(self.names)), sorted(set(self.names) - set(names))
+        if lost or new:
+            raise TableError(f"the questions' columns differ from those the model was fitted with: missing {', '.join(lost) or 'none'}, unknown {', '.join(new) or 'none'}")
+        at = [self.names.index(name) for name in names]
+        return replace(self, names=tuple(names), units=tuple(self.units[i] for i in at), values=self.values[:, at],
+                       categorical=tuple(j for j, i in enumerate(at) if i in self.categorical))
+
 
 def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
     """The values of every category column of the questions, sorted."""
@@ -49,7 +60,7 @@ def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
         vocabulary = {name: tuple(sorted(set(values))) for name, values in columns.items()}
         if any(d is None for d in questions.devices):
             used = {questions.device_names[i] for i in np.unique(questions.device_index)}
-            vocabulary["device"] = tuple(sorted(used))
+            vocabulary.setdefault("device", tuple(sorted(used)))  # a context column of that name tells the same
         return vocabulary
     if isinstance(questions, FeatureQuestions):
         frame = questions.frame
@@ -78,6 +89,9 @@ def _plain_features(questions: FeatureQuestions, vocabulary: Vocabulary) -> Feat
     missing = [c for c in vocabulary if c not in frame.columns]
     if missing:
         raise TableError(f"feature table lacks the column {', '.join(missing)}; it has: {', '.join(map(str, frame.columns))}")
+    worded = [str(c) for c in frame.columns if c not in vocabulary and not pd.api.types.is_numeric_dtype(frame[c])]
+    if worded:
+        raise TableError(f"feature table: expected numbers in the column {', '.join(worded)}, as the model was fitted with; got text")
     columns = [_codes(frame[c], vocabulary[c]) if c in vocabulary else frame[c].to_numpy(dtype=np.float32, na_value=np.nan) for c in frame.columns]
     values = np.column_stack(columns) if columns else np.zeros((len(frame), 0), dtype=np.float32)
     return Features(tuple(map(str, frame.columns)), ("",) * len(columns), values.astype(np.float32),
@@ -131,25 +145,32 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
         ("log_weight_bytes", "log B", np.log1p(ops.weight_bytes)), ("log_output_bytes", "log B", np.log1p(ops.output_bytes)),
         ("log_vector_flops", "log flop", np.log1p(ops.vector_flops)),
     ]
-    if any(d is not None for d in questions.devices):
-        figures = device_vector(devices)
-        columns += [(name, unit, figures[:, i]) for i, (name, unit) in enumerate(DEVICE_FEATURES)]
-    columns += [(str(c), "", questions.extra[c].to_numpy(dtype=np.float64, na_value=np.nan)) for c in questions.extra.columns]
+    figures = device_vector(devices)
+    columns += [(name, unit, figures[:, i]) for i, (name, unit) in enumerate(DEVICE_FEATURES)]
+    taken = {name for name, _, _ in columns} | {"kind", "dtype", "weight_dtype"}
+    columns += [(_fresh(str(c), taken), "", questions.extra[c].to_numpy(dtype=np.float64, na_value=np.nan)) for c in questions.extra.columns]
     categories: list[tuple[str, str, np.ndarray]] = [("kind", "code", ops.kind.astype(np.float32)), ("dtype", "code", ops.dtype.astype(np.float32)),
                                                      ("weight_dtype", "code", ops.weight_dtype.astype(np.float32))]
     for name, known in vocabulary.items():
-        if name == "device":
-            values = pd.Series(np.array(questions.device_names, dtype=object)[questions.device_index])
-        elif name in questions.context.columns:
+        if name in questions.context.columns:
             values = questions.context[name]
+        elif name == "device":
+            values = pd.Series(np.array(questions.device_names, dtype=object)[questions.device_index])
         else:
             raise TableError(f"op table lacks the context column {name!r} the model was fitted with; it has: {', '.join(questions.context.columns) or 'none'}")
-        categories.append((name, "code", _codes(values, known)))
+        categories.append((_fresh(name, taken), "code", _codes(values, known)))
     every = [*columns, *categories]
     values_array = np.column_stack([v for _, _, v in every]).astype(np.float32)
     power = np.where(np.isfinite(b.limit_w), np.minimum(b.dynamic_j / latency + b.static_w, b.limit_w), b.dynamic_j / latency + b.static_w)
     return Features(tuple(n for n, _, _ in every), tuple(u for _, u, _ in every), values_array, tuple(range(len(columns), len(every))),
                     {"latency_s": latency, "power_w": np.maximum(power, 1e-3), "energy_j": np.maximum(power, 1e-3) * latency, "dram_bytes": total}, {"latency_s": b.bound_s})
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    """`name`, or `table.name` where a column of ours is called so already."""
+    name = f"table.{name}" if name in taken else name
+    taken.add(name)
+    return name
 
 
 #: output tiles whose waves an op vector tells: (tile_m, tile_n)
@@ -199,10 +220,9 @@ def _graph_features(questions: GraphQuestions) -> Features:
     by_workload = {
         "log_flops": ("log flop", [np.log1p(x.flops) for x in w]), "log_params": ("log 1", [np.log1p(x.params) for x in w]),
         "log_weight_bytes": ("log B", [np.log1p(x.weight_bytes) for x in w]), "log_activation_bytes": ("log B", [np.log1p(x.peak_activation_bytes) for x in w]),
-        "log_ops": ("log 1", [np.log(len(x.ops)) for x in w]),
     }
-    for name, (unit, values) in by_workload.items():
-        columns[name] = (unit, np.array(values)[questions.workload_index])
+    for name, (unit, each) in by_workload.items():
+        columns[name] = (unit, np.array(each)[questions.workload_index])
     memory = np.array([x.weight_bytes + x.peak_activation_bytes for x in w])[questions.workload_index]
     columns["memory_over_dram"] = ("log 1", np.log(np.maximum(memory, 1.0) / questions.device_columns.dram_bytes[questions.device_index]))
     references["memory_bytes"] = np.maximum(memory, 1.0)

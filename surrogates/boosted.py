@@ -15,7 +15,7 @@ from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
 from ..features.tabular import learn_vocabulary, tabular_features
 from .prediction import Prediction
-from .target_scale import all_points, choose_scale, clipped, decode, encode, learned_targets
+from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 
 
 class Boosted:
@@ -31,12 +31,13 @@ class Boosted:
                  rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", seed: int = 0, threads: int = 0) -> None:
         self.targets = tuple(targets)
         self.shape = ""
-        self._settings = {"trees": trees, "leaves": leaves, "rate": rate, "min_leaf": min_leaf, "column_share": column_share, "objective": objective,
+        self._settings: dict[str, Any] = {"trees": trees, "leaves": leaves, "rate": rate, "min_leaf": min_leaf, "column_share": column_share, "objective": objective,
                           "seed": seed, "threads": threads}
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
         self._scale: dict[str, str] = {}
         self._least: dict[str, float] = {}
+        self._share: dict[str, float] = {}
         self._boosters: dict[str, Any] = {}
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
@@ -49,19 +50,19 @@ class Boosted:
         valid_features = tabular_features(valid.questions, self._vocabulary) if valid is not None else None
         self._features = list(features.names)
         for name in learned_targets(self.targets):
-            truth = table.targets.get(name)
-            if truth is None or not np.isfinite(truth).any():
-                raise TableError(f"boosted: no row has an answer for {name!r}; the table has: {', '.join(table.targets)}")
+            truth = answers(name, table.targets, features.reference)
             self._scale[name] = choose_scale(name, truth, features)
+            self._share[name] = floor_share(name, truth, features)
             y = encode(name, truth, features, self._scale[name])
             good = np.isfinite(y)
             rows, self._least[name] = clipped(y[good])
             binning = {"max_bin": 255, "verbosity": -1, "feature_pre_filter": False}
             train = lightgbm.Dataset(features.values[good], rows, feature_name=[f"f{i}" for i in range(len(self._features))],
                                      categorical_feature=list(features.categorical), params=binning)
-            sets, callbacks = [], []
+            sets: list[Any] = []
+            callbacks: list[Any] = []
             if valid is not None and valid_features is not None:
-                v = encode(name, valid.targets[name], valid_features, self._scale[name])
+                v = encode(name, valid.targets.get(name, np.full(len(valid), np.nan)), valid_features, self._scale[name])
                 ok = np.isfinite(v)
                 if ok.sum() >= 20:
                     sets = [lightgbm.Dataset(valid_features.values[ok], v[ok], reference=train, params=binning)]
@@ -73,14 +74,13 @@ class Boosted:
         """(n, t) answers in SI; never below the speed of light where one is known and was respected in training."""
         if questions.shape != self.shape:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
-        features = tabular_features(questions, self._vocabulary)
-        if list(features.names) != self._features:
-            lost, new = set(self._features) - set(features.names), set(features.names) - set(self._features)
-            raise TableError(f"the questions' columns differ from those the model was fitted with: missing {sorted(lost) or 'none'}, unknown {sorted(new) or 'none'}")
+        if not len(questions):
+            return Prediction.nothing(self.targets)
+        features = tabular_features(questions, self._vocabulary).ordered(self._features)
         points = {}
         for name in learned_targets(self.targets):
             y = np.asarray(self._boosters[name].predict(features.values), dtype=np.float64)
-            points[name] = decode(name, y, features, self._scale[name], self._least[name])
+            points[name] = decode(name, y, features, self._scale[name], self._least[name], self._share[name])
         return Prediction.bare(self.targets, all_points(points, self.targets))
 
     def importance(self, name: str) -> dict[str, float]:
@@ -98,7 +98,7 @@ class Boosted:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Settings in JSON, one LightGBM text file per target."""
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "scale": self._scale, "least": self._least}
+                "scale": self._scale, "least": self._least, "share": self._share}
         return spec, {f"{name}.txt": booster.model_to_string(num_iteration=booster.best_iteration).encode() for name, booster in self._boosters.items()}
 
     @classmethod
@@ -107,7 +107,8 @@ class Boosted:
         import lightgbm
 
         out = cls(targets=spec["targets"], **spec["settings"])
-        out.shape, out._features, out._scale, out._least = spec["shape"], list(spec["features"]), dict(spec["scale"]), dict(spec["least"])
+        out.shape, out._features, out._scale = spec["shape"], list(spec["features"]), dict(spec["scale"])
+        out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         for name in learned_targets(out.targets):
             if f"{name}.txt" not in files:

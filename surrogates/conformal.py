@@ -50,23 +50,30 @@ class Conformal:
         return self
 
     def conformalize(self, table: Table) -> Self:
-        """Calibrates on rows `inner` has not seen; raises TableError with fewer than 10 answered rows."""
+        """Calibrates on rows `inner` has not seen; raises TableError with fewer answered rows than `level` needs (9 for 0.9, 99 for 0.99;
+        never fewer than 10): no finite width covers with that probability then."""
         prediction = self.inner.predict(table.questions)
         strata = table.questions.strata.astype(str)
+        needed = self._needed
         for j, name in enumerate(self.targets):
-            truth, point = table.targets[name], prediction.point[:, j]
-            good = np.isfinite(truth)
-            if good.sum() < 10:
-                raise TableError(f"conformal: {int(good.sum())} answered rows of {name!r} are too few to calibrate; 10 are the least")
-            self._scale[name] = "log" if (truth[good] > 0).all() and (point[good] > 0).all() else "plain"
+            truth, point = table.targets.get(name, np.full(len(table), np.nan)), prediction.point[:, j]
+            good = np.isfinite(truth) & np.isfinite(point)
+            if good.sum() < needed:
+                raise TableError(f"conformal: {int(good.sum())} answered rows of {name!r} are too few to calibrate at level {self.level:g}; {needed} are the least")
+            self._scale[name] = "log" if (truth[good] > 0).all() and (point[good] > 0).all() else "count" if (truth[good] >= 0).all() else "plain"
             score = np.abs(np.log(truth[good] / point[good])) if self._scale[name] == "log" else np.abs(truth[good] - point[good])
             rows = {s: score[strata[good] == s] for s in np.unique(strata[good])}
-            self._width[name] = {"": self._quantile(score), **{s: self._quantile(r) for s, r in rows.items() if len(r) >= self.least}}
+            self._width[name] = {"": self._quantile(score), **{s: self._quantile(r) for s, r in rows.items() if len(r) >= max(self.least, needed)}}
         return self
 
+    @property
+    def _needed(self) -> int:
+        """The least rows with ceil((rows + 1) level) <= rows."""
+        return max(10, math.ceil(round(self.level / (1.0 - self.level), 9)))
+
     def _quantile(self, score: np.ndarray) -> float:
-        rank = math.ceil((len(score) + 1) * self.level)
-        return float(np.sort(score)[min(rank, len(score)) - 1])
+        rank = math.ceil(round((len(score) + 1) * self.level, 9))  # rounded: 0.7 x 10 is not 7.000000000000001
+        return float(np.sort(score)[rank - 1])
 
     def predict(self, questions: Questions) -> Prediction:
         """`inner`'s points with low and high at `level`."""
@@ -82,6 +89,8 @@ class Conformal:
                 low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
             else:
                 low[:, j], high[:, j] = bare.point[:, j] - width, bare.point[:, j] + width
+                if self._scale[name] == "count":  # never negative in calibration: no interval reaches below zero
+                    low[:, j] = np.minimum(np.maximum(low[:, j], 0.0), bare.point[:, j])
         return replace(bare, low=low, high=high, level=self.level)
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:

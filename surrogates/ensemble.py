@@ -64,7 +64,7 @@ class Ensemble:
 
         for i in range(len(points)):
             others = np.delete(weights, i)
-            others = others / max(others.sum(), 1e-9)
+            others = others / others.sum() if others.sum() > 0 else np.full(len(others), 1.0 / max(len(others), 1))
             tries = [np.insert(others * (1 - s), i, s) for s in _STEPS]
             tries.append(weights)
             weights = min(tries, key=error)
@@ -102,7 +102,8 @@ class Ensemble:
 
 
 def _mean(points: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """(n,) means in log space; a row that any member answers with zero or less takes the plain mean, whatever the other rows are."""
     stack = np.stack(points)
-    if (stack > 0).all():
-        return np.exp(np.tensordot(weights, np.log(stack), 1))
-    return np.tensordot(weights, stack, 1)
+    positive = (stack > 0).all(0)
+    logs = np.log(np.where(positive, stack, 1.0))
+    return np.where(positive, np.exp(np.tensordot(weights, logs, 1)), np.tensordot(weights, stack, 1))

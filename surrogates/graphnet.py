@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..datasets.errors import FormatError, TableError
+from ..datasets.errors import FormatError, TableError, VersionError
 from ..datasets.table import GraphQuestions, Questions, Table
 from ..features.graph import GLOBAL_FEATURES, NODE_FEATURES, Graphs, graphs_of
 from .prediction import Prediction, consistent
+from .target_scale import answers
 
 _LEARNED = ("latency_s", "power_w")
 #: graphs scored at once; larger batches are slower on few cores
@@ -38,8 +39,8 @@ def _network(hidden: int, layers: int) -> Any:
             self.factor = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1))
             self.overlap = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 2))
             for head in (self.factor, self.overlap):
-                nn.init.zeros_(head[-1].weight)
-                nn.init.zeros_(head[-1].bias)
+                for parameter in head[-1].parameters():
+                    nn.init.zeros_(parameter)
 
         def forward(self, x: Any, edges: Any, graph: Any, estimate: Any, machine: Any) -> tuple[Any, Any]:
             """((n,) log of latency over the summed estimates, (n,) log of power over its estimate)."""
@@ -69,8 +70,9 @@ class GraphNet:
     def __init__(self, *, targets: Sequence[str] = ("latency_s", "power_w", "energy_j", "memory_bytes"), hidden: int = 64, layers: int = 3, epochs: int = 24,
                  batch: int = 128, rate: float = 3e-3, seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
         unknown = set(targets) - {*_LEARNED, "energy_j", "memory_bytes"}
-        if unknown:
-            raise TableError(f"graphnet: cannot answer {', '.join(sorted(unknown))}; it answers latency_s, power_w, energy_j, memory_bytes")
+        if unknown or not set(targets) - {"memory_bytes"}:
+            raise TableError(f"graphnet: cannot answer {', '.join(sorted(unknown)) or 'memory_bytes alone, which is counted'}; "
+                             "it answers latency_s, power_w, energy_j, memory_bytes")
         self.targets = tuple(targets)
         self.shape = "graph"
         self._settings: dict[str, Any] = {"hidden": hidden, "layers": layers, "epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
@@ -89,7 +91,7 @@ class GraphNet:
         y = self._ratios(table, graphs)
         self._stats = {"node_mean": graphs.nodes.mean(0), "node_std": graphs.nodes.std(0) + 1e-3, "machine_mean": graphs.machine.mean(0), "machine_std": graphs.machine.std(0) + 1e-3}
         self._net = _network(int(self._settings["hidden"]), int(self._settings["layers"]))
-        held = (graphs_of(valid.questions), valid) if valid is not None else None  # type: ignore[arg-type]
+        held = (graphs_of(valid.questions), valid) if valid is not None else None
         epochs, size = int(self._settings["epochs"]), int(self._settings["batch"])
         steps = max(1, -(-len(graphs) // size)) * epochs
         optimizer = torch.optim.AdamW(self._net.parameters(), lr=self._settings["rate"], weight_decay=1e-4)
@@ -102,10 +104,10 @@ class GraphNet:
             order = rng.permutation(len(graphs))
             for at in range(0, len(order), size):
                 index = order[at:at + size]
-                latency, power = self._net(*self._tensors(graphs, index))
-                loss = torch.tensor(0.0)
-                for out, truth in ((latency, y["latency_s"][index]), (power, y["power_w"][index])):
-                    wanted = torch.from_numpy(truth)
+                ours = dict(zip(_LEARNED, self._net(*self._tensors(graphs, index)), strict=True))
+                loss = 0.0 * ours["latency_s"].sum()  # a batch without a single answer teaches nothing
+                for name, truth in y.items():
+                    out, wanted = ours[name], torch.from_numpy(truth[index])
                     good = torch.isfinite(wanted)
                     if good.any():
                         loss = loss + torch.nn.functional.smooth_l1_loss(out[good], wanted[good], beta=0.02)
@@ -126,21 +128,24 @@ class GraphNet:
         self._net.eval()
         return self
 
-    def _ratios(self, table: Table, graphs: Graphs) -> dict[str, np.ndarray]:
+    @property
+    def _learned(self) -> tuple[str, ...]:
+        """Which of `_LEARNED` the targets need; energy needs both."""
+        return tuple(name for name in _LEARNED if name in self.targets or "energy_j" in self.targets)
+
+    def _ratios(self, table: Table, graphs: Graphs, strict: bool = True) -> dict[str, np.ndarray]:
         out = {}
-        for name in _LEARNED:
-            truth = table.targets.get(name)
-            if truth is None or not np.isfinite(truth).any():
-                raise TableError(f"graphnet: no row has an answer for {name!r}")
+        for name in self._learned:
+            truth = answers(name, table.targets, graphs.reference) if strict else table.targets.get(name, np.full(len(table), np.nan))
             base = _estimate(graphs) if name == "latency_s" else graphs.reference[name]
             with np.errstate(divide="ignore", invalid="ignore"):
                 out[name] = np.log(truth / base).astype(np.float32)
         return out
 
     def _error(self, graphs: Graphs, table: Table) -> float:
-        latency, power = self._raw(graphs)
-        y = self._ratios(table, graphs)
-        return float(np.nanmedian(np.abs(latency - y["latency_s"])) + np.nanmedian(np.abs(power - y["power_w"])))
+        ours = dict(zip(_LEARNED, self._raw(graphs), strict=True))
+        errors = [np.abs(ours[name] - y) for name, y in self._ratios(table, graphs, strict=False).items()]
+        return sum(float(np.median(e[np.isfinite(e)])) for e in errors if np.isfinite(e).any())
 
     def _tensors(self, graphs: Graphs, index: np.ndarray) -> tuple[Any, ...]:
         import torch
@@ -166,6 +171,8 @@ class GraphNet:
         """(n, t) answers in SI, latency never below the speed of light."""
         if not isinstance(questions, GraphQuestions):
             raise TableError(f"this model answers graph questions, got {questions.shape} ones")
+        if not len(questions):
+            return Prediction.nothing(self.targets)
         graphs = graphs_of(questions)
         latency, power = self._raw(graphs)
         points = {"latency_s": np.maximum(np.exp(latency) * _estimate(graphs), graphs.floor_s), "power_w": np.exp(power) * graphs.reference["power_w"],
@@ -188,11 +195,16 @@ class GraphNet:
         from safetensors.numpy import load
 
         out = cls(targets=spec["targets"], **spec["settings"])
+        if (spec["nodes"], spec["machine"]) != ([n for n, _ in NODE_FEATURES], [n for n, _ in GLOBAL_FEATURES]):
+            raise VersionError(f"{folder}: made with other node or machine columns than this silicast computes; train it again")
         try:
             arrays = load(files["network.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
             out._net = _network(int(spec["settings"]["hidden"]), int(spec["settings"]["layers"]))
             out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
+            for kind, columns in (("node", NODE_FEATURES), ("machine", GLOBAL_FEATURES)):
+                if any(out._stats[f"{kind}_{s}"].shape != (len(columns),) for s in ("mean", "std")):
+                    raise ValueError(f"statistics of {kind} columns of another length")
         except KeyError:
             raise FormatError(f"{folder}: network.safetensors is missing") from None
         except Exception as error:

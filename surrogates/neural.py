@@ -15,9 +15,11 @@ from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .prediction import Prediction
-from .target_scale import all_points, choose_scale, clipped, decode, encode, learned_targets
+from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 
 _CHUNK = 16384
+#: share of category values hidden in training
+_HIDDEN = 0.02
 
 
 def _network(inputs: int, cards: Sequence[int], hidden: int, blocks: int, outputs: int) -> Any:
@@ -43,7 +45,7 @@ def _network(inputs: int, cards: Sequence[int], hidden: int, blocks: int, output
 
 
 class Neural:
-    """The network. `samples`: rows shown in all (epochs = samples / rows, between 8 and 400); `hidden`, `blocks`: size; `rate`: peak learning rate.
+    """The network. `samples`: rows shown in all (epochs = samples / rows, between 8 and 80); `hidden`, `blocks`: size; `rate`: peak learning rate.
 
     Deterministic in `seed` on one machine.
     """
@@ -63,12 +65,13 @@ class Neural:
         self._cards: list[int] = []
         self._scale: dict[str, str] = {}
         self._least: dict[str, float] = {}
+        self._share: dict[str, float] = {}
         self._stats: dict[str, np.ndarray] = {}
         self._net: Any = None
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
-        """Trains on all learned targets at once; rows lacking one still teach the others. Raises TableError for an unusable target."""
-        import torch
+        """Trains on all learned targets at once; rows lacking one still teach the others. With `valid`, the weights of the epoch that did
+        best there are kept. Raises TableError for an unusable target."""
 
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
@@ -86,31 +89,39 @@ class Neural:
         learned = learned_targets(self.targets)
         y = np.full((len(table), len(learned)), np.nan, dtype=np.float32)
         for j, name in enumerate(learned):
-            if name not in table.targets:
-                raise TableError(f"neural: the table has no target {name!r}; it has: {', '.join(table.targets)}")
-            self._scale[name] = choose_scale(name, table.targets[name], features)
-            encoded = encode(name, table.targets[name], features, self._scale[name])
+            truth = answers(name, table.targets, features.reference)
+            self._scale[name] = choose_scale(name, truth, features)
+            self._share[name] = floor_share(name, truth, features)
+            encoded = encode(name, truth, features, self._scale[name])
             good = np.isfinite(encoded)
             rows, self._least[name] = clipped(encoded[good])
             y[good, j] = rows
         self._stats |= {"y_mean": np.nanmean(y, 0), "y_std": np.nanstd(y, 0) + 1e-6}
         y = (y - self._stats["y_mean"]) / self._stats["y_std"]
-        self._train(features, torch.from_numpy(y))
+        held = None
+        if valid is not None and len(valid):
+            seen = tabular_features(valid.questions, self._vocabulary).ordered(self._features)
+            wanted = np.column_stack([encode(n, answers(n, valid.targets, seen.reference), seen, self._scale[n]) for n in learned])
+            held = (seen, (wanted - self._stats["y_mean"]) / self._stats["y_std"])
+        self._train(features, y, held)
         return self
 
-    def _train(self, features: Features, y: Any) -> None:
+    def _train(self, features: Features, truth: np.ndarray, held: tuple[Features, np.ndarray] | None) -> None:
         import torch
 
         s = self._settings
         torch.manual_seed(int(s["seed"]))
         x, codes = self._inputs(features)
+        y = torch.from_numpy(truth)
         n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
-        epochs = int(np.clip(s["samples"] // n, 8, 400))
+        epochs = int(np.clip(s["samples"] // n, 8, 80))
         steps = max(1, -(-n // batch))
         self._net = _network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1])
         optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s["rate"], total_steps=steps * epochs, pct_start=0.15)
         beta = 0.15  # of a standard deviation: absolute error beyond, squared within
+        unseen = torch.tensor([c - 1 for c in self._cards])
+        best, kept = np.inf, None
         for epoch in range(epochs):
             self._net.train()
             order, total = torch.randperm(n), 0.0
@@ -118,7 +129,9 @@ class Neural:
                 rows = order[i * batch:(i + 1) * batch]
                 wanted = y[rows]
                 good = torch.isfinite(wanted)
-                loss = torch.nn.functional.smooth_l1_loss(self._net(x[rows], codes[rows])[good], wanted[good], beta=beta)
+                # now and then a category is hidden, so that the place of a value never seen is trained too
+                shown = torch.where(torch.rand(len(rows), len(self._cards)) < _HIDDEN, unseen, codes[rows])
+                loss = torch.nn.functional.smooth_l1_loss(self._net(x[rows], shown)[good], wanted[good], beta=beta)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -127,7 +140,23 @@ class Neural:
                 total += float(loss.detach())
             if self._progress:
                 self._progress(epoch + 1, epochs, total / steps)
+            if held is not None and epoch >= epochs // 3:
+                error = np.nanmedian(np.abs(self._raw(held[0]) - held[1]), axis=0)
+                if np.isfinite(error).any() and np.nansum(error) < best:
+                    best, kept = float(np.nansum(error)), {k: v.clone() for k, v in self._net.state_dict().items()}
+        if kept is not None:
+            self._net.load_state_dict(kept)
         self._net.eval()
+
+    def _raw(self, features: Features) -> np.ndarray:
+        """(n, learned) answers on the standardised scale."""
+        import torch
+
+        self._net.eval()
+        x, codes = self._inputs(features)
+        with torch.inference_mode():
+            parts = [self._net(x[i:i + _CHUNK], codes[i:i + _CHUNK]).numpy() for i in range(0, len(x), _CHUNK)]
+        return np.concatenate(parts).astype(np.float64)
 
     def _inputs(self, features: Features) -> tuple[Any, Any]:
         import torch
@@ -140,18 +169,13 @@ class Neural:
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI."""
-        import torch
-
         if questions.shape != self.shape:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
-        features = tabular_features(questions, self._vocabulary)
-        if list(features.names) != self._features:
-            raise TableError("the questions' columns differ from those the model was fitted with")
-        x, codes = self._inputs(features)
-        with torch.inference_mode():
-            parts = [self._net(x[i:i + _CHUNK], codes[i:i + _CHUNK]).numpy() for i in range(0, len(x), _CHUNK)]
-        y = np.concatenate(parts).astype(np.float64) * self._stats["y_std"] + self._stats["y_mean"]
-        points = {name: decode(name, y[:, j], features, self._scale[name], self._least[name]) for j, name in enumerate(learned_targets(self.targets))}
+        if not len(questions):
+            return Prediction.nothing(self.targets)
+        features = tabular_features(questions, self._vocabulary).ordered(self._features)
+        y = self._raw(features) * self._stats["y_std"] + self._stats["y_mean"]
+        points = {name: decode(name, y[:, j], features, self._scale[name], self._least[name], self._share[name]) for j, name in enumerate(learned_targets(self.targets))}
         return Prediction.bare(self.targets, all_points(points, self.targets))
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -160,7 +184,7 @@ class Neural:
 
         arrays = {k: v.numpy() for k, v in self._net.state_dict().items()} | {f"stats.{k}": v for k, v in self._stats.items()}
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least}
+                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share}
         return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
 
     @classmethod
@@ -172,13 +196,16 @@ class Neural:
         out = cls(targets=spec["targets"], **spec["settings"])
         out.shape, out._features = spec["shape"], list(spec["features"])
         out._numeric, out._categorical, out._cards = list(spec["numeric"]), list(spec["categorical"]), list(spec["cards"])
-        out._scale, out._least = dict(spec["scale"]), dict(spec["least"])
+        out._scale, out._least, out._share = dict(spec["scale"]), dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
             out._net = _network(len(out._numeric), out._cards, int(spec["settings"]["hidden"]), int(spec["settings"]["blocks"]), len(learned_targets(out.targets)))
             out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
+            lengths = {"mean": len(out._numeric), "std": len(out._numeric), "y_mean": len(learned_targets(out.targets)), "y_std": len(learned_targets(out.targets))}
+            if any(out._stats[name].shape != (length,) for name, length in lengths.items()):
+                raise ValueError("input statistics of another length")
         except KeyError:
             raise FormatError(f"{folder}: neural.safetensors is missing") from None
         except Exception as error:

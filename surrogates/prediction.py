@@ -53,6 +53,11 @@ class Prediction:
         nothing = np.full_like(point, np.nan)
         return cls(tuple(targets), point, nothing, nothing.copy(), 0.0, (UNCHECKED,) * len(point), model, version)
 
+    @classmethod
+    def nothing(cls, targets: Sequence[str]) -> Prediction:
+        """The answer to no questions: zero rows."""
+        return cls.bare(targets, np.zeros((0, len(targets))))
+
     def with_domain(self, domain: Sequence[Domain]) -> Prediction:
         """The same answers with the guard's verdicts."""
         return replace(self, domain=tuple(domain))

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..datasets.errors import FormatError, UnknownNameError, VersionError
+from ..datasets.errors import FormatError, SilicastError, UnknownNameError, VersionError
 from ..features import FEATURE_VERSION
 from .base import Surrogate
 from .card import ModelCard
@@ -78,7 +78,7 @@ def save(surrogate: Surrogate, card: ModelCard, folder: str | Path) -> Path:
     """Writes the model folder whole or not at all: built beside its place, then moved in. Replaces a model folder that is
     there; raises FormatError when something else is in the way."""
     place = Path(folder)
-    if place.exists() and not ((place / "model.json").exists() or not any(place.iterdir())):
+    if place.exists() and not _replaceable(place):
         raise FormatError(f"{place}: exists and is not a model folder; choose another --out")
     spec, files = surrogate.weights()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -110,9 +110,12 @@ def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
     if document.get("feature_version") != FEATURE_VERSION:
         raise VersionError(f"{place}: made with feature version {document.get('feature_version')!r}, this silicast has {FEATURE_VERSION!r}; "
                            "train it again, or install the silicast that made it")
+    listed, spec = document.get("files"), document.get("spec")
+    if not isinstance(listed, dict) or not isinstance(spec, dict):
+        raise FormatError(f"{place / 'model.json'}: expected objects under 'files' and 'spec'")
     files: dict[str, bytes] = {}
-    for name, digest in dict(document.get("files", {})).items():
-        if Path(name).name != name:
+    for name, digest in listed.items():
+        if Path(name).name != name or name == ".." or "\\" in name or "\0" in name:
             raise FormatError(f"{place / 'model.json'}: names a file outside the folder: {name!r}")
         try:
             files[name] = (place / name).read_bytes()
@@ -121,8 +124,28 @@ def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
         if _sha256(files[name]) != digest:
             raise FormatError(f"{place / name}: content does not match its digest in model.json; the file is damaged or was altered")
     card = ModelCard.from_json(_json(place / "card.json"))
-    surrogate: Surrogate = member(str(document.get("member"))).from_weights(document["spec"], files, place)
+    made = member(str(document.get("member")))
+    try:
+        surrogate: Surrogate = made.from_weights(spec, files, place)
+    except SilicastError:
+        raise
+    except Exception as error:  # whatever a damaged spec or weight file makes a library say
+        raise FormatError(f"{place}: the model's settings or weights are damaged ({type(error).__name__}: {error}); train it again") from None
     return surrogate, card
+
+
+def _replaceable(place: Path) -> bool:
+    """Whether saving may remove what is there: an empty folder, or one that holds a model and nothing else."""
+    if not place.is_dir():
+        return False
+    inside = {p.name for p in place.iterdir()}
+    if not inside:
+        return True
+    try:
+        document = _json(place / "model.json")
+    except FormatError:
+        return False
+    return document.get("format") == FORMAT and inside <= {"model.json", *document.get("files", {})}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -130,7 +153,7 @@ def _json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file; expected a model folder with card.json and model.json") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, a number of 5,000 digits
         raise FormatError(f"{path}: not a readable JSON document ({error})") from None
     if not isinstance(data, dict):
         raise FormatError(f"{path}: expected a JSON object, got {type(data).__name__}")

@@ -13,15 +13,25 @@ from ..features.tabular import Features
 SCALES = ("ratio", "log", "log1p", "plain")
 
 
+def answers(name: str, targets: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) truth of a target, NaN where a row has none. Raises TableError when no row has an answer, or all have the same one although
+    their analytic references differ or there are none."""
+    truth = targets.get(name)
+    good = np.isfinite(truth) if truth is not None else np.zeros(0, dtype=bool)
+    if truth is None or not good.any():
+        raise TableError(f"no row has an answer for {name!r}; the table has: {', '.join(targets) or 'none'}")
+    values = truth[good]
+    # one network on many machines needs the same memory on each, and the reference says so
+    if np.ptp(values) == 0 and (name not in reference or np.ptp(reference[name][good]) > 0):
+        raise TableError(f"target {name!r} has the same value, {values[0]:g}, in all {len(values)} rows; there is nothing to learn")
+    return truth
+
+
 def choose_scale(name: str, truth: np.ndarray, features: Features) -> str:
-    """The scale for a target; raises TableError when no row has an answer or all have the same one."""
+    """The scale for a target whose `answers` are `truth`."""
     values = truth[np.isfinite(truth)]
-    if not len(values):
-        raise TableError(f"no row has an answer for {name!r}")
     if name in features.reference and (values > 0).all():
         return "ratio"
-    if np.ptp(values) == 0:
-        raise TableError(f"target {name!r} has the same value, {values[0]:g}, in all {len(values)} rows; there is nothing to learn")
     return "log" if (values > 0).all() else "log1p" if (values >= 0).all() else "plain"
 
 
@@ -33,13 +43,21 @@ def encode(name: str, truth: np.ndarray, features: Features, scale: str) -> np.n
         return np.log(truth) if scale == "log" else np.log1p(truth) if scale == "log1p" else np.asarray(truth, dtype=np.float64)
 
 
-def decode(name: str, y: np.ndarray, features: Features, scale: str, least: float) -> np.ndarray:
-    """(n,) learned scale -> SI. A ratio never falls below `least`, the smallest one seen; nor the answer below the speed of light where
-    the training rows respected it."""
+def floor_share(name: str, truth: np.ndarray, features: Features) -> float:
+    """How much of the speed of light the answers kept: 1 when none beat it, as every simulated one does; otherwise the ratio all but half a
+    percent of them kept (a machine that runs above its published figures, a corrupt row); 0 where no floor is known."""
+    if name not in features.floor:
+        return 0.0
+    ratio = truth / features.floor[name].clip(min=1e-300)
+    return min(float(np.quantile(ratio[np.isfinite(ratio)], 0.005)), 1.0) if (ratio < 1.0).any() else 1.0
+
+
+def decode(name: str, y: np.ndarray, features: Features, scale: str, least: float, share: float = 1.0) -> np.ndarray:
+    """(n,) learned scale -> SI. A ratio never falls below `least`, the smallest one seen; nor the answer below `share` of the speed of light
+    (`floor_share` of the training rows)."""
     if scale == "ratio":
         out = np.exp(np.clip(y, least, 20.0)) * features.reference[name]
-        floor = features.floor.get(name)
-        return out if floor is None or least < -1.0 else np.maximum(out, floor * np.exp(min(least, 0.0)))
+        return np.maximum(out, share * features.floor[name]) if name in features.floor else out
     return np.exp(np.clip(y, -80.0, 80.0)) if scale == "log" else np.maximum(np.expm1(np.clip(y, -1.0, 80.0)), 0.0) if scale == "log1p" else y
 
 

@@ -28,12 +28,14 @@ class Call:
     opset: int
 
     def x(self, index: int = 0) -> np.ndarray:
+        """Input `index`; raises ValueError when it is absent."""
         value = self.inputs[index]
         if value is None:
             raise ValueError("a required input is absent")
         return value
 
     def optional(self, index: int) -> np.ndarray | None:
+        """Input `index`, None when it is absent."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     def axes(self, index: int = 1) -> tuple[int, ...] | None:

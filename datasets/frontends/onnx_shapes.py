@@ -52,6 +52,7 @@ class Node:
 
     @property
     def where(self) -> str:
+        """The node in words, for messages."""
         return f"node {self.name!r} ({self.op}{f' of domain {self.domain!r}' if self.domain not in STANDARD else ''}, in {self.path})"
 
 

@@ -61,15 +61,19 @@ class Site:
         self.node, self.flat, self.formats = node, flat, formats
 
     def attr(self, name: str, default: Any) -> Any:
+        """An attribute of the node."""
         return self.node.attrs.get(name, default)
 
     def has(self, index: int) -> bool:
+        """Whether input `index` is given."""
         return index < len(self.node.inputs) and bool(self.node.inputs[index])
 
     def is_const(self, index: int) -> bool:
+        """Whether input `index` is a constant of the model."""
         return self.has(index) and self.flat.values[self.node.inputs[index]].const
 
     def data(self, index: int) -> np.ndarray | None:
+        """The value of input `index`, None when it is absent or not known."""
         return self.flat.values[self.node.inputs[index]].data if self.has(index) else None
 
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -90,9 +94,11 @@ class Site:
         return self._shape(self.node.inputs[index])
 
     def size(self, index: int = 0) -> int:
+        """Elements of input `index`."""
         return prod(self.shape(index))
 
     def out_shape(self, index: int = 0) -> tuple[int, ...]:
+        """The shape of output `index`."""
         return self._shape(self.node.outputs[index])
 
     def out_size(self) -> int:
@@ -100,6 +106,7 @@ class Site:
         return prod(self.out_shape())
 
     def bits(self, index: int) -> int:
+        """Bits of one stored element of input `index`."""
         return BITS[self.formats.of(self.node.reads[index])]
 
 

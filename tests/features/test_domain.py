@@ -1,0 +1,215 @@
+"""The domain guard flags what was never seen, says why in words, and leaves what was seen alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets import catalog
+from silicast.datasets.columns import OpColumns
+from silicast.datasets.errors import FormatError, TableError
+from silicast.datasets.families import FAMILIES, sample
+from silicast.datasets.hardware import Hardware
+from silicast.datasets.ops import Op
+from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
+from silicast.datasets.workload import Workload, WorkloadBuilder
+from silicast.features.domain import check, describe
+from silicast.features.verdict import Domain
+
+KEYS = ("a100_sxm", "a100_pcie", "h100_sxm", "h100_pcie", "t4", "v100_sxm", "v100_pcie", "rtx_3090", "xeon_8380", "xeon_8480")
+TRAINED = ("cnn_plain", "cnn_residual", "cnn_depthwise", "nas_cell", "vit", "prefill")
+
+
+def networks(count: int, first: int = 0, families: tuple[str, ...] = TRAINED) -> tuple[Workload, ...]:
+    return tuple(sample(families[i % len(families)], np.random.default_rng(first + i)) for i in range(count))
+
+
+def graphs(workloads: tuple[Workload, ...], devices: list[Hardware]) -> GraphQuestions:
+    """Every workload on three of the machines."""
+    w = np.repeat(np.arange(len(workloads)), 3)
+    d = (w + np.tile(np.arange(3), len(workloads)) * 3) % len(devices)
+    return GraphQuestions(workloads, tuple(devices), w, d)
+
+
+def as_table(questions: Any, **slices: list[str]) -> Table:
+    n = len(questions)
+    return Table(questions, {"latency_s": np.ones(n)}, np.arange(n).astype(str).astype(object), pd.DataFrame(slices or {"kind": ["any"] * n}), "made up")
+
+
+def machines() -> list[Hardware]:
+    return [catalog.hardware(k) for k in KEYS]
+
+
+@pytest.fixture(scope="module")
+def trained() -> GraphQuestions:
+    return graphs(networks(120), machines())
+
+
+@pytest.fixture(scope="module")
+def known(trained: GraphQuestions) -> dict[str, Any]:
+    """The description as a card gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(describe(as_table(trained)), allow_nan=False))
+    return found
+
+
+def on(workload: Workload, device: Hardware) -> GraphQuestions:
+    return GraphQuestions.cross(workload, [device])
+
+
+def test_trained_rows_are_in_domain(known: dict[str, Any], trained: GraphQuestions) -> None:
+    assert {d.verdict for d in check(known, trained)} == {"in_domain"}
+
+
+def test_few_unseen_workloads_on_known_machines_are_flagged(known: dict[str, Any]) -> None:
+    verdicts = [d.verdict for d in check(known, graphs(networks(120, first=1000), machines()))]
+    assert np.mean([v != "in_domain" for v in verdicts]) <= 0.05
+
+
+def test_json_round_trip(known: dict[str, Any], trained: GraphQuestions) -> None:
+    fresh = describe(as_table(trained))
+    assert json.loads(json.dumps(fresh, allow_nan=False)) == known
+    asked = graphs(networks(20, first=500, families=tuple(FAMILIES)), [*machines(), catalog.hardware("mi300x")])
+    assert check(fresh, asked) == check(known, asked)
+
+
+def test_an_unseen_kind_of_machine_is_named(known: dict[str, Any], trained: GraphQuestions) -> None:
+    [verdict] = check(known, on(trained.workloads[0], catalog.hardware("tpu_v3")))
+    assert verdict.verdict == "extrapolating"
+    assert "kind npu" in verdict.reason
+
+
+def test_a_machine_unlike_the_trained_ones_is_named(known: dict[str, Any], trained: GraphQuestions) -> None:
+    [verdict] = check(known, on(trained.workloads[0], catalog.hardware("raspberry_pi_4")))
+    assert verdict.verdict == "extrapolating"
+    assert "machine raspberry_pi_4 was never seen" in verdict.reason
+    assert "xeon" in verdict.reason  # the nearest of its kind
+
+
+def test_a_sister_of_a_trained_machine_is_in_domain(known: dict[str, Any], trained: GraphQuestions) -> None:
+    [verdict] = check(known, on(trained.workloads[0], catalog.hardware("a100_sxm_40gb")))
+    assert verdict == Domain("in_domain")
+
+
+def test_a_trained_name_with_other_figures_is_another_machine(known: dict[str, Any], trained: GraphQuestions) -> None:
+    real = catalog.hardware("a100_sxm")
+    changed = replace(real, clock_hz=real.clock_hz * 20, tdp_w=10.0, idle_w=None, matrix_rate={k: v * 50 for k, v in real.matrix_rate.items()})
+    [verdict] = check(known, on(trained.workloads[0], changed))
+    assert verdict.verdict == "extrapolating"
+    assert "machine a100_sxm" in verdict.reason
+
+
+def test_an_unseen_op_kind_is_named(known: dict[str, Any]) -> None:
+    build = WorkloadBuilder("lstm")
+    build.add(Op.of("cells", "recurrent", steps=32, batch=4, input=256, hidden=256, gates=4), [build.input("x", 32 * 4 * 256)])
+    [verdict] = check(known, on(build.build(), catalog.hardware("a100_sxm")))
+    assert verdict.verdict == "extrapolating"
+    assert "operator kinds never trained on: recurrent" in verdict.reason
+
+
+def gemms(width: int, bounded: bool = False) -> Workload:
+    build = WorkloadBuilder("wide")
+    x = build.input("x", 64 * width)
+    for i in range(8):
+        x = build.add(Op.of(f"fc{i}", "gemm", m=64, n=width, k=width, params=width * width), [x])
+    if bounded:
+        build.add(Op.of("mystery", "bound", input_elements=64 * width, output_elements=8), [x])
+    return build.build()
+
+
+def test_a_much_bigger_workload_is_named(known: dict[str, Any]) -> None:
+    [verdict] = check(known, on(gemms(65536), catalog.hardware("a100_sxm")))
+    assert verdict.verdict == "extrapolating"
+    assert "log_params" in verdict.reason
+    assert "outside the trained" in verdict.reason
+
+
+def test_a_bounded_op_is_unsupported(known: dict[str, Any]) -> None:
+    [verdict] = check(known, on(gemms(512, bounded=True), catalog.hardware("a100_sxm")))
+    assert verdict.verdict == "unsupported"
+    assert "mystery" in verdict.reason
+
+
+def test_a_regime_never_trained_on_is_named() -> None:
+    """Every figure of the workload is inside the ranges; how it runs is not: one op in place of a net."""
+    known = describe(as_table(graphs(networks(60, families=("prefill", "vit")), machines())))
+    build = WorkloadBuilder("odd")
+    x = build.input("x", 1)
+    for i in range(80):
+        x = build.add(Op.of(f"m{i}", "move", elements=30_000_000 // 8), [x])
+    build.add(Op.of("fc", "gemm", m=8192, n=8192, k=8192, params=8192 * 8192), [x])
+    [verdict] = check(known, on(build.build(), catalog.hardware("t4")))
+    assert verdict.verdict == "extrapolating"
+    assert "unlike anything trained on" in verdict.reason
+
+
+def test_machines_where_only_small_nets_were_trained() -> None:
+    workloads = (*networks(6), *networks(6, families=("mlp",)))
+    devices = (catalog.hardware("a100_sxm"), catalog.hardware("zcu102"))
+    questions = GraphQuestions(workloads, devices, np.arange(12), np.array([0] * 6 + [1] * 6))
+    table = as_table(questions, family=[w.family for w in workloads], kind=[devices[i].kind for i in questions.device_index])
+    [verdict] = check(describe(table), on(workloads[0], devices[1]))
+    assert verdict.verdict == "unsupported"
+    assert "on fpga machines only mlp" in verdict.reason
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tiny_tables_are_described(count: int) -> None:
+    questions = graphs(networks(count), machines()[:1])
+    known = json.loads(json.dumps(describe(as_table(questions)), allow_nan=False))
+    assert {d.verdict for d in check(known, questions)} == {"in_domain"}
+
+
+def test_a_damaged_description_is_a_format_error(known: dict[str, Any], trained: GraphQuestions) -> None:
+    with pytest.raises(FormatError, match="domain is damaged"):
+        check({**known, "pair": {**known["pair"], "rows": "####"}}, trained)
+
+
+def test_other_shapes_and_no_description_are_unchecked(known: dict[str, Any], trained: GraphQuestions) -> None:
+    plain = FeatureQuestions(pd.DataFrame({"a": [1.0, 2.0]}))
+    assert [d.verdict for d in check(known, plain)] == ["unchecked"] * 2
+    assert {d.verdict for d in check({}, trained)} == {"unchecked"}
+    assert check(known, trained.take(np.array([], dtype=np.int64))) == ()
+
+
+def op_questions(n: int = 12, kind: str = "gemm", dtype: str = "float16", top: int = 1024) -> OpQuestions:
+    sizes = {"gemm": lambda s: {"m": s, "n": s, "k": 64}, "softmax": lambda s: {"rows": s, "cols": s}, "bound": lambda s: {"input_elements": s, "output_elements": s}}
+    ops = OpColumns.from_ops([Op.of("o", kind, dtype=dtype, **sizes[kind](top - 8 * i)) for i in range(n)])
+    return OpQuestions(ops, ("t4", "lab"), (catalog.hardware("t4"), None), np.arange(n) % 2, pd.DataFrame({"framework": ["x", "y"] * (n // 2)}), pd.DataFrame(index=range(n)))
+
+
+def test_ops() -> None:
+    questions = op_questions()
+    known = json.loads(json.dumps(describe(as_table(questions)), allow_nan=False))
+    assert {d.verdict for d in check(known, questions)} == {"in_domain"}
+    other = replace(questions, context=pd.DataFrame({"framework": ["z"] * 12}))
+    stranger = replace(questions, device_names=("a40", "lab2"), devices=(catalog.hardware("a40"), None))
+    for asked, verdict, said in (
+            (op_questions(kind="softmax"), "unsupported", "operator kind softmax"), (op_questions(kind="bound"), "unsupported", "only bounded"),
+            (op_questions(dtype="int8"), "extrapolating", "dtype int8"), (op_questions(top=200_000), "extrapolating", "m = "), (other, "extrapolating", "framework 'z'")):
+        verdicts = check(known, asked)
+        assert {d.verdict for d in verdicts} == {verdict}, said
+        assert all(said in d.reason for d in verdicts), said
+    first, second = check(known, stranger)[:2]
+    assert (first.verdict, second.verdict) == ("extrapolating", "extrapolating")
+    assert "device a40 was never trained on; nearest is t4" in first.reason
+    assert "'lab2' was never trained on and no catalogue knows" in second.reason
+
+
+def test_plain_features() -> None:
+    frame = pd.DataFrame({"width": [8.0, 64.0, 512.0], "holes": [1.0, np.nan, 2.0], "empty": [np.nan] * 3, "strategy": ["latency", "resource", "latency"]})
+    known = json.loads(json.dumps(describe(as_table(FeatureQuestions(frame))), allow_nan=False))
+    assert {d.verdict for d in check(known, FeatureQuestions(frame))} == {"in_domain"}
+    asked = frame.assign(width=[8.0, 1e6, np.nan], strategy=["turbo", "latency", "latency"])
+    first, second, third = check(known, FeatureQuestions(asked))
+    assert "strategy 'turbo' was never trained on" in first.reason
+    assert "width = 1e+06 is outside the trained 8..512" in second.reason
+    assert "width is missing" in third.reason
+    with pytest.raises(TableError, match="width"):
+        check(known, FeatureQuestions(frame.drop(columns="width")))
+    with pytest.raises(TableError, match="numbers in the column width"):
+        check(known, FeatureQuestions(frame.assign(width="wide")))

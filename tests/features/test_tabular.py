@@ -1,0 +1,139 @@
+"""Columns: named once, with units, the same for one row as for many, whatever the order of machines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets import catalog
+from silicast.datasets.columns import OpColumns
+from silicast.datasets.errors import TableError
+from silicast.datasets.families import FAMILIES, sample
+from silicast.datasets.ops import Op
+from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
+from silicast.features.device import DEVICE_FEATURES, device_vector
+from silicast.features.op import OP_FEATURES, op_vector
+from silicast.features.tabular import Features, learn_vocabulary, tabular_features
+
+KEYS = ("a100_sxm", "xeon_8380", "tpu_v3", "zcu102", "mi300x")
+
+
+def graph_questions() -> GraphQuestions:
+    workloads = tuple(sample(family, np.random.default_rng(3)) for family in FAMILIES)
+    devices = tuple(catalog.hardware(k) for k in KEYS)
+    w, d = np.meshgrid(np.arange(len(workloads)), np.arange(len(devices)), indexing="ij")
+    return GraphQuestions(workloads, devices, w.ravel(), d.ravel())
+
+
+def op_questions(devices: tuple[Any, ...] = (catalog.hardware("t4"), None, catalog.hardware("tpu_v3"))) -> OpQuestions:
+    ops = OpColumns.from_ops([Op.of("o", "gemm", m=2**i, n=100 + i, k=64) for i in range(9)])
+    return OpQuestions(ops, tuple(f"d{i}" for i in range(len(devices))), devices, np.arange(9) % len(devices),
+                       pd.DataFrame({"framework": ["x", "y", "x"] * 3}), pd.DataFrame({"load": np.linspace(0, 1, 9)}))
+
+
+def plain_questions() -> FeatureQuestions:
+    return FeatureQuestions(pd.DataFrame({"a": [1, 2, 3], "b": [0.5, np.nan, 2.0], "c": ["u", "v", "u"], "flag": [True, False, True]}))
+
+
+EVERY = [graph_questions, op_questions, plain_questions]
+
+
+def features_of(questions: Any) -> Features:
+    return tabular_features(questions, learn_vocabulary(questions))
+
+
+@pytest.mark.parametrize("ask", EVERY)
+def test_names_units_and_columns_are_aligned(ask: Any) -> None:
+    questions = ask()
+    features = features_of(questions)
+    assert len(set(features.names)) == len(features.names) == len(features.units)
+    assert features.values.shape == (len(questions), len(features.names))
+    assert features.values.dtype == np.float32
+    assert not np.isinf(features.values).any()
+    assert all(0 <= i < len(features.names) for i in features.categorical)
+    for by_target in (features.reference, features.floor):
+        for values in by_target.values():
+            assert values.shape == (len(questions),)
+            assert np.isfinite(values).all()
+    if questions.shape != "features":
+        assert all(unit for name, unit in zip(features.names, features.units, strict=True) if name != "load")  # the table's own column has none
+
+
+def test_op_and_device_vectors_are_as_long_as_their_names() -> None:
+    questions = graph_questions()
+    assert op_vector(questions.workloads[0].columns).shape == (len(questions.workloads[0].ops), len(OP_FEATURES))
+    assert device_vector(questions.device_columns).shape == (len(KEYS), len(DEVICE_FEATURES))
+    for named in (OP_FEATURES, DEVICE_FEATURES):
+        assert len({name for name, _ in named}) == len(named)
+        assert all(unit for _, unit in named)
+
+
+@pytest.mark.parametrize("ask", EVERY)
+def test_one_row_alone_is_the_same_row(ask: Any) -> None:
+    questions = ask()
+    vocabulary = learn_vocabulary(questions)
+    together = tabular_features(questions, vocabulary)
+    for i in range(0, len(questions), 4):
+        alone = tabular_features(questions.take(np.array([i])), vocabulary)
+        assert alone.names == together.names
+        np.testing.assert_allclose(alone.values[0], together.values[i], rtol=1e-6)
+        for target, values in alone.reference.items():
+            assert values[0] == pytest.approx(together.reference[target][i], rel=1e-12)
+
+
+def test_order_of_machines_changes_nothing() -> None:
+    questions, turned = graph_questions(), np.array([3, 0, 4, 2, 1])
+    place = np.argsort(turned)
+    other = replace(questions, devices=tuple(questions.devices[i] for i in turned), device_index=place[questions.device_index])
+    np.testing.assert_array_equal(features_of(other).values, features_of(questions).values)
+    ops = op_questions()
+    swapped = replace(ops, devices=ops.devices[::-1], device_names=ops.device_names[::-1], device_index=2 - ops.device_index)
+    np.testing.assert_array_equal(features_of(swapped).values, features_of(ops).values)
+
+
+def test_known_and_unknown_machines_have_the_same_columns() -> None:
+    known, unknown = op_questions((catalog.hardware("t4"),)), op_questions((None,))
+    assert tabular_features(unknown, {}).names == tabular_features(known, {}).names
+    assert np.isnan(tabular_features(unknown, {}).values[:, tabular_features(unknown, {}).names.index("log_tdp")]).all()
+
+
+def test_a_users_column_named_like_ours_is_told_apart() -> None:
+    questions = replace(op_questions(), extra=pd.DataFrame({"m": np.arange(9.0)}), context=pd.DataFrame({"kind": ["x"] * 9}))
+    names = features_of(questions).names
+    assert {"m", "table.m", "kind", "table.kind"} <= set(names)
+    assert len(set(names)) == len(names)
+
+
+def test_a_context_column_called_device_is_read() -> None:
+    questions = replace(op_questions(), context=pd.DataFrame({"device": ["left", "right", "left"] * 3}))
+    features = features_of(questions)
+    np.testing.assert_array_equal(features.values[:, features.names.index("device")], [0, 1, 0] * 3)
+
+
+def test_codes_follow_the_vocabulary_and_unseen_values_are_nan() -> None:
+    features = tabular_features(plain_questions(), {"c": ("v", "w")})
+    assert features.names == ("a", "b", "c", "flag")
+    assert features.categorical == (2,)
+    np.testing.assert_array_equal(features.values, np.array([[1, 0.5, np.nan, 1], [2, np.nan, 0, 0], [3, 2, np.nan, 1]], dtype=np.float32))
+
+
+def test_ordered() -> None:
+    features = features_of(plain_questions())
+    turned = features.ordered(("c", "flag", "b", "a"))
+    assert turned.categorical == (0,)
+    np.testing.assert_array_equal(turned.values, features.values[:, [2, 3, 1, 0]])
+    with pytest.raises(TableError, match="missing z, unknown flag"):
+        features.ordered(("a", "b", "c", "z"))
+
+
+def test_missing_context_is_named() -> None:
+    with pytest.raises(TableError, match="'site'"):
+        tabular_features(op_questions(), {"site": ("s",)})
+    with pytest.raises(TableError, match="lacks the column q"):
+        tabular_features(plain_questions(), {"q": ("s",)})
+    with pytest.raises(TableError, match="no features"):
+        tabular_features(object(), {})

@@ -1,0 +1,136 @@
+"""Intervals cover as often as they say, for each stratum, and refuse what cannot be promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets import catalog
+from silicast.datasets.columns import OpColumns
+from silicast.datasets.errors import TableError
+from silicast.datasets.ops import Op
+from silicast.datasets.table import FeatureQuestions, OpQuestions, Table
+from silicast.surrogates.conformal import Conformal
+from silicast.surrogates.prediction import Prediction
+
+
+class Fixed:
+    """Answers the column `x` of what it is asked, whatever the truth."""
+
+    name, targets, shape = "analytic", ("latency_s",), "features"
+
+    def fit(self, table: Table, valid: Table | None = None) -> Any:
+        return self
+
+    def predict(self, questions: Any) -> Prediction:
+        frame = questions.frame if isinstance(questions, FeatureQuestions) else questions.extra
+        return Prediction.bare(self.targets, frame[["x"]].to_numpy(dtype=np.float64))
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        return {}, {}
+
+
+def plain(n: int, seed: int, noise: float = 0.3) -> Table:
+    """Truth is the answer times a log-normal factor: exchangeable rows."""
+    rng = np.random.default_rng(seed)
+    x = np.exp(rng.normal(size=n))
+    return Table(FeatureQuestions(pd.DataFrame({"x": x})), {"latency_s": x * np.exp(noise * rng.normal(size=n))}, np.arange(n).astype(object),
+                 pd.DataFrame(index=range(n)), "made up")
+
+
+def stratified(n: int, seed: int) -> Table:
+    """Two machines, one with ten times the noise of the other, and a third with few rows."""
+    rng = np.random.default_rng(seed)
+    device = np.where(np.arange(n) < 20, 2, np.arange(n) % 2)
+    x = np.exp(rng.normal(size=n))
+    ops = OpColumns.from_ops([Op.of("o", "gemm", m=1, n=1, k=1)]).take(np.zeros(n, dtype=np.int64))
+    q = OpQuestions(ops, ("calm", "wild", "rare"), (catalog.hardware("t4"), None, None), device, pd.DataFrame(index=range(n)), pd.DataFrame({"x": x}))
+    noise = np.array([0.05, 0.5, 0.5])[device]
+    return Table(q, {"latency_s": x * np.exp(noise * rng.normal(size=n))}, np.arange(n).astype(object), pd.DataFrame(index=range(n)), "made up")
+
+
+def covered(model: Conformal, table: Table) -> np.ndarray:
+    answer, truth = model.predict(table.questions), table.targets["latency_s"]
+    return (answer.low[:, 0] <= truth) & (truth <= answer.high[:, 0])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
+def test_coverage(level: float) -> None:
+    # 2,000 rows to calibrate and 2,000 to judge: three standard deviations of the share are at most 4.8 points (at 0.5), 2.9 at 0.9
+    share = covered(Conformal(Fixed(), level).conformalize(plain(2000, 0)), plain(2000, 1)).mean()
+    assert abs(share - level) < 3.0 * np.sqrt(level * (1 - level) * 2 / 2000)
+
+
+def test_coverage_in_each_stratum() -> None:
+    model, test = Conformal(Fixed(), 0.9).conformalize(stratified(2000, 0)), stratified(2000, 1)
+    hit, answer = covered(model, test), model.predict(test.questions)
+    width = np.log(answer.high[:, 0] / answer.low[:, 0])
+    for device in (0, 1):
+        mine = test.questions.device_index == device
+        assert abs(hit[mine].mean() - 0.9) < 0.04
+    calm, wild, rare = (width[test.questions.device_index == d][0] for d in range(3))
+    assert wild > 5 * calm
+    assert calm < rare < wild  # 20 rows are too few for a width of their own: they take that of all
+    unseen = replace(test.questions, device_names=("new", "newer", "newest"))
+    assert np.allclose(np.log(model.predict(unseen).high / model.predict(unseen).low), rare)
+
+
+def test_intervals_hold_their_points() -> None:
+    answer = Conformal(Fixed(), 0.9).conformalize(plain(200, 0)).predict(plain(50, 1).questions)
+    assert answer.level == 0.9
+    assert ((answer.low <= answer.point) & (answer.point <= answer.high) & (answer.low > 0)).all()
+
+
+def test_the_width_by_hand() -> None:
+    # residuals |log(truth / x)| are 0.01, 0.02 .. 0.19; at 0.8 the ceil(20 x 0.8) = 16th of them is the width
+    x = np.ones(19)
+    table = Table(FeatureQuestions(pd.DataFrame({"x": x})), {"latency_s": np.exp(0.01 * np.arange(1, 20))}, np.arange(19).astype(object), pd.DataFrame(index=range(19)), "")
+    answer = Conformal(Fixed(), 0.8).conformalize(table).predict(table.questions)
+    assert answer.high[0, 0] == pytest.approx(np.exp(0.16))
+    assert answer.low[0, 0] == pytest.approx(np.exp(-0.16))
+
+
+def test_counts_never_reach_below_zero() -> None:
+    table = plain(100, 0)
+    truth = np.where(np.arange(100) % 3 == 0, 0.0, table.targets["latency_s"])
+    answer = Conformal(Fixed(), 0.9).conformalize(replace(table, targets={"latency_s": truth})).predict(table.questions)
+    assert (answer.low >= 0).all()
+    signed = Conformal(Fixed(), 0.9).conformalize(replace(table, targets={"latency_s": truth - 1.0})).predict(table.questions)
+    assert (signed.low < 0).any()
+
+
+# ceil((n + 1) level) <= n, by hand: 9 rows at 0.9 (10 are the least of all), 19 at 0.95, 99 at 0.99
+@pytest.mark.parametrize(("level", "least"), [(0.5, 10), (0.9, 10), (0.95, 19), (0.99, 99)])
+def test_too_few_rows(level: float, least: int) -> None:
+    with pytest.raises(TableError, match=f"{least - 1} answered rows of 'latency_s' are too few to calibrate at level {level:g}; {least}"):
+        Conformal(Fixed(), level).conformalize(plain(least - 1, 0))
+    Conformal(Fixed(), level).conformalize(plain(least, 0))
+
+
+def test_a_stratum_too_small_for_the_level_takes_the_width_of_all() -> None:
+    model = Conformal(Fixed(), 0.99, least=5).conformalize(stratified(400, 0))
+    test = stratified(100, 1)
+    answer = model.predict(test.questions)
+    width = np.log(answer.high[:, 0] / answer.low[:, 0])
+    assert width[test.questions.device_index == 2][0] > width[test.questions.device_index == 0][0]
+
+
+def test_a_missing_target_is_an_error() -> None:
+    with pytest.raises(TableError, match="0 answered rows"):
+        Conformal(Fixed(), 0.9).conformalize(replace(plain(50, 0), targets={}))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.49, 1.0, 1.5, float("nan")])
+def test_levels(level: float) -> None:
+    with pytest.raises(TableError, match="level"):
+        Conformal(Fixed(), level)
+
+
+def test_uncalibrated_answers_carry_no_interval() -> None:
+    answer = Conformal(Fixed(), 0.9).predict(plain(5, 0).questions)
+    assert answer.level == 0.0
+    assert np.isnan(answer.low).all()

@@ -1,0 +1,79 @@
+"""Shares add up to one, are no worse than the best member on the held-out rows, and a row's answer is its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.errors import TableError
+from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates.ensemble import Ensemble
+from silicast.surrogates.prediction import Prediction
+
+
+class Off:
+    """Answers the truth (column `x`) times a factor per row, out of `exp(bias + noise * column)`; `shift` is added after."""
+
+    name, shape = "analytic", "features"
+
+    def __init__(self, bias: float, noise: str = "", shift: float = 0.0, targets: tuple[str, ...] = ("latency_s",)) -> None:
+        self.bias, self.noise, self.shift, self.targets = bias, noise, shift, targets
+
+    def fit(self, table: Table, valid: Table | None = None) -> Any:
+        return self
+
+    def predict(self, questions: FeatureQuestions) -> Prediction:
+        frame = questions.frame
+        noise = frame[self.noise].to_numpy() if self.noise else 0.0
+        one = frame["x"].to_numpy() * np.exp(self.bias + noise) + self.shift
+        return Prediction.bare(self.targets, np.column_stack([one] * len(self.targets)))
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        return {}, {}
+
+
+def table(n: int = 200, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": np.exp(rng.normal(size=n)), "u": 0.3 * rng.normal(size=n), "v": 0.3 * rng.normal(size=n)})
+    return Table(FeatureQuestions(frame), {"latency_s": frame["x"].to_numpy()}, np.arange(n).astype(object), pd.DataFrame(index=range(n)), "made up")
+
+
+def error(model: Any, rows: Table) -> float:
+    return float(np.median(np.abs(model.predict(rows.questions).point[:, 0] / rows.targets["latency_s"] - 1)))
+
+
+@pytest.mark.parametrize("members", [
+    [Off(0.0), Off(1.0)], [Off(1.0), Off(0.0)], [Off(0.2), Off(-0.2)], [Off(0.0, "u"), Off(0.0, "v")], [Off(0.5), Off(0.0, "u"), Off(-0.4, "v")],
+    [Off(2.0), Off(2.0), Off(0.0)], [Off(0.0)]])
+def test_no_worse_than_the_best_member(members: list[Any]) -> None:
+    valid = table(seed=1)
+    model = Ensemble(members).fit(table(), valid)
+    weights = np.array(model.weights()[0]["weights"]["latency_s"])
+    assert weights.sum() == pytest.approx(1.0)
+    assert (weights >= 0).all()
+    assert error(model, valid) <= min(error(m, valid) for m in members) + 1e-12
+
+
+def test_opposite_errors_cancel() -> None:
+    assert error(Ensemble([Off(0.2), Off(-0.2)]).fit(table(), table(seed=1)), table(seed=2)) < 1e-9
+
+
+def test_without_held_out_rows_all_weigh_the_same() -> None:
+    model = Ensemble([Off(0.2), Off(0.4)]).fit(table())
+    np.testing.assert_allclose(model.predict(table().questions).point[:, 0], table().targets["latency_s"] * np.exp(0.3))
+
+
+def test_a_rows_answer_does_not_hang_on_the_others() -> None:
+    model, rows = Ensemble([Off(0.0), Off(0.3, shift=-0.5)]).fit(table()), table()  # the shift makes some answers negative
+    together = model.predict(rows.questions).point
+    alone = np.concatenate([model.predict(rows.questions.take(np.array([i]))).point for i in range(40)])
+    np.testing.assert_allclose(alone, together[:40], rtol=1e-12)
+
+
+def test_members_must_agree_on_targets() -> None:
+    for members in ([], [Off(0.0), Off(0.0, targets=("power_w",))]):
+        with pytest.raises(TableError, match="same targets"):
+            Ensemble(members)
