@@ -202,7 +202,9 @@ def _stream(kernels: Kernels, machines: Machines) -> OpCosts:
     share = busy_share(ops, d.units[None, :])
     compute_s = ops.vector_flops[:, None] / (vector_rate * share)
     dram_s = dram / (d.dram_bandwidth * tech.DRAM_EFFICIENCY)
-    cache_s = traffic / (machines.cache_bandwidth * share)
+    # every processor reads the scale and shift of a norm for itself; rows of a table are each read by one
+    own = np.where((ops.kind == KIND_CODES["norm"])[:, None], 1.0 / d.units, share)
+    cache_s = (moved / share + ops.weight_bytes[:, None] / own) / machines.cache_bandwidth
     time = np.maximum(np.maximum(compute_s, dram_s), cache_s) + machines.fill_s
     limit = _limit([np.zeros_like(time), compute_s, np.zeros_like(time), cache_s, dram_s, np.broadcast_to(machines.fill_s, time.shape)])
     mac = machines.mac_j[:, ops.dtype].T
