@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -278,12 +279,15 @@ def _packed(rows: np.ndarray) -> str:
     return base64.b64encode(rows.astype("<f2").tobytes()).decode("ascii")
 
 
+@lru_cache(maxsize=8)
 def _unpacked(text: str, columns: int) -> np.ndarray:
-    """The inverse of `_packed`; raises FormatError for damaged text."""
+    """The inverse of `_packed`, read once per card, for reading only; raises FormatError for damaged text."""
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64).reshape(-1, columns)
+        rows = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64).reshape(-1, columns)
     except ValueError as error:
         raise FormatError(f"model card: its domain is damaged ({error}); train the model again") from None
+    rows.setflags(write=False)
+    return rows
 
 
 def _scaled(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

@@ -71,7 +71,12 @@ def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
 def tabular_features(questions: Any, vocabulary: Vocabulary) -> Features:
     """The columns of n questions. Raises TableError when a column of the vocabulary is missing."""
     if isinstance(questions, GraphQuestions):
-        return _graph_features(questions)
+        # kept with the questions: a model, its neighbours in an ensemble and the domain guard ask for the same columns
+        kept = questions.__dict__.get("_features")
+        if kept is None:
+            kept = questions.__dict__["_features"] = _graph_features(questions)
+            kept.values.setflags(write=False)
+        return kept
     if isinstance(questions, OpQuestions):
         return _op_features(questions, vocabulary)
     if isinstance(questions, FeatureQuestions):
