@@ -135,7 +135,7 @@ def test_damage_is_found_and_mended(whole, tmp_path):
     assert make(out)[1] == ["1 files are not what the manifest says: made again", "resuming: 2 of 3 shards are there"]
     assert digests(out) == digests(whole)
     place.unlink()
-    with pytest.raises(FormatError, match="00001.rows.parquet: missing"):
+    with pytest.raises(FormatError, match=r"00001.rows.parquet: missing"):
         read_generated(out, verify=False)
 
 

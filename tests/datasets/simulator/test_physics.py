@@ -18,7 +18,7 @@ from silicast.datasets.simulator import simulate, simulate_many, simulate_ops
 #: among mappings within 0.1 % of the fastest the one with the least traffic is taken (it saves energy), so an answer may lie that far
 #: above the least; the power limit leaves that ratio as it is. Twice that for two answers
 TIE = 2.1e-3
-DEVICES = [catalog.hardware(key) for key in catalog.keys()]
+DEVICES = [catalog.hardware(key) for key in catalog.keys()]  # noqa: SIM118 (a module, not a dict)
 MACHINES = [d for d in DEVICES if not d.fabric]
 POOL = MACHINES + [sample_device(np.random.default_rng(i), kind, MACHINES) for kind in ("gpu", "cpu", "npu") for i in range(12)]
 
