@@ -77,3 +77,15 @@ def test_members_must_agree_on_targets() -> None:
     for members in ([], [Off(0.0), Off(0.0, targets=("power_w",))]):
         with pytest.raises(TableError, match="same targets"):
             Ensemble(members)
+
+
+class Squared(Off):
+    """Answers the square of the truth: half a share of it, with nothing beside, would be right, and is no mean."""
+
+    def predict(self, questions: FeatureQuestions) -> Prediction:
+        return Prediction.bare(self.targets, questions.frame[["x"]].to_numpy() ** 2)
+
+
+def test_shares_add_up_when_one_member_has_it_all() -> None:
+    model = Ensemble([Off(9.0), Squared(0.0)]).fit(table(), table(seed=1))
+    assert sum(model.weights()[0]["weights"]["latency_s"]) == pytest.approx(1.0)
