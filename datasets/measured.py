@@ -340,6 +340,9 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
             _column(frame, name, where, "features")
         return list(spec.features) + [c for c in spec.context if c not in spec.features]
     used = {c.column for c in spec.targets.values()}
+    # a lone group column of labels tells nothing about a group never seen; one of several, or a size, does
+    if len(spec.group) == 1 and spec.group[0] in frame.columns and not pd.api.types.is_numeric_dtype(frame[spec.group[0]]):
+        used.add(spec.group[0])
     return [str(c) for c in frame.columns if c not in used]
 
 
