@@ -15,12 +15,12 @@ import numpy as np
 
 from ..datasets.columns import DeviceColumns, OpColumns, element_bytes
 from ..datasets.dram import DRAM_J_PER_BYTE
-from ..datasets.hardware import DATAFLOWS, KINDS
+from ..datasets.hardware import KINDS
 from ..datasets.ops import KIND_CODES
 from ..datasets.simulator import technology as tech
 from ..datasets.simulator.power import power_capped
-from ..datasets.simulator.spatial import systolic_cycles
 from ..datasets.simulator.throughput import busy_share
+from .array_bounds import array_estimate, fabric_dynamic_j, fabric_seconds
 
 #: tiles every GEMM library has; (tile_m, tile_n)
 CANONICAL_TILES: tuple[tuple[int, int], ...] = ((16, 32), (32, 64), (64, 64), (64, 128), (128, 128), (128, 256))
@@ -100,22 +100,25 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     estimate = estimate + fill * np.where(attention, 2.0, np.where(recurrent, 0.0, 1.0))
     bytes_moved = np.where(matrix & ~attention & ~recurrent, traffic[pick], ops.weight_bytes + (1 - resident) * live)
 
-    cycles = _array_cycles(ops, devices)
-    array_s = np.maximum(np.maximum(np.where(matrix, cycles / d["clock_hz"], vector_s), dram_s / tech.DRAM_EFFICIENCY), vector_s) + np.where(matrix, 0.0, fill)
-    estimate = np.where(is_array, array_s, estimate)
-    fabric_s = ops.matrix_flops / 2 / np.maximum(_filled(devices.dsp, 1.0) * d["clock_hz"], 1.0)
-    estimate = np.where(is_fabric, np.maximum(fabric_s, 4.0 / d["clock_hz"]), estimate)
+    array = array_estimate(ops, devices, resident, extra_bytes)
+    array_bytes = np.where(matrix, array.dram_bytes, ops.weight_bytes + (1.0 - resident) * live)
+    scratch_s = np.where(np.isfinite(devices.cache_bandwidth), np.where(matrix, array.sram_bytes, ops.total_bytes + extra_bytes) / cache_rate, 0.0)
+    array_s = np.maximum(np.maximum(np.where(matrix, array.compute_s, vector_s), array_bytes / sustained), np.maximum(vector_s, scratch_s)) + np.where(matrix, 0.0, fill)
+    estimate = np.where(is_array, array_s, np.where(is_fabric, fabric_seconds(ops, devices), estimate))
+    bytes_moved = np.where(is_array, array_bytes, bytes_moved)
     bound_s = np.where(is_fabric, 0.0, bound_s)
 
     mac = np.take_along_axis(tech.mac_j(d["process_nm"]), ops.dtype[:, None].astype(np.int64), 1)[:, 0]
     mac = np.where(np.isfinite(devices.mac_j), devices.mac_j, mac)
     dram_j = _filled(devices.dram_j_per_byte, DRAM_J_PER_BYTE["hbm"])
-    style = np.where(is_array, tech.PIPELINE_OVER_MAC["array"], tech.PIPELINE_OVER_MAC["matrix"]) * np.where(is_fabric, tech.FPGA_OVER_ASIC_POWER / 2, 1.0)
+    style = np.where(is_array, tech.PIPELINE_OVER_MAC["array"], tech.PIPELINE_OVER_MAC["matrix"])
     sram = tech.sram_j_per_byte(np.full(len(ops), 1e6), d["process_nm"])
-    dynamic = (ops.matrix_flops / 2 * style + ops.vector_flops / 2 * tech.PIPELINE_OVER_MAC["vector"]) * mac + bytes_moved * dram_j + ops.total_bytes * 2 * sram
+    sram_bytes = np.where(is_array & matrix, array.sram_bytes, np.where(is_array, 1.0, 2.0) * ops.total_bytes)
+    dynamic = (ops.matrix_flops / 2 * style + ops.vector_flops / 2 * tech.PIPELINE_OVER_MAC["vector"]) * mac + bytes_moved * dram_j + sram_bytes * sram
+    dynamic = np.where(is_fabric, fabric_dynamic_j(ops, mac, sram), dynamic)
     static = np.where(np.isfinite(devices.idle_w), devices.idle_w, tech.STATIC_SHARE * _filled(devices.tdp_w, 0.0))
     limit = np.where(np.isfinite(devices.tdp_w), devices.tdp_w, np.inf)
-    busy = np.where(is_array & matrix, cycles / d["clock_hz"], np.where(matrix, tile_s[pick], work))
+    busy = np.where(is_array & matrix, array.compute_s, np.where(matrix, tile_s[pick], work))
     capped, dynamic = power_capped(estimate, np.minimum(busy, estimate), dynamic, static, limit)
     launch = np.where(np.isfinite(devices.launch_s), devices.launch_s, np.array([tech.LAUNCH_S[k] for k in KINDS])[devices.kind])
     return Bounds(compute_s, dram_s, vector_s, bound_s, tile_s, cache_tile_s[pick], np.maximum(capped, bound_s), estimate, launch, dynamic, static, limit, waves, resident)
@@ -162,29 +165,6 @@ def _attention_s(ops: OpColumns, units: np.ndarray, rate: np.ndarray, vector_rat
         tile = np.maximum(ops.matrix_flops * np.ceil(q / block) * block / q / (tiles * split) * units / rate, ops.vector_flops / (tiles * split) * units / vector_rate)
         best = np.minimum(best, waves * tile)
     return np.maximum(best, (ops.weight_bytes + (1 - resident) * (ops.input_bytes + out)) / sustained)
-
-
-def _array_cycles(ops: OpColumns, devices: DeviceColumns) -> np.ndarray:
-    """(n,) cycles under each machine's own dataflow; 0 where there is no array or no matrix work."""
-    cycles = np.zeros(len(ops))
-    at = np.flatnonzero((devices.dataflow >= 0) & (ops.matrix_flops > 0))
-    if not len(at):
-        return cycles
-    o, d = ops.take(at), devices.take(at)
-    rows, cols, count = d.array_rows, d.array_cols, d.array_count
-
-    def products(m: np.ndarray, n: np.ndarray, k: np.ndarray) -> np.ndarray:
-        serial = np.where(o.kind == KIND_CODES["recurrent"], o.b, np.ceil(o.b / count))
-        flows = {f: serial * systolic_cycles(m, n, k, rows, cols, f) for f in ("ws", "os", "is")}
-        flows["flexible"] = np.minimum(np.minimum(flows["ws"], flows["os"]), flows["is"])
-        height = np.minimum(np.round(np.sqrt(np.maximum(o.window, 1.0))), rows)
-        flows["rs"] = np.ceil(o.b * m * n * k / (np.floor(rows / height) * height * (m / np.ceil(m / cols)) * count)) + rows + cols
-        return np.select([d.dataflow == DATAFLOWS.index(f) for f in flows], list(flows.values()))
-
-    one = products(o.m, o.n, o.k)
-    seen = o.matrix_flops / np.maximum(4.0 * o.b * o.m * o.n * o.k, 1.0)
-    cycles[at] = np.where(o.kind == KIND_CODES["attention"], (one + products(o.m, o.k, o.n)) * seen, one)
-    return cycles
 
 
 def _filled(values: np.ndarray, typical: float) -> np.ndarray:

@@ -24,7 +24,7 @@ from .power import power_capped
 from .spatial import ARRAY_MAPPINGS, spatial_costs
 from .throughput import GEMM_MAPPINGS, throughput_costs
 
-SIMULATOR_VERSION = "2"
+SIMULATOR_VERSION = "3"
 #: kernels x machines x mappings scored at once; a search holds about 30 float64 arrays of this many cells (16 MB)
 SEARCH_CELLS = 2**16
 

@@ -21,12 +21,16 @@ from .machine import Machines
 from .power import power_capped
 
 _CUTS = tuple(2.0**i for i in range(8))
-#: rows of a batched convolution are many: finer cuts along m, with fewer along the others
+#: one dimension may be much longer than the others (rows of a batched convolution, a vocabulary): finer cuts along it, few along the rest
 _FINE_CUTS = tuple(2.0**i for i in range(9, 18, 2))
+_FEW_CUTS = (1.0, 4.0, 16.0, 64.0)
+_CUT_TRIPLES = (*((pm, pn, pk) for pm in _CUTS for pn in _CUTS for pk in _CUTS if pm * pn * pk <= 2**14),
+                *((pm, pn, pk) for pm in _FINE_CUTS for pn in _CUTS for pk in _CUTS if pn * pk <= 2**10),
+                *((pm, pn, pk) for pm in _FEW_CUTS for pn in _FINE_CUTS for pk in _FEW_CUTS), *((pm, pn, pk) for pm in _FEW_CUTS for pn in _FEW_CUTS for pk in _FINE_CUTS))
 #: (mappings, 4): blocks along m, n, k, and which operand stays: 0 outputs, 1 weights, 2 inputs
-ARRAY_MAPPINGS = np.array([(pm, pn, pk, stays) for pm in (*_CUTS, *_FINE_CUTS) for pn in _CUTS for pk in _CUTS for stays in (0.0, 1.0, 2.0)
-                           if (stays == 0 or pk > 1 or (pm, pn) == (1, 1)) and (pm * pn * pk <= 2**14 if pm <= 128 else pn * pk <= 2**10)])
-_FINEST = int(ARRAY_MAPPINGS[:, :3].prod(1).argmax())
+ARRAY_MAPPINGS = np.array([(pm, pn, pk, stays) for pm, pn, pk in _CUT_TRIPLES for stays in (0.0, 1.0, 2.0) if stays == 0 or pk > 1 or (pm, pn) == (1, 1)])
+#: the finest even cut: what is left where nothing fits
+_FINEST = int(np.where((ARRAY_MAPPINGS[:, :3] <= _CUTS[-1]).all(1), ARRAY_MAPPINGS[:, :3].prod(1), 0.0).argmax())
 
 
 def systolic_cycles(m: np.ndarray, n: np.ndarray, k: np.ndarray, rows: np.ndarray, cols: np.ndarray, dataflow: str) -> np.ndarray:
@@ -46,32 +50,34 @@ def _folds(m: np.ndarray, n: np.ndarray, k: np.ndarray, rows: np.ndarray, cols: 
     return np.ceil(down / rows) * np.ceil(across / cols), stream
 
 
-def _array_cycles(kernels: Kernels, machines: Machines, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """((n, D) cycles of b products, (n, D) local bytes moved per operand byte width) under each machine's dataflow."""
-    d, ops = machines.figures, kernels.ops
-    rows, cols, count = d.array_rows, d.array_cols, d.array_count
-    b = ops.b[:, None]
-    m, n, k = m[:, None], n[:, None], k[:, None]
-    by_flow: dict[str, np.ndarray] = {}
-    local: dict[str, np.ndarray] = {}
+def flow_work(b: np.ndarray, m: np.ndarray, n: np.ndarray, k: np.ndarray, window: np.ndarray, rows: np.ndarray, cols: np.ndarray,
+              count: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(dataflow -> cycles, dataflow -> scratchpad elements moved) of b products on `count` arrays, for every dataflow. Arrays broadcast."""
+    cycles: dict[str, np.ndarray] = {}
     for flow in ("ws", "os", "is"):
         folds, stream = _folds(m, n, k, rows, cols, flow)
         fill = rows + cols - 2.0 if flow == "os" else 2.0 * rows + cols - 2.0
-        by_flow[flow] = np.ceil(b * folds / count) * (fill + stream) - 1.0
-    local["ws"] = b * (m * k * np.ceil(n / cols) + k * n + 2.0 * m * n * np.ceil(k / rows))
-    local["os"] = b * (m * k * np.ceil(n / cols) + k * n * np.ceil(m / rows) + m * n)
-    local["is"] = b * (m * k + k * n * np.ceil(m / cols) + 2.0 * m * n * np.ceil(k / rows))
+        cycles[flow] = np.ceil(b * folds / count) * (fill + stream) - 1.0
+    moved = {"ws": b * (m * k * np.ceil(n / cols) + k * n + 2.0 * m * n * np.ceil(k / rows)),
+             "os": b * (m * k * np.ceil(n / cols) + k * n * np.ceil(m / rows) + m * n),
+             "is": b * (m * k + k * n * np.ceil(m / cols) + 2.0 * m * n * np.ceil(k / rows))}
     # row stationary (Chen et al., ISCA 2016): filter rows stand in columns of kernel-height groups, output rows across; the array breaks
     # into whole groups down and whole strips across
-    height = np.minimum(np.round(np.sqrt(np.maximum(ops.window, 1.0)))[:, None], rows)
-    used_rows = np.floor(rows / height) * height
+    height = np.minimum(np.round(np.sqrt(np.maximum(window, 1.0))), rows)
     strips = np.ceil(m / cols)
-    busy = used_rows * (m / strips)
-    by_flow["rs"] = np.ceil(b * m * n * k / (busy * count)) + rows + cols
-    local["rs"] = b * (m * k / height + k * n * np.maximum(strips / 16.0, 1.0) + m * n)
-    by_flow["flexible"] = np.minimum(np.minimum(by_flow["ws"], by_flow["os"]), by_flow["is"])
-    local["flexible"] = np.minimum(np.minimum(local["ws"], local["os"]), local["is"])
-    shape = np.broadcast_shapes(b.shape, rows.shape)
+    busy = np.floor(rows / height) * height * (m / strips)
+    cycles["rs"] = np.ceil(b * m * n * k / (busy * count)) + rows + cols
+    moved["rs"] = b * (m * k / height + k * n * np.maximum(strips / 16.0, 1.0) + m * n)
+    cycles["flexible"] = np.minimum(np.minimum(cycles["ws"], cycles["os"]), cycles["is"])
+    moved["flexible"] = np.minimum(np.minimum(moved["ws"], moved["os"]), moved["is"])
+    return cycles, moved
+
+
+def _array_cycles(kernels: Kernels, machines: Machines, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((n, D) cycles of b products, (n, D) local bytes moved per operand byte width) under each machine's dataflow."""
+    d, ops = machines.figures, kernels.ops
+    by_flow, local = flow_work(*(x[:, None] for x in (ops.b, m, n, k, ops.window)), d.array_rows, d.array_cols, d.array_count)
+    shape = (len(ops), len(d.array_rows))
     cycles, moved = np.empty(shape), np.empty(shape)
     for code in np.unique(d.dataflow):
         at = d.dataflow == code
