@@ -122,6 +122,9 @@ class Workload:
         tensors = sorted((t.producer, t.consumers, t.bytes) for t in self.tensors)
         return hashlib.sha256(json.dumps([ops, tensors]).encode()).hexdigest()[:16]
 
+    def __hash__(self) -> int:
+        return hash(self.digest)  # once per workload; hashing every operator at each look-up would cost more than an answer
+
     @property
     def flops(self) -> float:
         """Operations in all, 2 per multiply-add."""

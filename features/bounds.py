@@ -30,7 +30,8 @@ TYPICAL: Mapping[str, float] = {
     "tdp_w": 300.0, "process_nm": 7.0, "array_count": 1.0, "array_rows": 1.0, "array_cols": 1.0,
 }
 _TYPICAL_MATRIX_RATE, _TYPICAL_VECTOR_RATE = 2e14, 2e13
-_MATRIX = tuple(KIND_CODES[k] for k in ("gemm", "conv", "attention", "recurrent"))
+#: (kinds,) whether a kind code is work for matrix units
+_MATRIX = np.isin(np.arange(len(KIND_CODES)), [KIND_CODES[k] for k in ("gemm", "conv", "attention", "recurrent")])
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     units, cache = d["units"], np.where(np.isfinite(devices.cache_bytes), devices.cache_bytes, np.where(np.isfinite(devices.tdp_w), 0.0, TYPICAL["cache_bytes"]))
     is_array = devices.dataflow >= 0
     is_fabric = np.isfinite(devices.dsp)
-    matrix = np.isin(ops.kind, _MATRIX)
+    matrix = _MATRIX[ops.kind]
     out = ops.output_bytes + extra_bytes
     live = ops.input_bytes + out
     resident = ((live <= 0.5 * cache) & in_graph).astype(np.float64)

@@ -237,6 +237,9 @@ def _graph_features(questions: GraphQuestions) -> Features:
     values_array = np.column_stack([v for _, v in columns.values()]).astype(np.float32)
     return Features(names, units, np.concatenate([values_array, figures], axis=1), (), references, {"latency_s": floor, "memory_bytes": references["memory_bytes"] * 0.999})
 
+#: group -> (kinds,) whether each kind code belongs to it
+_IN_GROUP = {name: np.isin(np.arange(len(KIND_NAMES)), [KIND_CODES[k] for k in kinds]) for name, kinds in _GROUPS}
+
 
 def _summary(rows: KernelRows, n: int) -> tuple[dict[str, tuple[str, np.ndarray]], dict[str, np.ndarray], np.ndarray]:
     """Columns, references and speed of light of n pairs from their kernel rows."""
@@ -258,8 +261,8 @@ def _summary(rows: KernelRows, n: int) -> tuple[dict[str, tuple[str, np.ndarray]
     for i, (m, k) in enumerate(CANONICAL_TILES):
         worst = np.maximum(b.tiles_s[:, i], 0.0) * (ops.matrix_flops > 0)
         out[f"tile_{m}x{k}_share"] = ("1", rows.total(worst, n) / latency)
-    for name, kinds in _GROUPS:
-        mine = np.isin(ops.kind, [KIND_CODES[k] for k in kinds])
+    for name in _IN_GROUP:
+        mine = _IN_GROUP[name][ops.kind]
         out[f"{name}_share"] = ("1", rows.total(each * mine, n) / latency)
     thin = (ops.kind == KIND_CODES["conv"]) & (ops.n * ops.k < 64)
     held = b.compute_s > b.dram_s

@@ -16,6 +16,10 @@ from ..datasets.table import Questions, Table
 from ..features.tabular import learn_vocabulary, tabular_features
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
+from .threads import wait_asleep
+
+#: rows from which prediction uses more than one thread
+_ROWS_FOR_THREADS = 2000
 
 
 class Boosted:
@@ -42,6 +46,7 @@ class Boosted:
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains one booster per learned target. Raises TableError for a constant or unanswered target."""
+        wait_asleep()
         import lightgbm
 
         self.shape = table.questions.shape
@@ -77,9 +82,11 @@ class Boosted:
         if not len(questions):
             return Prediction.nothing(self.targets)
         features = tabular_features(questions, self._vocabulary).ordered(self._features)
+        # a second thread costs more than it brings on few rows, and far more beside a busy neighbour
+        threads = 1 if len(questions) < _ROWS_FOR_THREADS else int(self._settings["threads"])
         points = {}
         for name in learned_targets(self.targets):
-            y = np.asarray(self._boosters[name].predict(features.values), dtype=np.float64)
+            y = np.asarray(self._boosters[name].predict(features.values, num_threads=threads), dtype=np.float64)
             points[name] = decode(name, y, features, self._scale[name], self._least[name], self._share[name])
         return Prediction.bare(self.targets, all_points(points, self.targets))
 
@@ -104,6 +111,7 @@ class Boosted:
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
         """The inverse of `weights`; raises FormatError when a target's trees are missing."""
+        wait_asleep()
         import lightgbm
 
         out = cls(targets=spec["targets"], **spec["settings"])

@@ -17,6 +17,7 @@ from ..datasets.table import GraphQuestions, Questions, Table
 from ..features.graph import GLOBAL_FEATURES, NODE_FEATURES, Graphs, graphs_of
 from .prediction import Prediction, consistent
 from .target_scale import answers
+from .threads import wait_asleep
 
 _LEARNED = ("latency_s", "power_w")
 #: graphs scored at once; larger batches are slower on few cores
@@ -82,6 +83,7 @@ class GraphNet:
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains on graph questions; the weights of the best epoch on `valid` are kept. Raises TableError for other questions."""
+        wait_asleep()
         import torch
 
         if not isinstance(table.questions, GraphQuestions):
@@ -191,6 +193,7 @@ class GraphNet:
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
         """The inverse of `weights`; raises FormatError when weights are missing or of another shape."""
+        wait_asleep()
         import torch
         from safetensors.numpy import load
 

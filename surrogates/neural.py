@@ -16,6 +16,7 @@ from ..datasets.table import Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
+from .threads import wait_asleep
 
 _CHUNK = 16384
 #: share of category values hidden in training
@@ -107,6 +108,7 @@ class Neural:
         return self
 
     def _train(self, features: Features, truth: np.ndarray, held: tuple[Features, np.ndarray] | None) -> None:
+        wait_asleep()
         import torch
 
         s = self._settings
@@ -190,6 +192,7 @@ class Neural:
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
         """The inverse of `weights`; raises FormatError when weights are missing or of another shape."""
+        wait_asleep()
         import torch
         from safetensors.numpy import load
 

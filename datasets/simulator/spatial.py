@@ -76,7 +76,8 @@ def flow_work(b: np.ndarray, m: np.ndarray, n: np.ndarray, k: np.ndarray, window
 def _array_cycles(kernels: Kernels, machines: Machines, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((n, D) cycles of b products, (n, D) local bytes moved per operand byte width) under each machine's dataflow."""
     d, ops = machines.figures, kernels.ops
-    by_flow, local = flow_work(*(x[:, None] for x in (ops.b, m, n, k, ops.window)), d.array_rows, d.array_cols, d.array_count)
+    b, m, n, k, window = (x[:, None] for x in (ops.b, m, n, k, ops.window))
+    by_flow, local = flow_work(b, m, n, k, window, d.array_rows, d.array_cols, d.array_count)
     shape = (len(ops), len(d.array_rows))
     cycles, moved = np.empty(shape), np.empty(shape)
     for code in np.unique(d.dataflow):

@@ -212,13 +212,17 @@ def _stream(kernels: Kernels, machines: Machines) -> OpCosts:
     return OpCosts(time, compute_s, energy, dram, np.broadcast_to(traffic, time.shape).copy(), limit, np.zeros(time.shape, dtype=np.int32))
 
 
+#: (kinds,) whether a kind has as many outputs as inputs, one reduction a row
+_KEEPS_ROWS = np.isin(np.arange(len(KIND_CODES)), [KIND_CODES["norm"], KIND_CODES["softmax"]])
+
+
 def busy_share(ops: OpColumns, units: np.ndarray) -> np.ndarray:
     """(n, D) share of the processors (`units`, (1, D) or (n, 1)) that an op without matrix work can keep busy.
 
     A block of 256 threads takes 256 outputs, or up to 256 elements of one reduction.
     """
     outputs = ops.output_bytes / element_bytes(ops.dtype)
-    keeps_rows = np.isin(ops.kind, [KIND_CODES["norm"], KIND_CODES["softmax"]])  # as many outputs as inputs: one reduction a row
+    keeps_rows = _KEEPS_ROWS[ops.kind]  # as many outputs as inputs: one reduction a row
     reductions = np.where(keeps_rows, outputs / np.maximum(ops.row, 1.0), outputs)
     extent = np.maximum(np.maximum(ops.row, ops.window), 1.0)
     blocks = np.maximum(reductions * np.minimum(extent, 256.0) / 256.0, 1.0)
