@@ -29,21 +29,27 @@ SCHEMES: dict[str, tuple[str, str]] = {
     "int8_wo": ("float16", "int8"), "int4_wo": ("float16", "int4"), "w8a16": ("float16", "int8"), "w4a16": ("float16", "int4"),
 }
 
-#: dtype -> formats tried in turn when a machine has no rate for it (the wider one computes it)
+#: dtype -> formats tried in turn when a machine has no rate for it: wider ones first, which hold every value of it
 STAND_INS: dict[str, tuple[str, ...]] = {
-    "float64": ("float32",),
-    "float32": ("tfloat32", "bfloat16", "float16", "int8"),
-    "tfloat32": ("float32", "bfloat16", "float16"),
-    "bfloat16": ("float16", "tfloat32", "float32", "int8"),
-    "float16": ("bfloat16", "tfloat32", "float32", "int8"),
-    "float8": ("float16", "bfloat16", "int8", "float32"),
+    "float64": (),
+    "float32": ("float64",),
+    "tfloat32": ("float32",),
+    "bfloat16": ("float16", "tfloat32", "float32"),
+    "float16": ("bfloat16", "tfloat32", "float32"),
+    "float8": ("float16", "bfloat16", "float32"),
     "float4": ("float8", "float16", "bfloat16", "float32"),
-    "int8": ("float16", "bfloat16", "float32", "int32"),
-    "int4": ("int8", "float16", "bfloat16", "float32"),
-    "int16": ("int32", "float16", "float32", "int8"),
-    "int32": ("float32", "int8", "float16"),
-    "int64": ("int32", "float32", "int8"),
-    "bool": ("int8", "float16", "float32"),
+    "int8": ("int16", "float16", "bfloat16", "float32", "int32"),
+    "int4": ("int8", "int16", "float16", "bfloat16", "float32"),
+    "int16": ("int32", "float32"),
+    "int32": ("float32", "int64"),
+    "int64": ("int32", "float64", "float32"),
+    "bool": ("int8", "float16", "bfloat16", "float32"),
+}
+#: and when there is nothing wider: the machine cannot compute the format, and the answer is a price in one it can
+NARROWER: dict[str, tuple[str, ...]] = {
+    "float64": ("float32", "tfloat32", "bfloat16", "float16"), "float32": ("tfloat32", "bfloat16", "float16", "int16", "int8"),
+    "tfloat32": ("bfloat16", "float16", "int16", "int8"), "bfloat16": ("int16", "int8"), "float16": ("int16", "int8"), "float8": ("int16", "int8"),
+    "float4": ("int16", "int8"), "int16": ("float16", "int8"), "int32": ("int16", "float16", "int8"), "int64": ("int16", "float16", "int8"),
 }
 
 DTYPE_CODES: dict[str, int] = {name: i for i, name in enumerate(BITS)}

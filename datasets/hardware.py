@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from .dtypes import BITS, STAND_INS
+from .dtypes import BITS, NARROWER, STAND_INS
 from .errors import FormatError, InputError, UnknownNameError
 
 FORMAT = "silicast-hardware/1"
@@ -142,20 +142,30 @@ class Hardware:
             raise fault("idle", self.idle_w, f"less than tdp ({self.tdp_w} W)")
 
     def rate(self, dtype: str, matrix: bool = True) -> float:
-        """Peak operations per second in `dtype`; a format the machine lacks is computed in the next wider one it has.
+        """Peak operations per second for work in `dtype`, at the rate of the format it is computed in (`computed_in`).
 
-        A vector rate falls back to a sixteenth of the matrix rate when only that is known (and the reverse, whole).
+        A vector rate nobody published is a sixteenth of the matrix rate; a matrix rate, the vector rate, the array's multipliers or the DSPs.
         """
         for table in ((self.matrix_rate, self.vector_rate) if matrix else (self.vector_rate,)):
-            candidates = (dtype, *STAND_INS[dtype])
-            for name in candidates:
-                if name in table:
-                    return float(table[name])
+            name = _stand_in(dtype, table)
+            if name is not None:
+                return float(table[name])
         if matrix:
             if self.array:
                 return 2.0 * self.array.rows * self.array.cols * self.array.count * self.clock_hz
             return 2.0 * (self.fabric.dsp if self.fabric else 1) * self.clock_hz
         return self.rate(dtype) / VECTOR_SHARE
+
+    def computed_in(self, dtype: str) -> str:
+        """The format matrix work in `dtype` is priced in: itself, or the next wider one the machine has, or, where it has none as wide, a
+        narrower one; then the answer is a price, not a forecast, and says so. A fabric computes in any width."""
+        if self.fabric:
+            return dtype
+        for table in (self.matrix_rate, self.vector_rate):
+            name = _stand_in(dtype, table)
+            if name is not None:
+                return name
+        return dtype
 
     @property
     def dram(self) -> MemoryLevel:
@@ -204,6 +214,11 @@ class Hardware:
             return cls(**rest)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise FormatError(f"hardware document: {type(error).__name__}: {error}") from None
+
+
+def _stand_in(dtype: str, table: Mapping[str, float]) -> str | None:
+    """The format of `table` that work in `dtype` is computed in; None when the table is empty of any."""
+    return next((name for name in (dtype, *STAND_INS[dtype], *NARROWER.get(dtype, ())) if name in table), None)
 
 
 #: a machine whose vector rate nobody published is taken to have one vector lane operation per so many matrix operations
