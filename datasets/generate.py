@@ -17,6 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -48,7 +50,10 @@ GENERATED_TARGETS = ("latency_s", "energy_j", "power_w", "memory_bytes", "dram_b
 
 @dataclass(frozen=True)
 class Plan:
-    """What a data set is made of. `count` rows; every workload meets `per_workload` machines of the pool."""
+    """What a data set is made of. `count` rows; every workload meets `per_workload` machines of the pool.
+
+    `unrelated`: devices no machine is sampled around, because they will be held out and a close relative would give them away.
+    """
 
     seed: int
     count: int
@@ -56,6 +61,7 @@ class Plan:
     families: tuple[str, ...]
     devices: tuple[str, ...]
     sampled: int
+    unrelated: tuple[str, ...] = ()
     simulator_version: str = SIMULATOR_VERSION
 
     def __post_init__(self) -> None:
@@ -81,8 +87,10 @@ class Plan:
         """The machines: catalogue ones in the given order, then `sampled` around each kind that is there."""
         real = [catalog.hardware(name) for name in self.devices]
         rng = np.random.default_rng([self.seed, 2**31])
-        kinds = [k for k in KINDS if any(d.kind == k for d in real)]
-        return real + [sample_device(rng, kind, [d for d in real if d.kind == kind]) for kind in kinds for _ in range(self.sampled)]
+        apart = {catalog.hardware(name).key for name in self.unrelated}
+        bases = [d for d in real if d.key not in apart]
+        kinds = [k for k in KINDS if any(d.kind == k for d in bases)]
+        return real + [sample_device(rng, kind, [d for d in bases if d.kind == kind]) for kind in kinds for _ in range(self.sampled)]
 
 
 @dataclass(frozen=True)
@@ -102,13 +110,14 @@ class Manifest:
 
 
 def generate(out: str | Path, *, count: int, seed: int = 0, devices: Sequence[str] | None = None, sampled: int = 8,
-             families: Sequence[str] | None = None, per_workload: int = 6, workers: int | None = None,
+             families: Sequence[str] | None = None, per_workload: int = 6, unrelated: Sequence[str] = (), workers: int | None = None,
              say: Callable[[str], None] = print, progress: bool = True) -> Manifest:
     """Makes (or finishes) the data set in `out`: `count` labelled rows, in the same bytes whatever `workers` is.
 
+    `sampled` machines are made up around each kind of device, none of them around the `unrelated` ones (which will be held out).
     Raises InputError for an impossible plan, FormatError when `out` holds something else or another plan.
     """
-    asked = Plan(seed, count, per_workload, tuple(families or MIX), tuple(devices or catalog.keys()), sampled)
+    asked = Plan(seed, count, per_workload, tuple(families or MIX), tuple(devices or catalog.keys()), sampled, tuple(unrelated))
     plan = _possible(asked)
     if plan != asked:
         say(f"only {plan.per_workload} machines can run every family: {plan.per_workload} a workload instead of {asked.per_workload}")
@@ -163,7 +172,15 @@ _WORKER: dict[str, Any] = {}  # a worker process's plan and pool, set once when 
 
 
 def _start_worker(plan: Plan) -> None:
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     _WORKER.update(plan=plan, pool=plan.pool())
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this worker when the process that started it is gone, killed say: nobody would ever collect its work."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _work(folder: Path, shard: int) -> int:

@@ -18,8 +18,10 @@ from ..datasets.dram import DRAM_J_PER_BYTE
 from ..datasets.hardware import KINDS
 from ..datasets.ops import KIND_CODES
 from ..datasets.simulator import technology as tech
+from ..datasets.simulator.fpga import FABRIC_DTYPE
+from ..datasets.simulator.kernels import RESIDENT_SHARE
 from ..datasets.simulator.power import power_capped
-from ..datasets.simulator.throughput import busy_share
+from ..datasets.simulator.throughput import THIN, busy_share
 from .array_bounds import array_estimate, fabric_dynamic_j, fabric_seconds
 
 #: tiles every GEMM library has; (tile_m, tile_n)
@@ -51,13 +53,15 @@ class Bounds:
     static_w: np.ndarray
     limit_w: np.ndarray
     waves: np.ndarray           # tiles of 128 x 128 per processor
-    resident: np.ndarray        # 1 where activations fit in half the last cache
+    resident: np.ndarray        # share of the activations that stays in the last cache
 
 
-def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_bytes: np.ndarray | float = 0.0) -> Bounds:
+def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_bytes: np.ndarray | float = 0.0,
+              boundary_bytes: np.ndarray | float = 0.0) -> Bounds:
     """Bounds of n operators on n machines (row i of each belong together).
 
     `in_graph`: activations that fit in the last cache need not travel to DRAM. `extra_bytes`: operands of fused epilogues.
+    `boundary_bytes`: graph inputs and outputs among the activations, which travel all the same.
     """
     d = {name: _filled(getattr(devices, name), value) for name, value in TYPICAL.items()}
     rows = np.arange(len(ops))
@@ -69,7 +73,7 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     matrix = _MATRIX[ops.kind]
     out = ops.output_bytes + extra_bytes
     live = ops.input_bytes + out
-    resident = ((live <= 0.5 * cache) & in_graph).astype(np.float64)
+    resident = ((live <= RESIDENT_SHARE * cache) & in_graph) * (1.0 - np.minimum(boundary_bytes / np.maximum(live, 1.0), 1.0))
     compute_s = np.where(matrix, ops.matrix_flops / matrix_rate, 0.0)
     vector_s = ops.vector_flops / vector_rate
     dram_s = (ops.weight_bytes + (1.0 - resident) * live) / d["dram_bandwidth"]
@@ -83,7 +87,8 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     each = np.maximum(np.maximum(tile_s, cache_tile_s), traffic / sustained[:, None])
     best = each.argmin(1)
     pick = (rows, best)
-    on_vector = ops.matrix_flops / vector_rate
+    thin = np.minimum(np.minimum(ops.m, ops.n), ops.k) < THIN
+    on_vector = np.where(thin, ops.matrix_flops / (vector_rate * tech.MATRIX_EFFICIENCY), np.inf)
     share_busy = busy_share(ops, units[:, None])[:, 0]
     work = ops.vector_flops / (vector_rate * share_busy)
     cache_rate = np.where(np.isfinite(devices.cache_bandwidth), devices.cache_bandwidth, np.maximum(units * d["clock_hz"] * 48.0, 2.0 * d["dram_bandwidth"]))
@@ -109,7 +114,8 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     bytes_moved = np.where(is_array, array_bytes, bytes_moved)
     bound_s = np.where(is_fabric, 0.0, bound_s)
 
-    mac = np.take_along_axis(tech.mac_j(d["process_nm"]), ops.dtype[:, None].astype(np.int64), 1)[:, 0]
+    computed = np.where(is_fabric, FABRIC_DTYPE[ops.dtype], ops.dtype)
+    mac = np.take_along_axis(tech.mac_j(d["process_nm"]), computed[:, None].astype(np.int64), 1)[:, 0]
     mac = np.where(np.isfinite(devices.mac_j), devices.mac_j, mac)
     dram_j = _filled(devices.dram_j_per_byte, DRAM_J_PER_BYTE["hbm"])
     style = np.where(is_array, tech.PIPELINE_OVER_MAC["array"], tech.PIPELINE_OVER_MAC["matrix"])

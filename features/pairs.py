@@ -41,6 +41,7 @@ def kernel_rows(questions: GraphQuestions, unique: bool, most: int = 100_000) ->
     starts = np.concatenate([[0], np.cumsum(sizes)])
     ops = OpColumns.concat([k.ops for k in kernels])
     extra = np.concatenate([k.extra_bytes for k in kernels])
+    boundary = np.concatenate([k.boundary_bytes for k in kernels])
     weight = np.concatenate(weights)
     per_pair = sizes[questions.workload_index]
     chunk = np.cumsum(per_pair) // most if len(per_pair) else np.array([], dtype=np.int64)
@@ -52,5 +53,5 @@ def kernel_rows(questions: GraphQuestions, unique: bool, most: int = 100_000) ->
         at = starts[questions.workload_index[pairs]][pair] + within
         rows_ops = ops.take(at)
         rows_devices = questions.device_columns.take(questions.device_index[pairs][pair])
-        bounds = op_bounds(rows_ops, rows_devices, in_graph=True, extra_bytes=extra[at])
+        bounds = op_bounds(rows_ops, rows_devices, in_graph=True, extra_bytes=extra[at], boundary_bytes=boundary[at])
         yield pairs, KernelRows(rows_ops, rows_devices, extra[at], pair, weight[at], bounds)

@@ -32,6 +32,7 @@ class Features:
     """n rows of d named columns. `categorical`: positions of columns that hold category codes (NaN: a value never seen).
 
     `reference`: target -> (n,) analytic estimate in SI. `floor`: target -> (n,) what no answer may go below.
+    `guessed`: targets whose reference rests on figures nobody published; they are not learned as a ratio to it.
     """
 
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class Features:
     categorical: tuple[int, ...] = ()
     reference: Mapping[str, np.ndarray] = field(default_factory=dict)
     floor: Mapping[str, np.ndarray] = field(default_factory=dict)
+    guessed: frozenset[str] = frozenset()
 
     def ordered(self, names: Sequence[str]) -> Features:
         """The same rows with their columns in the order of `names`; raises TableError when the columns are not the same ones."""
@@ -168,7 +170,7 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     values_array = np.column_stack([v for _, _, v in every]).astype(np.float32)
     power = np.where(np.isfinite(b.limit_w), np.minimum(b.dynamic_j / latency + b.static_w, b.limit_w), b.dynamic_j / latency + b.static_w)
     return Features(tuple(n for n, _, _ in every), tuple(u for _, u, _ in every), values_array, tuple(range(len(columns), len(every))),
-                    {"latency_s": latency, "power_w": np.maximum(power, 1e-3), "energy_j": np.maximum(power, 1e-3) * latency, "dram_bytes": total}, {"latency_s": b.bound_s})
+                    {"latency_s": latency, "power_w": np.maximum(power, 1e-3), "energy_j": np.maximum(power, 1e-3) * latency, "dram_bytes": total}, {"latency_s": b.bound_s}, frozenset({"power_w", "energy_j"} if any(d is None or not d.tdp_w for d in questions.devices) else ()))
 
 
 def _fresh(name: str, taken: set[str]) -> str:

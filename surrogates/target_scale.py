@@ -30,7 +30,7 @@ def answers(name: str, targets: Mapping[str, np.ndarray], reference: Mapping[str
 def choose_scale(name: str, truth: np.ndarray, features: Features) -> str:
     """The scale for a target whose `answers` are `truth`."""
     values = truth[np.isfinite(truth)]
-    if name in features.reference and (values > 0).all():
+    if name in features.reference and name not in features.guessed and (values > 0).all():
         return "ratio"
     return "log" if (values > 0).all() else "log1p" if (values >= 0).all() else "plain"
 

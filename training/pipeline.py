@@ -110,7 +110,8 @@ def load_or_generate(experiment: Experiment, say: Say) -> Table:
     wish = experiment.data.generate
     wanted: dict[str, Any] = {"devices": wish.devices, "sampled": wish.sampled_devices, "families": wish.families, "per_workload": wish.per_workload}
     say(f"generating {wish.count:,} rows into {wish.out}")
-    generator.generate(wish.out, count=wish.count, seed=experiment.seed, workers=wish.workers, say=say, progress=False,
+    generator.generate(wish.out, count=wish.count, seed=experiment.seed, unrelated=experiment.hold_out_devices, workers=wish.workers, say=say,
+                       progress=False,
                        **{name: value for name, value in wanted.items() if value is not None})
     return generator.read_generated(wish.out)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..columns import element_bytes
-from ..dtypes import DTYPE_NAMES
+from ..dtypes import DTYPE_CODES, DTYPE_NAMES
 from ..ops import KIND_CODES, KIND_NAMES
 from . import technology as tech
 from .kernels import Kernels
@@ -23,6 +23,8 @@ from .machine import Machines
 
 _UNSUPPORTED = ("attention", "recurrent", "gather", "route", "bound")
 _BITS = np.array([{"int8": 8.0, "int4": 4.0, "float8": 8.0, "float4": 4.0, "bool": 1.0}.get(d, 16.0) for d in DTYPE_NAMES])
+#: dtype code -> code of the format a fabric computes it in: floating point becomes 16-bit fixed point
+FABRIC_DTYPE = np.array([DTYPE_CODES[d if d.startswith("int") or d == "bool" or b < 16 else "int16"] for d, b in zip(DTYPE_NAMES, _BITS, strict=True)])
 #: a product narrower than this goes to look-up tables, not to a DSP slice (Vivado HLS default behaviour; hls4ml documentation)
 _DSP_FROM_BITS = 10.0
 #: look-up tables of a w x w bit multiplier over w squared, and of one accumulator bit (assumptions; array multiplier and ripple adder)
@@ -88,7 +90,7 @@ def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     busy = positions * reuse[at]
     # every layer hands on its first position after depth + R cycles; the slowest then works through its other positions
     latency = float((depth + reuse[at]).sum() + (busy - reuse[at]).max())
-    mac = machines.mac_j[index, ops.dtype] * tech.FPGA_OVER_ASIC_POWER
+    mac = machines.mac_j[index, FABRIC_DTYPE[ops.dtype]] * tech.FPGA_OVER_ASIC_POWER
     dynamic = (ops.matrix_flops + ops.vector_flops) / 2.0 * mac + ops.total_bytes * machines.local_j[index]
     reason = ""
     if bad:

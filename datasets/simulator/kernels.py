@@ -19,11 +19,12 @@ RESIDENT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Kernels:
-    """n kernels. `extra_bytes` (n,): further operands that fused epilogues read. `in_graph`: activations of one kernel may stay
-    in the cache for the next (a lone, cold op finds nothing there)."""
+    """n kernels. `extra_bytes` (n,): further operands that fused epilogues read. `boundary_bytes` (n,): graph inputs and outputs among
+    the activations. `in_graph`: activations of one kernel may stay in the cache for the next (a lone, cold op finds nothing there)."""
 
     ops: OpColumns
     extra_bytes: np.ndarray
+    boundary_bytes: np.ndarray
     in_graph: bool
 
     def __len__(self) -> int:
@@ -31,19 +32,20 @@ class Kernels:
 
     def take(self, index: np.ndarray) -> Kernels:
         """The kernels `index`."""
-        return Kernels(self.ops.take(index), self.extra_bytes[index], self.in_graph)
+        return Kernels(self.ops.take(index), self.extra_bytes[index], self.boundary_bytes[index], self.in_graph)
 
     def spilled(self, cache_bytes: np.ndarray) -> np.ndarray:
-        """(n, D) 1 where activations travel through DRAM, 0 where they stay in a cache of that size (D,)."""
+        """(n, D) share of the activations that travels through DRAM: all where they do not fit in a cache of that size (D,), else what enters
+        or leaves the graph here."""
         live = (self.ops.input_bytes + self.ops.output_bytes + self.extra_bytes)[:, None]
         if not self.in_graph:
             return np.ones((len(self), len(cache_bytes)))
-        return (live > RESIDENT_SHARE * cache_bytes).astype(np.float64)
+        return np.where(live > RESIDENT_SHARE * cache_bytes, 1.0, np.minimum(self.boundary_bytes[:, None] / np.maximum(live, 1.0), 1.0))
 
     @classmethod
     def cold(cls, ops: OpColumns) -> Kernels:
         """Lone ops, each run by itself with operands in DRAM."""
-        return cls(ops, np.zeros(len(ops)), in_graph=False)
+        return cls(ops, np.zeros(len(ops)), np.zeros(len(ops)), in_graph=False)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ def fuse(workload: Workload) -> FusedGraph:
     count = len(columns)
     readers = np.zeros(count, dtype=np.int64)
     made_by: list[list[int]] = [[] for _ in range(count)]
+    boundary = np.zeros(count)
     for tensor in workload.tensors:
+        if tensor.producer < 0 or not tensor.consumers:
+            boundary[tensor.consumers[0] if tensor.producer < 0 and tensor.consumers else max(tensor.producer, 0)] += tensor.bytes
         if tensor.producer >= 0:
             readers[tensor.producer] += len(tensor.consumers)
             for reader in tensor.consumers:
@@ -87,8 +92,9 @@ def fuse(workload: Workload) -> FusedGraph:
     place = np.zeros(count, dtype=np.int64)
     place[roots] = np.arange(len(roots))
     merged = replace(columns, vector_flops=vector, output_bytes=output).take(roots)
-    kernels = Kernels(merged, extra[roots], in_graph=True)
-    content = np.column_stack([getattr(merged, f.name).astype(np.float64) for f in fields(OpColumns)] + [kernels.extra_bytes])
+    at_border = np.bincount(place[kernel_of], weights=boundary, minlength=len(roots))
+    kernels = Kernels(merged, extra[roots], at_border, in_graph=True)
+    content = np.column_stack([getattr(merged, f.name).astype(np.float64) for f in fields(OpColumns)] + [kernels.extra_bytes, kernels.boundary_bytes])
     rows = np.ascontiguousarray(content).view(np.dtype((np.void, content.itemsize * content.shape[1]))).ravel()
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     return FusedGraph(kernels, place[kernel_of], kernels.take(first), inverse)

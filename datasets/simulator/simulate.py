@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .. import catalog
 from ..columns import OpColumns
+from ..dtypes import BITS
+from ..errors import InputError
 from ..hardware import Hardware
 from ..measurement import Measurement, Query
 from ..workload import Workload
@@ -24,7 +27,7 @@ from .power import power_capped
 from .spatial import ARRAY_MAPPINGS, spatial_costs
 from .throughput import GEMM_MAPPINGS, throughput_costs
 
-SIMULATOR_VERSION = "3"
+SIMULATOR_VERSION = "4"
 #: kernels x machines x mappings scored at once; a search holds about 30 float64 arrays of this many cells (16 MB)
 SEARCH_CELLS = 2**16
 
@@ -47,13 +50,33 @@ class Simulation:
     infeasible: str = ""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What stood in for figures the machine does not have, in words."""
+        key, out = self.hardware.key, []
+        for dtype in sorted({op.dtype for op in self.workload.ops if op.counts["matrix_flops"] > 0}):
+            priced = self.hardware.computed_in(dtype)
+            if BITS[priced] < BITS[dtype]:
+                out.append(f"{key} has no {dtype} arithmetic: priced at its {priced} rate")
+        if self.hardware.idle_w is None:
+            share = f"{tech.STATIC_SHARE:g} of the power limit" if self.hardware.tdp_w else f"{tech.STATIC_OVER_DYNAMIC:g} of dynamic power (no power limit is published either)"
+            out.append(f"{key} has no published idle power: static power is taken as {share}")
+        return tuple(out)
+
+    @property
     def measurement(self) -> Measurement:
         """The answer as a measurement; the simulator's version is its source."""
         return Measurement(Query(self.workload, self.hardware), self.values, f"simulated:{SIMULATOR_VERSION}", infeasible=self.infeasible)
 
 
-def simulate(workload: Workload, hardware: Hardware) -> Simulation:
-    """The reference simulator's answer for one workload on one machine."""
+def simulate(workload: Workload, hardware: Hardware | str) -> Simulation:
+    """The reference simulator's answer for one workload on one machine (a catalogue name will do).
+
+    Raises InputError for anything else, UnknownNameError for an unknown name.
+    """
+    if isinstance(hardware, str):
+        hardware = catalog.hardware(hardware)
+    if not isinstance(workload, Workload) or not isinstance(hardware, Hardware):
+        raise InputError(f"simulate: expected a Workload and a Hardware or its name, got {type(workload).__name__} and {type(hardware).__name__}")
     return simulate_many(workload, [hardware])[0]
 
 

@@ -30,6 +30,8 @@ _SPLITS = np.array([1, 2, 4, 8, 16], dtype=np.float64)
 GEMM_MAPPINGS = np.array([(tm, tn, s) for tm, tn in _TILES for s in _SPLITS])
 #: (mappings, 2): block of queries, split of keys
 ATTENTION_MAPPINGS = np.array([(tq, s) for tq in (16.0, 32.0, 64.0, 128.0) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)])
+#: a product this thin in one dimension may run on vector units instead of tiles (16: the smallest tile of a matrix unit)
+THIN = 16.0
 #: k-depth of one pipeline stage in bytes, and stages in flight: 64 bytes x 3, as tuned GEMM libraries use
 _STAGE_BYTES, _STAGES = 64.0, 3.0
 #: a part of a split reduction (k of a product, keys of an attention) is at least this deep: a shorter one costs as much
@@ -101,8 +103,9 @@ def _gemm(kernels: Kernels, machines: Machines) -> OpCosts:
     dram_s = dram / (_row(d.dram_bandwidth) * tech.DRAM_EFFICIENCY)
     cache_s = cache_traffic / _row(machines.cache_bandwidth)
 
-    # the same work on vector units (depthwise convolutions, machines without matrix units for the format)
-    vector_s = _column(ops.matrix_flops) / vector_rate * np.ceil(b * m * n / (64.0 * units)) * 64.0 * units / np.maximum(b * m * n, 1.0)
+    # the same work on vector units, where a tile would be mostly padding (depthwise convolutions, products with a vector)
+    thin = np.minimum(np.minimum(m, n), k) < THIN
+    vector_s = _column(ops.matrix_flops) / (vector_rate * tech.MATRIX_EFFICIENCY) * np.ceil(b * m * n / (64.0 * units)) * 64.0 * units / np.maximum(b * m * n, 1.0)
     vector_bytes = keep * (a_total + out) + b_total
     vector_time = np.maximum(vector_s, vector_bytes / (_row(d.dram_bandwidth) * tech.DRAM_EFFICIENCY))
 
@@ -116,7 +119,7 @@ def _gemm(kernels: Kernels, machines: Machines) -> OpCosts:
     epilogue_j = _column(ops.vector_flops) * mac * tech.PIPELINE_OVER_MAC["vector"] / 2
     energy = (_column(ops.matrix_flops) / 2 * mac * tech.PIPELINE_OVER_MAC["matrix"] + epilogue_j
               + _memory_j(machines, dram, _column(ops.output_bytes), cache_traffic, local))
-    vt = vector_time + epilogue + _row(machines.fill_s)
+    vt = np.where(thin, vector_time + epilogue + _row(machines.fill_s), np.inf)
     vector_energy = (_column(ops.matrix_flops) / 2 * mac * tech.PIPELINE_OVER_MAC["vector"] + epilogue_j
                      + _memory_j(machines, vector_bytes, _column(ops.output_bytes), a_total + b_total + out, local))
     under_limit = _under_limit(time, compute_s, energy, machines)
