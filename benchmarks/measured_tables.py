@@ -53,7 +53,7 @@ def main() -> int:
             frame = frame.sample(min(len(frame), 12_000), random_state=options.seed)
         rows += sites(name, frame.reset_index(drop=True), options.seed)
         print_table("so far", rows)
-    rows += unseen_gpu(pd.read_parquet(data / "neusight" / "op_latency.parquet"), "NVIDIA A100-PCIE-40GB", options.seed, options.quick)
+    rows += unseen_gpu(pd.read_parquet(data / "neusight" / "op_latency.parquet"), "a100_pcie_40gb", options.seed, options.quick)
     print_table("absolute percentage error on held-out groups (ours: the defaults of `silicast fit`)", rows)
     write_json(options.json, {"rows": rows, "quick": options.quick, "seed": options.seed})
     return 0

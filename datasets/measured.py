@@ -5,11 +5,20 @@
                                               #   columns: {linear: {m: m, ...}, softmax: {rows: [b, h], cols: n}}
     hardware: hardware                        # column of catalogue keys or aliases
     context: [framework, kernel_source]       # categorical circumstances
-    features: [a, b]                          # plain feature table: its inputs (default: every column but the targets)
+    features: [a, b]                          # plain feature table: its inputs (default: every column but the targets and a lone group column)
     fixed: {dtype: float32}                   # one value for all rows
     where: {op: [linear, bmm]}                # keep only these rows
     targets: {latency_s: {column: latency_ms, unit: ms}}
     group: [n, k]                             # rows that must not be split apart
+
+A machine goes by its catalogue key here, however the table writes it (an alias, other case); one that no catalogue knows keeps its name.
+
+Inputs of a plain feature table: a single `group` column says which rows belong together (a run, a kernel, a site: numbers or words) and, by
+default, is no input, for a label tells nothing about a group never seen. Several group columns (n, k) are the sizes that make a site and
+stay inputs. `features` overrules both. Questions (no targets) need no group column unless it is an input.
+
+A target whose name is not silicast's own (`measurement.TARGETS`) may be anything finite and stays in its unit, which must be empty or a
+known one; a name that is nearly one of silicast's is taken for a slip and refused.
 
 Values become SI here. A row that cannot be used (a missing or non-positive size, a target that is NaN, infinite or not positive) is an
 error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes.
@@ -99,6 +108,8 @@ class Schema(BaseModel):
                     raise UnitError(f"{where}: targets.{name}.unit: {column.unit!r} does not measure {quantity}; expected one of {', '.join(UNITS[quantity])}")
                 if not column.unit and quantity not in ("count", "fraction"):
                     raise UnitError(f"{where}: targets.{name}.unit: missing; expected one of {', '.join(UNITS[quantity])}")
+            else:
+                _check_free_target(name, column.unit, where)
         for kind in ([schema.op] if isinstance(schema.op, str) else list(schema.op.map.values()) if schema.op else []):
             kind_of(kind)
         return schema
@@ -107,6 +118,20 @@ class Schema(BaseModel):
         """From the column's unit to SI."""
         unit = self.targets[name].unit
         return UNITS[TARGETS[name].quantity][unit] if name in TARGETS and unit else 1.0
+
+
+def _check_free_target(name: str, unit: str, where: str) -> None:
+    """Raises UnknownNameError for a near miss of a target's name, which would silently lose its unit and physics, and UnitError for an unknown unit."""
+    near = difflib.get_close_matches(name.lower(), TARGETS, n=1, cutoff=0.8)
+    if near:
+        known = UNITS[TARGETS[near[0]].quantity]
+        tail = name.lower().rsplit("_", 1)[-1]
+        meant = unit if unit in known else next((u for u in known if u.lower() == tail), TARGETS[near[0]].unit)
+        ask = f"{near[0]} with unit: {meant}" if known.keys() != {"1"} else near[0]
+        raise UnknownNameError("target", name, TARGETS, f"{where}: targets.{name}: did you mean {ask}? Something else needs a name less alike")
+    if unit and not any(unit in units for units in UNITS.values()):
+        every = dict.fromkeys(u for units in UNITS.values() for u in units)
+        raise UnitError(f"{where}: targets.{name}.unit: {unit!r} is unknown; expected none, or one of {', '.join(every)}")
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -126,14 +151,15 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True) -> Table:
     """The measured table as questions and answers in SI.
 
-    `need_targets=False` (for prediction): target columns may be missing or hold NaN, and every row is kept, in order.
+    `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
+    as a group of its own.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
     where = "table" if isinstance(table, pd.DataFrame) else str(table)
     spec = schema if isinstance(schema, Schema) else Schema.read(schema)
     if frame.empty:
-        raise TableError(f"{where}: the table has no rows")
+        raise TableError(f"{where}: the table has no rows; at least one is needed, and two to fit a model")
     if not frame.columns.is_unique:
         raise TableError(f"{where}: two columns are called {frame.columns[frame.columns.duplicated()][0]!r}")
     frame = frame.reset_index(drop=True)
@@ -141,8 +167,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         frame = frame[_column(frame, column, where, "where").isin(kept)]
         if frame.empty:
             raise TableError(f"{where}: no row has {column} in {kept}")
-    row_of = np.asarray(frame.index)  # as the file counts them, from 0
-    frame = frame.reset_index(drop=True)
+    row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
     targets = {name: _numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)
@@ -158,22 +183,24 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     notes: list[str] = []
     if bad.any():
-        told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}" for rows, text in faults if rows.any())
+        told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}, counting from 0" for rows, text in faults if rows.any())
         if not skip_bad_rows:
             raise TableError(f"{where}: {int(bad.sum())} of {len(frame)} rows cannot be used ({told}); mend them, or skip them with --skip-bad-rows")
         if bad.all():
             raise TableError(f"{where}: no row can be used ({told})")
         notes.append(f"{int(bad.sum())} of {len(frame)} rows set aside: {told}")
-        frame, targets = frame[~bad].reset_index(drop=True), {k: v[~bad] for k, v in targets.items()}
+        frame, targets = frame[~bad], {k: v[~bad] for k, v in targets.items()}
+    frame = frame.reset_index(drop=True)
     questions: Any = _op_questions(frame, spec, where) if spec.op else _feature_questions(frame, spec, where)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
-        slices["device"] = _column(frame, spec.hardware, where, "hardware").astype(str)
+        slices["device"] = _machine_names(_column(frame, spec.hardware, where, "hardware"))
     if isinstance(spec.op, OpColumn):
         slices["op"] = frame[spec.op.column].astype(str)
     for column in spec.context:
         slices[column] = _column(frame, column, where, "context").astype(str)
-    return Table(questions, targets, _groups(frame, spec, where), slices, f"measured:{Path(where).name}", tuple(notes))
+    groups = _groups(frame, spec, where) if need_targets else np.arange(len(frame)).astype(str).astype(object)
+    return Table(questions, targets, groups, slices, f"measured:{Path(where).name}", tuple(notes))
 
 
 def _column(frame: pd.DataFrame, name: str, where: str, field: str) -> pd.Series:
@@ -190,7 +217,8 @@ def _numbers(frame: pd.DataFrame, name: str, where: str, field: str) -> np.ndarr
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-        raise TableError(f"{where}: {field}: column {name!r} must hold numbers; row {wrong.index[0] if len(wrong) else '?'} is {wrong.iloc[0] if len(wrong) else '?'!r}") from None
+        found = f"row {wrong.index[0]}, counting from 0, is {wrong.iloc[0]!r}" if len(wrong) else f"it holds {column.dtype}"
+        raise TableError(f"{where}: {field}: column {name!r} must hold numbers; {found}") from None
 
 
 def _op_parts(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
@@ -293,9 +321,9 @@ def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
         context[column] = _column(frame, column, where, "context").astype(str)
     extra = frame[spec.features].astype(np.float64) if spec.features else pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
-        written = _column(frame, spec.hardware, where, "hardware").astype(str)
+        written = _machine_names(_column(frame, spec.hardware, where, "hardware"))
     elif "hardware" in spec.fixed:
-        written = pd.Series([str(spec.fixed["hardware"])] * len(frame))
+        written = _machine_names(pd.Series([str(spec.fixed["hardware"])] * len(frame)))
     else:
         raise TableError(f"{where}: an op table needs the schema's hardware: a column of device names (or fixed: {{hardware: NAME}})")
     names, index = np.unique(written.to_numpy(dtype=str), return_inverse=True)
@@ -307,6 +335,17 @@ def _device(name: str) -> Any:
         return catalog.hardware(name)
     except UnknownNameError:
         return None
+
+
+def _machine_names(column: pd.Series) -> pd.Series:
+    """The column with catalogue keys where the catalogue knows the name, so that one machine is one device. A file's path and a name
+    that nobody knows stay as written."""
+    written = column.astype(str)
+    names = {}
+    for name in written.unique():
+        found = None if name.lower().endswith(catalog.SUFFIXES) else _device(name)
+        names[name] = name if found is None else found.key
+    return written.map(names)
 
 
 def _dtypes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -340,8 +379,7 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
             _column(frame, name, where, "features")
         return list(spec.features) + [c for c in spec.context if c not in spec.features]
     used = {c.column for c in spec.targets.values()}
-    # a lone group column of labels tells nothing about a group never seen; one of several, or a size, does
-    if len(spec.group) == 1 and spec.group[0] in frame.columns and not pd.api.types.is_numeric_dtype(frame[spec.group[0]]):
+    if len(spec.group) == 1 and spec.group[0] not in (*spec.context, spec.hardware):  # a label, not a size; see the module's docstring
         used.add(spec.group[0])
     return [str(c) for c in frame.columns if c not in used]
 
@@ -350,7 +388,8 @@ def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> Feature
     names = _feature_names(frame, spec, where)
     if spec.hardware and spec.hardware not in names:
         names.append(spec.hardware)
-    columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else frame[n].astype(str) for n in names}
+    columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else _machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
+               for n in names}
     return FeatureQuestions(pd.DataFrame(columns))
 
 
@@ -362,7 +401,9 @@ def _groups(frame: pd.DataFrame, spec: Schema, where: str) -> np.ndarray:
         columns = list(dict.fromkeys(n for ref in refs for n in ([ref] if isinstance(ref, str) else ref))) if spec.op else _feature_names(frame, spec, where)
     if not columns:
         return np.arange(len(frame)).astype(str).astype(object)
-    joined = _column(frame, columns[0], where, "group").astype(str)
-    for name in columns[1:]:
-        joined = joined + "|" + _column(frame, name, where, "group").astype(str)
+    parts = [_column(frame, name, where, "group") for name in columns]
+    parts = [_machine_names(part) if name == spec.hardware else part.astype(str) for name, part in zip(columns, parts, strict=True)]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = joined + "|" + part
     return joined.to_numpy(dtype=object)

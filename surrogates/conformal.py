@@ -52,23 +52,38 @@ class Conformal:
     def conformalize(self, table: Table) -> Self:
         """Calibrates on rows `inner` has not seen; raises TableError with fewer answered rows than `level` needs (9 for 0.9, 99 for 0.99;
         never fewer than 10): no finite width covers with that probability then."""
-        prediction = self.inner.predict(table.questions)
-        strata = table.questions.strata.astype(str)
-        needed = self._needed
-        for j, name in enumerate(self.targets):
-            truth, point = table.targets.get(name, np.full(len(table), np.nan)), prediction.point[:, j]
+        point = self.inner.predict(table.questions).point
+        nobody = np.full(len(table), np.nan)
+        return self.calibrate_from(table.questions.strata, {name: (table.targets.get(name, nobody), point[:, j]) for j, name in enumerate(self.targets)})
+
+    def calibrate_from(self, strata: np.ndarray, scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
+        """Calibrates on answers given elsewhere: out-of-fold ones, say, of models fitted as `inner` was.
+
+        `strata`: (n,) labels. `scored`: each target of `inner` -> its (n,) truth and (n,) point in SI, NaN where there is none; the points
+        must come from models that never saw those rows. Raises TableError as `conformalize` does, and for a target left out.
+        """
+        missing = [name for name in self.targets if name not in scored]
+        if missing:
+            raise TableError(f"conformal: no answers to calibrate {missing[0]!r} on; got {', '.join(scored) or 'none'}, expected {', '.join(self.targets)}")
+        labels = np.asarray(strata).astype(str)
+        needed = self.needed
+        width: dict[str, dict[str, float]] = {}
+        scale: dict[str, str] = {}
+        for name in self.targets:
+            truth, point = scored[name]
             good = np.isfinite(truth) & np.isfinite(point)
             if good.sum() < needed:
                 raise TableError(f"conformal: {int(good.sum())} answered rows of {name!r} are too few to calibrate at level {self.level:g}; {needed} are the least")
-            self._scale[name] = "log" if (truth[good] > 0).all() and (point[good] > 0).all() else "count" if (truth[good] >= 0).all() else "plain"
-            score = np.abs(np.log(truth[good] / point[good])) if self._scale[name] == "log" else np.abs(truth[good] - point[good])
-            rows = {s: score[strata[good] == s] for s in np.unique(strata[good])}
-            self._width[name] = {"": self._quantile(score), **{s: self._quantile(r) for s, r in rows.items() if len(r) >= max(self.least, needed)}}
+            scale[name] = "log" if (truth[good] > 0).all() and (point[good] > 0).all() else "count" if (truth[good] >= 0).all() else "plain"
+            score = np.abs(np.log(truth[good] / point[good])) if scale[name] == "log" else np.abs(truth[good] - point[good])
+            rows = {s: score[labels[good] == s] for s in np.unique(labels[good])}
+            width[name] = {"": self._quantile(score), **{s: self._quantile(r) for s, r in rows.items() if len(r) >= max(self.least, needed)}}
+        self._width, self._scale = width, scale
         return self
 
     @property
-    def _needed(self) -> int:
-        """The least rows with ceil((rows + 1) level) <= rows."""
+    def needed(self) -> int:
+        """The least rows to calibrate on: those with ceil((rows + 1) level) <= rows, and never fewer than 10."""
         return max(10, math.ceil(round(self.level / (1.0 - self.level), 9)))
 
     def _quantile(self, score: np.ndarray) -> float:
@@ -77,10 +92,13 @@ class Conformal:
 
     def predict(self, questions: Questions) -> Prediction:
         """`inner`'s points with low and high at `level`."""
-        bare = self.inner.predict(questions)
+        return self.around(self.inner.predict(questions), questions.strata)
+
+    def around(self, bare: Prediction, strata: np.ndarray) -> Prediction:
+        """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels. Uncalibrated, they come back as they are."""
         if not self._width:
             return bare
-        strata = questions.strata.astype(str)
+        strata = np.asarray(strata).astype(str)
         low, high = bare.point.copy(), bare.point.copy()
         for j, name in enumerate(self.targets):
             widths = self._width[name]

@@ -3,13 +3,18 @@
 The story of `fit_table`: read -> cut by group -> fit -> conformalise -> judge on groups never seen -> card -> save. Which model is best is
 silicast's business: boosted trees and, where torch is installed and there are rows enough, a residual network beside them, weighed on
 held-out groups.
+
+A table of few rows or groups cannot spare any: it is cut into folds by group, every row is answered by a model that did not see its
+group, those answers give figures and intervals, and the model that is kept learns from all rows. Where even that promises nothing (one
+group, too few rows for the level) the model answers without intervals, and says so.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +25,15 @@ from ..datasets.errors import TableError
 from ..datasets.measured import Schema, read_measured
 from ..datasets.measurement import TARGETS
 from ..datasets.splits import split_by_group
-from ..datasets.table import Table, target_unit
+from ..datasets.table import FeatureQuestions, Table, target_unit
+from ..datasets.units import UNITS
 from ..features import FEATURE_VERSION
 from ..features import domain as domains
+from ..features.tabular import learn_vocabulary, tabular_features
 from ..surrogates import store
 from ..surrogates.card import ModelCard
+from ..surrogates.prediction import Prediction
+from ..surrogates.target_scale import answers
 from . import metrics, tracking
 from .pipeline import own_version
 
@@ -33,6 +42,16 @@ Say = Callable[[str], None]
 FRACTIONS = {"train": 0.72, "valid": 0.08, "calibrate": 0.10, "test": 0.10}
 #: fewer training rows than this and the network is left out: trees do better there
 LEAST_ROWS_FOR_NETWORK = 3000
+#: a table with fewer rows or groups than these is judged by folds, not cut in four
+LEAST_ROWS_TO_CUT, LEAST_GROUPS_TO_CUT = 1000, 40
+#: folds, where there are as many groups
+FOLDS = 10
+#: with fewer groups than this, figures and intervals say little about the next group, and the card says so
+_FEW_GROUPS = 10
+#: parts of an input's name that make it look like an answer: quantities, and units of time, energy and power (single letters only for joules:
+#: w, s and k are widths, strides and depths more often)
+_ANSWER_WORDS = frozenset({"latency", "lat", "runtime", "time", "duration", "elapsed", "energy", "power", "cycles", "throughput", "lut", "luts", "dsp", "dsps", "bram", "brams",
+                           "uram", "j"} | {u.lower() for q in ("time", "energy", "power") for u in UNITS[q] if len(u) > 1})
 
 
 @dataclass(frozen=True)
@@ -53,8 +72,9 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
               skip_bad_rows: bool = False, say: Say = lambda text: None) -> ModelCard:
     """Fits a surrogate to a measured table, judges it on groups it never saw, and saves it to the folder `out`.
 
-    `targets`: names under the schema's targets; empty means all of them. Raises the errors of `read_measured`, TableError for
-    an unknown target or too few groups, FormatError when `out` is in the way.
+    `targets`: names under the schema's targets; empty means all of them. Two usable rows are enough; what few rows cannot promise
+    (intervals, figures on rows never seen) is left out, told through `say` and written to `card.extra["notes"]`. Raises the errors of
+    `read_measured`, TableError for an unknown or constant target or fewer than two rows, FormatError when `out` is in the way.
     """
     spec = Schema.read(schema)
     wanted = tuple(targets) or tuple(spec.targets)
@@ -65,25 +85,191 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     for note in data.notes:
         say(note)
     say(f"{len(data):,} rows, {len(np.unique(data.groups)):,} groups, digest {data.digest}")
-    parts = split_by_group(data, FRACTIONS, seed)
-    surrogate = store.member("conformal")(best_surrogate(wanted, parts["train"], seed, say), level=level)
-    surrogate.fit(parts["train"], parts["valid"]).conformalize(parts["calibrate"])
-    known = domains.describe(parts["train"])
-    judged = judge(surrogate, known, parts["test"], level)
+    _learnable(data, wanted)
+    _tell_inputs(data, spec, say)
+    by = " x ".join(spec.group) or "equal inputs"
+    parts = _cut(data, wanted, seed, level)
+    fitted = _fit_parts(parts, wanted, by, seed, level, say) if parts else _fit_folds(data, wanted, by, seed, level, say)
+    notes = [*data.notes, *fitted.notes, *_energy_notes(data, wanted)]
+    for note in notes[len(data.notes):]:
+        say(note)
     card = ModelCard(
-        name=Path(out).name, version="", shape=surrogate.shape, targets=wanted, units={t: target_unit(t) if t in TARGETS else spec.targets[t].unit for t in wanted},
-        feature_version=FEATURE_VERSION, simulator_version="", data_source=data.source, data_digest=data.digest, data_rows=len(parts["train"]),
-        split=", ".join(f"{k} {v:g}" for k, v in FRACTIONS.items()) + f" by {' x '.join(spec.group) or 'equal inputs'}, seed {seed}", level=level,
-        domain=known, metrics=metrics.nested(judged.frame), seed=seed, silicast_version=own_version(), code_revision=tracking.code_revision(), schema=spec.model_dump(mode="json"),
-        extra={"notes": "; ".join(data.notes)} if data.notes else {})
-    folder = store.save(surrogate, card, out)
+        name=Path(out).name, version="", shape=fitted.surrogate.shape, targets=wanted, units={t: target_unit(t) if t in TARGETS else spec.targets[t].unit for t in wanted},
+        feature_version=FEATURE_VERSION, simulator_version="", data_source=data.source, data_digest=data.digest, data_rows=fitted.rows,
+        split=fitted.split, level=fitted.level, domain=fitted.domain, metrics=fitted.metrics, seed=seed, silicast_version=own_version(),
+        code_revision=tracking.code_revision(), schema=_schema_used(data, spec).model_dump(mode="json"), extra={"notes": "; ".join(notes)} if notes else {})
+    folder = store.save(fitted.surrogate, card, out)
     say(f"saved to {folder}")
     return card
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A surrogate ready to be saved, and what its card says of it. `level` is 0 where there are no intervals; `rows`: trained on."""
+
+    surrogate: Any
+    domain: dict[str, Any]
+    metrics: dict[str, Any]
+    rows: int
+    split: str
+    level: float
+    notes: list[str] = field(default_factory=list)
+
+
+def _learnable(data: Table, wanted: Sequence[str]) -> None:
+    """Raises TableError, naming what is needed, for a table that no model can be fitted to."""
+    if len(data) < 2:
+        raise TableError(f"{data.source}: {len(data)} usable row; at least two with different answers are needed to fit a model")
+    for name in wanted:
+        if np.ptp(data.targets[name]) == 0:
+            reference = tabular_features(data.questions, learn_vocabulary(data.questions)).reference
+            try:
+                answers(name, data.targets, reference)
+            except TableError as error:
+                raise TableError(f"{data.source}: {error}; rows with at least two different values are needed, or leave it out with --target") from None
+
+
+def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
+    """Says what the model sees, and warns of inputs that look like answers."""
+    named: list[str] = []
+    if isinstance(data.questions, FeatureQuestions):
+        named = free = [str(c) for c in data.questions.frame.columns]
+    else:
+        for refs in spec.columns.values():
+            for ref in refs.values() if isinstance(refs, Mapping) else [refs]:
+                named += [ref] if isinstance(ref, str) else ref
+        free = [*spec.context, *spec.features]
+        named += [*([] if spec.op is None or isinstance(spec.op, str) else [spec.op.column]), *([spec.hardware] if spec.hardware else []), *free]
+    say(f"inputs: {', '.join(dict.fromkeys(named)) or 'none'}")
+    columns = {c.column for c in spec.targets.values()}
+    leaks = [name for name in dict.fromkeys(free) if name in columns or name in TARGETS or _ANSWER_WORDS & set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))]
+    if leaks:
+        say(f"warning: {', '.join(leaks)} {'looks' if len(leaks) == 1 else 'look'} like an answer, not an input: a model that sees one answer to forecast another is of no use "
+            "where neither is known; name the inputs with features, or list it under targets")
+
+
+def _schema_used(data: Table, spec: Schema) -> Schema:
+    """The schema with the inputs of a plain feature table spelt out, so that a later table may have other columns beside them."""
+    if spec.op or spec.features or not isinstance(data.questions, FeatureQuestions):
+        return spec
+    return spec.model_copy(update={"features": [str(c) for c in data.questions.frame.columns]})
+
+
+def _energy_notes(data: Table, wanted: Sequence[str]) -> list[str]:
+    """A note when the energies of a table are not power x latency, as the answers will be where all three are asked for."""
+    if not {"latency_s", "power_w", "energy_j"} <= set(wanted):
+        return []
+    product = data.targets["latency_s"] * data.targets["power_w"]
+    off = float(np.median(np.abs(product / data.targets["energy_j"] - 1.0)))
+    return [f"energy_j is answered as power x latency; the table's own differs from that by {off:.0%} (median)"] if off > 0.05 else []
+
+
+def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[str, Table] | None:
+    """The four parts of a table large enough to spare rows for each; None for one that is not."""
+    if len(data) < LEAST_ROWS_TO_CUT or len(np.unique(data.groups.astype(str))) < LEAST_GROUPS_TO_CUT:
+        return None
+    try:
+        parts = split_by_group(data, FRACTIONS, seed)
+    except TableError:  # a part would be empty: groups of very different sizes, or chance
+        return None
+    needed = store.member("conformal")(best_trees(wanted, seed), level=level).needed
+    varied = all(np.ptp(parts["train"].targets[t]) > 0 or np.ptp(data.targets[t]) == 0 for t in wanted)
+    return parts if varied and len(parts["calibrate"]) >= needed else None
+
+
+def _fit_parts(parts: Mapping[str, Table], wanted: Sequence[str], by: str, seed: int, level: float, say: Say) -> _Fitted:
+    """Four parts: learn, stop, calibrate, judge."""
+    surrogate = store.member("conformal")(best_surrogate(wanted, parts["train"], seed, say), level=level)
+    surrogate.fit(parts["train"], parts["valid"]).conformalize(parts["calibrate"])
+    known = domains.describe(parts["train"])
+    judged = judge(surrogate, known, parts["test"], level)
+    return _Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), ", ".join(f"{k} {v:g}" for k, v in FRACTIONS.items()) + f" by {by}, seed {seed}", level)
+
+
+def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: float, say: Say) -> _Fitted:
+    """All rows learned from; figures and intervals from out-of-fold answers."""
+    groups = len(np.unique(data.groups.astype(str)))
+    surrogate = store.member("conformal")(_small_trees(wanted, data, seed), level=level)
+    surrogate.fit(data)
+    known = domains.describe(data)
+    if groups < 2 or len(data) < 3:
+        why = f"{len(data)} rows in {groups} group{'s' if groups > 1 else ''} (by {by}): no rows are left to judge on; no figures and no intervals (3 rows in 2 groups are the least)"
+        return _Fitted(surrogate, known, {}, len(data), f"none: all rows trained on, by {by}", 0.0, [why])
+    notes = [f"only {groups} groups (by {by}): figures and intervals say little about a group unlike them"] if groups < _FEW_GROUPS else []
+    fold = _folds(data.groups, min(FOLDS, groups), seed)
+    folds = int(fold.max()) + 1
+    say(f"few rows or groups: {folds}-fold cross-validation by {by}, then a fit to all rows")
+    point = _out_of_fold(data, wanted, fold, seed)
+    strata = data.questions.strata
+
+    def scored(rows: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {t: (data.targets[t][rows], point[rows, j]) for j, t in enumerate(wanted)}
+
+    def enough(rows: np.ndarray) -> bool:
+        return all(int(np.isfinite(p).sum()) >= surrogate.needed for _, p in scored(rows).values())
+
+    every = np.ones(len(data), dtype=bool)
+    low, high = np.full_like(point, np.nan), np.full_like(point, np.nan)
+    for i in range(folds):  # a fold's own residuals must not widen the intervals it is judged by
+        here = fold == i
+        if enough(~here):
+            widths = store.member("conformal")(surrogate.inner, level=level).calibrate_from(strata[~here], scored(~here))
+            judged = widths.around(Prediction.bare(wanted, point[here]), strata[here])
+            low[here], high[here] = judged.low, judged.high
+    bare = Prediction.bare(wanted, point)
+    prediction = Prediction(bare.targets, point, low, high, level if np.isfinite(low).any() else 0.0, bare.domain)
+    asked = Table(data.questions, {t: data.targets[t] for t in wanted}, data.groups, data.slices, data.source)
+    figures = metrics.nested(metrics.by_slice(asked, prediction, level))
+    split = f"{folds}-fold by {by}; "
+    if not enough(every):
+        notes.append(f"{len(data)} rows are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
+        return _Fitted(surrogate, known, figures, len(data), f"{split}no intervals; seed {seed}", 0.0, notes)
+    surrogate.calibrate_from(strata, scored(every))
+    return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals; seed {seed}", level, notes)
+
+
+def _folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(n,) fold of each row, 0 .. count - 1: groups whole, folds of about equal rows, none empty."""
+    labels, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place, filled = np.zeros(len(labels), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        place[group] = int(np.argmin(filled))
+        filled[place[group]] += sizes[group]
+    return place[inverse]
+
+
+def _out_of_fold(data: Table, wanted: Sequence[str], fold: np.ndarray, seed: int) -> np.ndarray:
+    """(n, t) points in SI, each by trees that saw no row of its fold. A target that does not vary in the rows of the other folds is
+    answered with the one value it has there, as trees would."""
+    point = np.full((len(data), len(wanted)), np.nan)
+    for i in range(int(fold.max()) + 1):
+        here = np.flatnonzero(fold == i)
+        train = data.take(fold != i)
+        varied = tuple(t for t in wanted if np.ptp(train.targets[t]) > 0)
+        for j, name in enumerate(wanted):
+            point[here, j] = train.targets[name][0]
+        if varied:
+            found = _small_trees(varied, train, seed).fit(train).predict(data.questions.take(here))
+            for name in varied:
+                point[here, wanted.index(name)] = found.point[:, found.column(name)]
+    return point
+
+
+def _small_trees(targets: Sequence[str], train: Table, seed: int) -> Any:
+    """Trees for a table cut into folds: as many are grown as there are folds, so each is modest, and there are no rows to stop early by."""
+    small = len(train) < 2000
+    return store.member("boosted")(targets=targets, seed=seed, trees=300 if small else 600, leaves=15 if small else 63, threads=1 if small else 0)
+
+
+def best_trees(targets: Sequence[str], seed: int) -> Any:
+    """The unfitted trees for a large table."""
+    return store.member("boosted")(targets=targets, seed=seed, trees=1000)
+
+
 def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) -> Any:
     """The unfitted surrogate for a table: trees, and a network beside them where it can help."""
-    boosted = store.member("boosted")(targets=targets, seed=seed, trees=1000)
+    boosted = best_trees(targets, seed)
     if importlib.util.find_spec("torch") is None:
         say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
         return boosted

@@ -48,8 +48,18 @@ def test_a_device_outside_the_catalogue_is_known_by_its_rows():
     questions = read_measured(gemms(), GEMM).questions
     by_name = dict(zip(questions.device_names, questions.devices, strict=True))
     assert by_name["my_chip"] is None
-    assert by_name["NVIDIA A100"].key == "a100_sxm"                # an alias
-    assert [questions.device_names[i] for i in questions.device_index] == gemms()["gpu"].tolist()
+    assert by_name["a100_sxm"].key == "a100_sxm"                   # written as an alias, NVIDIA A100
+    assert [questions.device_names[i] for i in questions.device_index] == ["a100_sxm", "my_chip", "t4", "my_chip"]
+
+
+def test_one_machine_under_two_names_is_one_machine(tmp_path):
+    frame = gemms().assign(gpu=["NVIDIA A100", "a100_sxm", "A100-SXM", "my Chip"])
+    table = read_measured(frame, {**GEMM, "group": ["gpu"]})
+    assert table.questions.device_names == ("a100_sxm", "my Chip")
+    assert table.slices["device"].tolist() == ["a100_sxm", "a100_sxm", "a100_sxm", "my Chip"]
+    assert table.groups.tolist() == ["a100_sxm", "a100_sxm", "a100_sxm", "my Chip"]
+    plain = read_measured(frame.drop(columns=["dtype"]), {"hardware": "gpu", "targets": GEMM["targets"]})
+    assert plain.questions.frame["gpu"].tolist() == ["a100_sxm", "a100_sxm", "a100_sxm", "my Chip"]
 
 
 def test_several_ops_by_map_with_nested_columns_and_products():
@@ -65,7 +75,7 @@ def test_several_ops_by_map_with_nested_columns_and_products():
     assert table.questions.ops.kind.tolist() == [KIND_CODES[k] for k in ("gemm", "softmax", "gemm", "softmax")]
     assert table.targets["latency_s"] == pytest.approx([1e-6, 2e-6, 3e-6, 4e-6])
     assert table.slices["op"].tolist() == ["linear", "sm", "bmm", "sm"]
-    assert table.questions.device_names == ("v100",)
+    assert table.questions.device_names == ("v100_sxm",)           # v100 is an alias
     assert [d.key for d in table.questions.devices] == ["v100_sxm"]
 
 
@@ -100,7 +110,7 @@ def test_a_plain_feature_table():
     chosen = read_measured(frame, {**schema, "features": ["width"], "context": ["style"], "group": ["style"]})
     assert list(chosen.questions.frame.columns) == ["width", "style"]
     assert chosen.groups.tolist() == ["a", "b", "a"]
-    with pytest.raises(TableError, match=r"1 of 3 rows cannot be used \(width is NaN or infinite: 1 rows, first is row 1\)"):
+    with pytest.raises(TableError, match=r"1 of 3 rows cannot be used \(width is NaN or infinite: 1 rows, first is row 1, counting from 0\)"):
         read_measured(frame.assign(width=[1.0, np.inf, 2.0]), schema)
 
 
@@ -175,12 +185,12 @@ def test_other_schema_faults():
 def test_a_target_that_is_no_answer(value):
     frame = with_cell("ms", 2, value)
     frame.loc[3, "ms"] = value
-    with pytest.raises(TableError, match=r"^table: 2 of 4 rows cannot be used \(ms is NaN, infinite or not positive: 2 rows, first is row 2\); mend them, or skip them"):
+    with pytest.raises(TableError, match=r"^table: 2 of 4 rows cannot be used \(ms is NaN, infinite or not positive: 2 rows, first is row 2, counting from 0\); mend them, or skip them"):
         read_measured(frame, GEMM)
     table = read_measured(frame, GEMM, skip_bad_rows=True)
     assert table.questions.ops.m.tolist() == [1, 2]
     assert table.targets["latency_s"].tolist() == [0.0005, 0.001]
-    assert table.notes == ("2 of 4 rows set aside: ms is NaN, infinite or not positive: 2 rows, first is row 2",)
+    assert table.notes == ("2 of 4 rows set aside: ms is NaN, infinite or not positive: 2 rows, first is row 2, counting from 0",)
 
 
 @pytest.mark.parametrize(("column", "value", "told"), [
@@ -223,7 +233,7 @@ def test_every_row_bad():
 
 def test_text_where_a_number_belongs():
     for column, field in (("ms", "targets.latency_s"), ("m", "columns.m")):
-        with pytest.raises(TableError, match=rf"table: {field}: column '{column}' must hold numbers; row 1 is 'fast'"):
+        with pytest.raises(TableError, match=rf"table: {field}: column '{column}' must hold numbers; row 1, counting from 0, is 'fast'"):
             read_measured(with_cell(column, 1, "fast"), GEMM)
 
 
@@ -271,3 +281,44 @@ def test_files_that_are_no_table(tmp_path):
     with pytest.raises(TableError, match="two columns are called 'm'"):
         read_measured(pd.concat([gemms(), gemms()[["m"]]], axis=1), GEMM)
     assert issubclass(TableError, InputError)
+
+
+def test_a_lone_group_column_is_no_input_and_several_are():
+    frame = pd.DataFrame({"a": [1, 2, 3], "run": [7, 7, 8], "site": ["x", "y", "y"], "y": [1.0, 2.0, 3.0]})
+    targets = {"score": {"column": "y"}}
+    for group, inputs in ((["run"], ["a", "site"]), (["site"], ["a", "run"]), (["run", "site"], ["a", "run", "site"])):
+        assert list(read_measured(frame, {"targets": targets, "group": group}).questions.frame.columns) == inputs
+    chosen = read_measured(frame, {"targets": targets, "group": ["run"], "features": ["a", "run"]})
+    assert list(chosen.questions.frame.columns) == ["a", "run"]     # asked for by name
+    assert list(read_measured(frame, {"targets": targets, "group": ["site"], "context": ["site"]}).questions.frame.columns) == ["a", "run", "site"]
+
+
+def test_questions_need_no_group_column():
+    schema = {**GEMM, "group": ["site", "run"]}
+    with pytest.raises(TableError, match="group: no column 'site'"):
+        read_measured(gemms(), schema)
+    table = read_measured(gemms(), schema, need_targets=False)
+    assert table.groups.tolist() == ["0", "1", "2", "3"]
+    plain = read_measured(pd.DataFrame({"a": [1, 2]}), {"targets": {"score": {"column": "y"}}, "group": ["run"]}, need_targets=False)
+    assert list(plain.questions.frame.columns) == ["a"]
+
+
+@pytest.mark.parametrize(("name", "unit", "meant"), [("latency", "", "latency_s with unit: s"), ("latency_ms", "", "latency_s with unit: ms"), ("latency", "us", "latency_s with unit: us"),
+                                                     ("energy_mj", "", "energy_j with unit: mJ"), ("Power_W", "kW", "power_w with unit: kW"), ("luts", "", "lut")])
+def test_a_near_miss_of_a_target(name, unit, meant):
+    with pytest.raises(UnknownNameError, match=rf"unknown target '{name}'.*targets.{name}: did you mean {meant}\?"):
+        Schema.read({"targets": {name: {"column": "y", "unit": unit}}})
+
+
+def test_the_unit_of_a_target_silicast_has_no_name_for():
+    with pytest.raises(UnitError, match=r"schema: targets.score.unit: 'parsec' is unknown; expected none, or one of s, ms, us"):
+        Schema.read({"targets": {"score": {"column": "y", "unit": "parsec"}}})
+    frame = pd.DataFrame({"a": [1.0, 2.0], "y": [3.0, 5.0]})
+    table = read_measured(frame, {"targets": {"wait": {"column": "y", "unit": "ms"}}})
+    assert table.targets["wait"].tolist() == [3.0, 5.0]             # stays in its own unit
+
+
+def test_text_is_placed_as_in_the_file_even_after_where():
+    frame = with_cell("ms", 3, "fast")
+    with pytest.raises(TableError, match=r"column 'ms' must hold numbers; row 3, counting from 0, is 'fast'"):
+        read_measured(frame, {**GEMM, "where": {"lib": ["b"]}})

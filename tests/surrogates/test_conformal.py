@@ -134,3 +134,24 @@ def test_uncalibrated_answers_carry_no_interval() -> None:
     answer = Conformal(Fixed(), 0.9).predict(plain(5, 0).questions)
     assert answer.level == 0.0
     assert np.isnan(answer.low).all()
+
+
+def test_calibrating_from_given_answers_is_conformalizing() -> None:
+    table = stratified(400, 0)
+    truth, point = table.targets["latency_s"], Fixed().predict(table.questions).point[:, 0]
+    one = Conformal(Fixed(), 0.9).conformalize(table).predict(table.questions)
+    other = Conformal(Fixed(), 0.9).calibrate_from(table.questions.strata, {"latency_s": (truth, point)})
+    answer = other.around(Prediction.bare(("latency_s",), point[:, None]), table.questions.strata)
+    assert np.array_equal(one.low, answer.low)
+    assert np.array_equal(one.high, other.predict(table.questions).high)
+
+
+def test_answers_to_calibrate_from_that_do_not_do() -> None:
+    truth = np.linspace(1.0, 2.0, 12)
+    gaps = np.where(np.arange(12) < 3, np.nan, truth)
+    model = Conformal(Fixed(), 0.9)
+    with pytest.raises(TableError, match=r"9 answered rows of 'latency_s' are too few to calibrate at level 0.9; 10"):
+        model.calibrate_from(np.full(12, "all"), {"latency_s": (truth, gaps)})
+    with pytest.raises(TableError, match="no answers to calibrate 'latency_s' on; got power_w, expected latency_s"):
+        model.calibrate_from(np.full(12, "all"), {"power_w": (truth, truth)})
+    assert model.predict(plain(5, 0).questions).level == 0.0        # a refused calibration leaves nothing behind
