@@ -223,9 +223,9 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
     split = f"{folds}-fold by {by}; "
     if not enough(every):
         notes.append(f"{len(data)} rows are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
-        return _Fitted(surrogate, known, figures, len(data), f"{split}no intervals; seed {seed}", 0.0, notes)
+        return _Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
     surrogate.calibrate_from(strata, scored(every))
-    return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals; seed {seed}", level, notes)
+    return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 
 
 def _folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
