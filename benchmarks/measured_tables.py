@@ -25,8 +25,7 @@ from silicast.datasets.splits import hold_out, split_by_group
 from silicast.datasets.table import Table
 from silicast.features.bounds import op_bounds
 from silicast.features.tabular import device_rows
-from silicast.surrogates import store
-from silicast.training.fitting import FRACTIONS, best_surrogate
+from silicast.training.fitting import FRACTIONS, fit_surrogate
 
 GEMM = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "hardware": "hardware", "context": ["framework", "kernel_source"],
         "targets": {"latency_s": {"column": "latency_ms", "unit": "ms"}}, "group": ["n", "k"]}
@@ -90,8 +89,7 @@ def answers(train: Table, valid: Table, calibrate: Table, test: Table, seed: int
     """Errors on `test` of silicast's default, of LightGBM alone, and of the roofline."""
     truth = test.targets["latency_s"]
     begin = time.perf_counter()
-    surrogate = store.member("conformal")(best_surrogate(("latency_s",), train, seed, lambda text: print("   ", text, file=sys.stderr)), level=0.9)
-    surrogate.fit(train, valid).conformalize(calibrate)
+    surrogate = fit_surrogate(train, valid, calibrate, ("latency_s",), seed, 0.9, lambda text: print("   ", text, file=sys.stderr))
     seconds = time.perf_counter() - begin
     prediction = surrogate.predict(test.questions)
     covered = (truth >= prediction.low[:, 0]) & (truth <= prediction.high[:, 0])

@@ -9,7 +9,7 @@ measured on unseen workloads.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,8 @@ class Conformal:
             raise TableError(f"conformal: level must be in [0.5, 1), got {level}")
         self.inner, self.level, self.least = inner, level, least
         self._width: dict[str, dict[str, float]] = {}
+        self._known: tuple[str, ...] = ()
+        self._strangers: dict[str, float] = {}
         self._scale: dict[str, str] = {}
 
     @property
@@ -81,6 +83,17 @@ class Conformal:
         self._width, self._scale = width, scale
         return self
 
+    def expect_strangers(self, known: Sequence[str], scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
+        """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
+        and (n,) point in SI. A target whose truth is not positive throughout keeps the width of all."""
+        self._known = tuple(known)
+        for name, (truth, point) in scored.items():
+            good = np.isfinite(truth) & np.isfinite(point)
+            if self._scale.get(name) == "log" and good.sum() >= self.needed and (truth[good] > 0).all() and (point[good] > 0).all():
+                # never narrower than among known machines
+                self._strangers[name] = max(self._quantile(np.abs(np.log(truth[good] / point[good]))), max(self._width[name].values()))
+        return self
+
     @property
     def needed(self) -> int:
         """The least rows to calibrate on: those with ceil((rows + 1) level) <= rows, and never fewer than 10."""
@@ -102,7 +115,8 @@ class Conformal:
         low, high = bare.point.copy(), bare.point.copy()
         for j, name in enumerate(self.targets):
             widths = self._width[name]
-            width = np.array([widths.get(s, widths[""]) for s in strata])
+            stranger = self._strangers.get(name)
+            width = np.array([stranger if stranger is not None and s not in self._known else widths.get(s, widths[""]) for s in strata])
             if self._scale[name] == "log":
                 low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
             else:
@@ -114,7 +128,8 @@ class Conformal:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The widths, and all of `inner`."""
         spec, files = self.inner.weights()
-        return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale}, files
+        return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
+                "known": list(self._known), "strangers": self._strangers}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
@@ -123,5 +138,6 @@ class Conformal:
 
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder), spec["level"], spec["least"])
         out._width = {t: dict(w) for t, w in spec["width"].items()}
+        out._known, out._strangers = tuple(spec["known"]), dict(spec["strangers"])
         out._scale = dict(spec["scale"])
         return out

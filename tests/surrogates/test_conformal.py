@@ -155,3 +155,16 @@ def test_answers_to_calibrate_from_that_do_not_do() -> None:
     with pytest.raises(TableError, match="no answers to calibrate 'latency_s' on; got power_w, expected latency_s"):
         model.calibrate_from(np.full(12, "all"), {"power_w": (truth, truth)})
     assert model.predict(plain(5, 0).questions).level == 0.0        # a refused calibration leaves nothing behind
+
+
+def test_machines_never_seen_get_the_width_of_the_rehearsal() -> None:
+    """Widths by hand: errors among known machines are 1 %, in the rehearsal a factor of 2 in one answer of ten and more."""
+    names = np.array(["a"] * 60 + ["b"] * 60, dtype=object)
+    known = Conformal(Fixed(), level=0.9, least=10)
+    known.calibrate_from(names, {"latency_s": (np.full(120, 1.01), np.ones(120))})
+    known.expect_strangers(["a", "b"], {"latency_s": (np.full(50, 2.0), np.ones(50))})
+    bare = Prediction.bare(("latency_s",), np.ones((2, 1)))
+    answer = known.around(bare, np.array(["a", "new"], dtype=object))
+    assert answer.high[:, 0] == pytest.approx([1.01, 2.0])
+    spec, _ = known.weights()
+    assert spec["strangers"]["latency_s"] == pytest.approx(np.log(2.0))
