@@ -5,14 +5,32 @@ Nothing heavy loads before a verb runs: `silicast --help` needs typer and nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from .reply import Reply, spoken
+from .reply import Reply, misused, spoken
 
-app = typer.Typer(name="silicast", add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+
+class _Root(TyperGroup):
+    """All verbs. A wrong argument is said as every other mistake is: in one line, with exit code 2."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None, standalone_mode: bool = True,
+             windows_expand_args: bool = True, **extra: Any) -> Any:
+        given: dict[str, Any] = {"prog_name": prog_name, "complete_var": complete_var, "windows_expand_args": windows_expand_args, **extra}
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **given)
+        try:
+            done = super().main(args, standalone_mode=False, **given)
+        except Exception as error:
+            raise SystemExit(misused(error)) from None
+        raise SystemExit(done if isinstance(done, int) else 0)
+
+
+app = typer.Typer(name="silicast", cls=_Root, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Forecasts what a workload will cost on a piece of hardware: latency, energy, power, memory and FPGA resources, with an interval, "
                        "and says when it does not know. Exit codes: 0 done, 2 your input (one line says what to mend), 1 a fault of silicast or of the model store.")
@@ -135,7 +153,7 @@ def fit(table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured 
 @spoken
 def predict(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help="A workload file (with --on), or a table (.csv, .parquet): one answer per row.")],
             on: On = None, model: Model = None, schema: Schema = None,
-            out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write T, T_low, T_high, domain and domain_reason as CSV or Parquet.", show_default=False)] = None,
+            out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write T, T_low, T_high, domain, domain_reason and calibrated as CSV or Parquet.", show_default=False)] = None,
             target: Target = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
             fallback: Annotated[str | None, typer.Option("--fallback", metavar="simulate", help="Who answers outside the model's domain instead.", show_default=False)] = None,
             as_json: Json = False) -> Reply:

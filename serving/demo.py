@@ -110,9 +110,10 @@ def table_text(network: str, rows: list[dict[str, Any]]) -> str:
 
     def said_interval(answer: Mapping[str, Any], target: str) -> str:
         t = answer["targets"][target]
-        return interval(t["point"], t["low"], t["high"], TARGETS[target].unit)
+        said = interval(t["point"], t["low"], t["high"], TARGETS[target].unit)
+        return said if answer["calibrated"] else said.replace(" [", " ~[")
 
-    lines = [f"{network}: latency by the simulator, then point [90 % interval] by each model; energy by the boosted one",
+    lines = [f"{network}: latency by the simulator, then point [90 % interval; ~ where it is not calibrated] by each model; energy by the boosted one",
              f"{'device':16s} {'simulator':>11s}  {'boosted':30s} {'graph network':30s} {'energy':>9s}  domain"]
     notes = []
     for row in rows:

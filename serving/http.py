@@ -47,7 +47,7 @@ class PredictRequest(BaseModel):
 
 
 class Value(BaseModel):
-    """One target's answer in SI. `low` and `high` are null where no interval is calibrated, all three where there is no answer."""
+    """One target's answer in SI. `low` and `high` are null where there is no interval, all three where there is no answer."""
 
     point: float | None
     low: float | None
@@ -63,11 +63,13 @@ class Verdict(BaseModel):
 
 
 class Answer(BaseModel):
-    """The answer for one machine. `level` is the share of answers the intervals should hold, 0 where there is none."""
+    """The answer for one machine. `level` is the share of answers the intervals hold for rows in the domain, 0 where there is none;
+    `calibrated` is false where that is not claimed for this answer: it is outside the domain, or lacks an interval."""
 
     hardware: str
     targets: dict[str, Value]
     level: float
+    calibrated: bool
     domain: Verdict
     model: str
     version: str

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,13 +100,18 @@ class Predictor:
         """The shape of questions it takes: graph (whole workloads), op (single operators) or features (rows of a plain table)."""
         return self.surrogate.shape
 
-    def predict(self, workload: Workload, hardware: Hardware, *, fallback: Fallback = None) -> Prediction:
-        """The answer for one workload on one machine (n = 1). Raises TableError when the model does not take whole workloads."""
-        return self.predict_many(GraphQuestions.cross(workload, [hardware]), fallback=fallback)
+    def predict(self, workload: Workload, hardware: Hardware | str, *, fallback: Fallback = None) -> Prediction:
+        """The answer for one workload on one machine (n = 1), given as such or by its name in the catalogue.
+
+        Raises TableError when the model does not take whole workloads, UnknownNameError for an unknown machine, InputError for anything else.
+        """
+        workload, machine = _resolved("predict", workload, hardware)
+        return self.predict_many(GraphQuestions.cross(workload, [machine]), fallback=fallback)
 
     def predict_many(self, queries: Sequence[Query] | GraphQuestions, *, fallback: Fallback = None) -> Prediction:
-        """n answers, in order. `fallback="simulate"` lets the simulator answer what lies outside the domain, labelled so."""
-        questions = queries if isinstance(queries, GraphQuestions) else GraphQuestions.of(queries)
+        """n answers, in order; a query may name its machine by key or alias. `fallback="simulate"` lets the simulator answer what lies outside
+        the domain, labelled so. Raises InputError for what is no query."""
+        questions = queries if isinstance(queries, GraphQuestions) else GraphQuestions.of(_queries(queries))
         if self.shape != "graph":
             raise TableError(f"model {self.name!r} answers {'single operators' if self.shape == 'op' else 'rows of a feature table'}, not whole workloads; "
                              "give it a table and its schema, or choose a model of whole workloads")
@@ -127,6 +133,32 @@ class Predictor:
             domain = guard.verdicts(self.card.domain, questions)
         answered = guard.finite(answered.with_domain(domain).signed(self.name, self.version))
         return _stand_in(answered, questions) if fallback else answered
+
+
+def _queries(given: Iterable[Query]) -> list[Query]:
+    """The same queries with machines in place of their names. Raises InputError for what is no query, naming the first."""
+    if isinstance(given, (str, bytes, Query)) or not isinstance(given, Iterable):
+        raise InputError(f"predict_many: expected a sequence of Query(workload, hardware), got {type(given).__name__}")
+    out = []
+    for i, query in enumerate(given):
+        if not isinstance(query, Query):
+            raise InputError(f"query {i}: expected Query(workload, hardware), got {type(query).__name__}")
+        _, machine = _resolved(f"query {i}", query.workload, query.hardware)
+        out.append(query if machine is query.hardware else replace(query, hardware=machine))
+    return out
+
+
+def _resolved(where: str, workload: object, machine: object) -> tuple[Workload, Hardware]:
+    """The two, a machine given by name looked up. Raises InputError for anything else, UnknownNameError for an unknown name."""
+    if not isinstance(workload, Workload):
+        raise InputError(f"{where}: expected a Workload (silicast.read gives one from a file), got {type(workload).__name__}")
+    if isinstance(machine, (str, PathLike)):
+        from ..datasets.catalog import hardware
+
+        return workload, hardware(machine)
+    if not isinstance(machine, Hardware):
+        raise InputError(f"{where}: expected a Hardware or a name from the catalogue, got {type(machine).__name__}")
+    return workload, machine
 
 
 def registered(reference: str) -> tuple[Path, str]:

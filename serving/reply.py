@@ -71,6 +71,22 @@ def fail(error: Exception) -> int:
     return 1
 
 
+def misused(error: Exception) -> int:
+    """Says in one line what is wrong with the arguments (an error of the argument parser) and gives back the exit code; re-raises any other."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group called without a verb: its help is the answer
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    if type(error).__name__ == "Abort":
+        say("silicast: interrupted")
+        return 130
+    if not hasattr(error, "format_message"):
+        raise error
+    context = getattr(error, "ctx", None)
+    more = f"; `{context.command_path} --help` says how" if context is not None else ""
+    say(f"silicast: error: {one_line(error.format_message()).rstrip('.')}{more}")
+    return 2
+
+
 def one_line(error: BaseException | str) -> str:
     """A message on one line, without characters a terminal cannot print."""
     return " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -15,6 +15,9 @@ from .reply import plain, table
 _HEADS = {"latency_s": "latency", "energy_j": "energy", "power_w": "power", "memory_bytes": "memory", "dram_bytes": "DRAM traffic", "ttft_s": "first token",
           "tpot_s": "per token", "throughput_tok_s": "throughput", "interval_cycles": "interval", "area_mm2": "area"}
 
+#: stands before an interval whose level nobody has checked
+_UNCALIBRATED = "~"
+
 
 def _unit(target: str, units: Mapping[str, str] | None = None) -> str:
     from ..datasets.measurement import TARGETS
@@ -136,7 +139,8 @@ def predicted_sheet(console: Any, told: Mapping[str, Any], most: int = 20) -> No
 
 
 def _cells(row: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
-    return [interval(t["point"], t["low"], t["high"], _unit(name, units)) for name, t in row["targets"].items()]
+    shown = [interval(t["point"], t["low"], t["high"], _unit(name, units)) for name, t in row["targets"].items()]
+    return shown if row["calibrated"] else [cell.replace(" [", f" {_UNCALIBRATED}[") for cell in shown]
 
 
 def _doubts(console: Any, rows: Sequence[tuple[str, Mapping[str, Any]]], told: Mapping[str, Any]) -> None:
@@ -147,9 +151,10 @@ def _doubts(console: Any, rows: Sequence[tuple[str, Mapping[str, Any]]], told: M
 
 
 def _footer(console: Any, what: str, told: Mapping[str, Any]) -> None:
-    intervals = f"intervals at {told['level']:.0%}" if told["level"] else "no calibrated intervals"
     out = f"; written to {told['out']}" if "out" in told else ""
-    console.print(f"{what}; model {told['model']} version {told['version']}, {intervals}{out}")
+    console.print(f"{what}; model {told['model']} version {told['version']}{out}")
+    console.print(f"intervals hold at {100 * told['level']:.3g} % for rows in the domain; for the others they are not calibrated ({_UNCALIBRATED})" if told["level"]
+                  else "no calibrated intervals")
 
 
 def story(console: Any, told: Any) -> None:
@@ -178,7 +183,7 @@ def card(console: Any, card: Any, out: Path | None = None) -> None:
         console.print(f"licence of the data: {card.data_licence}")
     metrics(console, card.metrics, "rows it never saw")
     if out is not None:
-        console.print(f"intervals at {card.level:.0%}; written to {out}")
+        console.print(f"{f'intervals at {card.level:.0%}' if card.level else 'no calibrated intervals'}; written to {out}")
 
 
 #: measures a person is shown, and their heads; `--json` has them all

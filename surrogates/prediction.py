@@ -15,13 +15,16 @@ from ..features.verdict import VERDICTS, Domain
 __all__ = ["UNCHECKED", "VERDICTS", "Domain", "Prediction", "consistent"]
 
 UNCHECKED = Domain("unchecked", "no domain guard was asked")
+#: verdicts under which the level of an interval holds: elsewhere nobody has checked it, however narrow the interval looks
+_LEVEL_HOLDS = ("in_domain", "unchecked")
 
 
 @dataclass(frozen=True)
 class Prediction:
     """n answers for t targets, in original SI units.
 
-    `point`, `low`, `high`: (n, t) arrays; `low` and `high` are NaN where no interval is calibrated, then `level` is 0.
+    `point`, `low`, `high`: (n, t) arrays; `low` and `high` are NaN where there is no interval, then `level` is 0.
+    `level` is what intervals hold for rows in the domain; `calibrated` says for which rows that is claimed.
     `domain`: n verdicts. `model`, `version`: who answered.
     Raises InputError when shapes disagree or low <= point <= high does not hold.
     """
@@ -40,12 +43,22 @@ class Prediction:
         for name in ("point", "low", "high"):
             if getattr(self, name).shape != shape:
                 raise InputError(f"prediction: {name} has shape {getattr(self, name).shape}, expected (n, t) = {shape}")
-        calibrated = np.isfinite(self.low) & np.isfinite(self.high)
-        if np.any(calibrated & ~((self.low <= self.point) & (self.point <= self.high))):
+        closed = np.isfinite(self.low) & np.isfinite(self.high)
+        if np.any(closed & ~((self.low <= self.point) & (self.point <= self.high))):
             raise InputError("prediction: an interval does not hold its point")
 
     def __len__(self) -> int:
         return len(self.domain)
+
+    @property
+    def calibrated(self) -> np.ndarray:
+        """(n,) bool: every interval of the row is finite and holds at `level`. Never so for a row that is extrapolating or unsupported."""
+        return self._calibrated(range(len(self)))
+
+    def _calibrated(self, rows: Sequence[int]) -> np.ndarray:
+        at = np.asarray(rows, dtype=np.int64)
+        closed = (np.isfinite(self.low[at]) & np.isfinite(self.high[at])).all(axis=1)
+        return closed & np.array([self.level > 0 and self.domain[row].verdict in _LEVEL_HOLDS for row in rows], dtype=bool)
 
     @classmethod
     def bare(cls, targets: Sequence[str], point: np.ndarray, model: str = "", version: str = "") -> Prediction:
@@ -73,21 +86,21 @@ class Prediction:
         return self.targets.index(name)
 
     def answer(self, row: int) -> dict[str, Any]:
-        """One row as a plain dict: target -> {point, low, high}, level, domain, model, version."""
+        """One row as a plain dict: target -> {point, low, high}, level, calibrated, domain, model, version."""
         def value(x: float) -> float | None:
             return float(x) if np.isfinite(x) else None
 
         targets = {name: {"point": value(self.point[row, j]), "low": value(self.low[row, j]), "high": value(self.high[row, j])}
                    for j, name in enumerate(self.targets)}
-        return {"targets": targets, "level": self.level, "domain": {"verdict": self.domain[row].verdict, "reason": self.domain[row].reason},
-                "model": self.model, "version": self.version}
+        domain = {"verdict": self.domain[row].verdict, "reason": self.domain[row].reason}
+        return {"targets": targets, "level": self.level, "calibrated": bool(self._calibrated([row])[0]), "domain": domain, "model": self.model, "version": self.version}
 
     def frame(self) -> pd.DataFrame:
-        """n rows: `T`, `T_low`, `T_high` per target, then `domain` and `domain_reason`."""
+        """n rows: `T`, `T_low`, `T_high` per target, then `domain`, `domain_reason` and `calibrated`."""
         data: dict[str, Any] = {}
         for j, name in enumerate(self.targets):
             data |= {name: self.point[:, j], f"{name}_low": self.low[:, j], f"{name}_high": self.high[:, j]}
-        data |= {"domain": [d.verdict for d in self.domain], "domain_reason": [d.reason for d in self.domain]}
+        data |= {"domain": [d.verdict for d in self.domain], "domain_reason": [d.reason for d in self.domain], "calibrated": self.calibrated}
         return pd.DataFrame(data)
 
 

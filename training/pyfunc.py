@@ -86,7 +86,7 @@ def signature(card: Any) -> Any:
 
     inputs = Schema([ColSpec("string", "workload_json"), ColSpec("string", "hardware")]) if card.shape == "graph" else None
     columns = [ColSpec("double", f"{t}{end}") for t in card.targets for end in ("", "_low", "_high")]
-    return ModelSignature(inputs=inputs, outputs=Schema([*columns, ColSpec("string", "domain"), ColSpec("string", "domain_reason")]))
+    return ModelSignature(inputs=inputs, outputs=Schema([*columns, ColSpec("string", "domain"), ColSpec("string", "domain_reason"), ColSpec("boolean", "calibrated")]))
 
 
 def python_model() -> Any:

@@ -109,7 +109,18 @@ def test_predict_a_workload(workload_file: Path, model_folder: Path, predictor: 
     assert {k: told["predictions"][1][k] for k in expected} == expected
     text = run("predict", workload_file, "--on", "t4", "--model", model_folder).stdout
     assert "us [" in text
-    assert "model tiny version 7, intervals at 90%" in text
+    assert "model tiny version 7" in text
+    assert "intervals hold at 90 % for rows in the domain; for the others they are not calibrated" in text
+    assert "~[" not in text
+
+
+def test_an_interval_outside_the_domain_is_marked(tmp_path: Path, model_folder: Path) -> None:
+    file = tmp_path / "wide.json"
+    file.write_text(json.dumps(gemms(8192, 2, 16).to_json()), encoding="utf-8")
+    (told,) = document("predict", file, "--on", "a100_sxm", "--model", model_folder)["predictions"]
+    assert (told["domain"]["verdict"], told["calibrated"]) == ("extrapolating", False)
+    row = next(line for line in run("predict", file, "--on", "a100_sxm", "--model", model_folder).stdout.splitlines() if line.startswith("a100_sxm  "))
+    assert row.count(" ~[") == row.count("[") == 4  # each of its four targets
 
 
 def test_predict_says_why_it_doubts(tmp_path: Path, model_folder: Path) -> None:
@@ -126,7 +137,7 @@ def test_predict_writes_one_row_per_device(workload_file: Path, model_folder: Pa
     out = tmp_path / "out.csv"
     assert document("predict", workload_file, "--on", "t4,h100", "--model", model_folder, "--out", out, "--target", "latency_s")["out"] == str(out)
     frame = pd.read_csv(out)
-    assert list(frame.columns) == ["hardware", "latency_s", "latency_s_low", "latency_s_high", "domain", "domain_reason"]
+    assert list(frame.columns) == ["hardware", "latency_s", "latency_s_low", "latency_s_high", "domain", "domain_reason", "calibrated"]
     assert list(frame["hardware"]) == ["t4", "h100_sxm"]
 
 
@@ -139,7 +150,7 @@ def test_a_table_in_a_table_out(tmp_path: Path, table_model: Path, suffix: str) 
     assert told["rows"] == 50
     assert "predictions" not in told
     frame = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
-    assert list(frame.columns) == ["lut", "lut_low", "lut_high", "latency_s", "latency_s_low", "latency_s_high", "domain", "domain_reason"]
+    assert list(frame.columns) == ["lut", "lut_low", "lut_high", "latency_s", "latency_s_low", "latency_s_high", "domain", "domain_reason", "calibrated"]
     truth = plain_rows(50, seed=1)
     assert (frame["latency_s"] / (truth["t_us"] * 1e-6)).median() == pytest.approx(1.0, rel=0.1)
     assert frame["latency_s"].corr(truth["t_us"]) > 0.9  # the rows are still in order

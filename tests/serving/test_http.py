@@ -49,6 +49,7 @@ def test_an_answer_says_all(client: TestClient, workload: dict[str, Any], predic
     (answer,) = told["predictions"]
     assert (answer["hardware"], answer["model"], answer["version"], answer["level"]) == ("a100_sxm", "tiny", "7", 0.9)
     assert answer["domain"]["verdict"] == "in_domain"
+    assert answer["calibrated"] is True
     assert list(answer["targets"]) == list(TARGETS)
     latency = answer["targets"]["latency_s"]
     assert latency["low"] <= latency["point"] <= latency["high"]
@@ -67,6 +68,13 @@ def test_the_simulator_stands_in_when_asked(client: TestClient) -> None:
     body = {"workload": gemms(8192, 2, 16).to_json(), "hardware": ["t4"], "fallback": "simulate"}
     (told,) = client.post("/v1/predict", json=body).json()["predictions"]
     assert (told["model"], told["level"], told["targets"]["latency_s"]["low"]) == ("simulator", 0.0, None)
+
+
+def test_an_answer_outside_the_domain_is_not_called_calibrated(client: TestClient) -> None:
+    (told,) = client.post("/v1/predict", json={"workload": gemms(8192, 2, 16).to_json(), "hardware": "t4"}).json()["predictions"]
+    assert (told["domain"]["verdict"], told["calibrated"]) == ("extrapolating", False)
+    assert told["targets"]["latency_s"]["low"] is not None
+    assert "calibrated" in client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["required"]
 
 
 def test_health_and_readiness(client: TestClient) -> None:

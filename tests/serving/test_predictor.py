@@ -51,6 +51,36 @@ def test_many_answers_are_the_single_ones_in_order(predictor: Predictor) -> None
     np.testing.assert_allclose(together.point, np.array(alone), rtol=1e-6)
 
 
+def test_a_machine_may_be_named(predictor: Predictor) -> None:
+    workload = gemms(256, 4, 16)
+    by_name, given = predictor.predict(workload, "T4"), predictor.predict(workload, hardware("t4"))
+    np.testing.assert_array_equal(by_name.point, given.point)
+    many = predictor.predict_many([Query(workload, "t4"), Query(workload, hardware("a100_sxm"))])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(many.point[0], given.point[0])
+    with pytest.raises(UnknownNameError, match="nearest: h100"):
+        predictor.predict(workload, "h1000")
+
+
+@pytest.mark.parametrize("wrong", [None, 4, {"key": "t4"}, b"t4", ["t4"]])
+def test_what_is_no_question_is_an_input_error(predictor: Predictor, wrong: Any) -> None:
+    workload = gemms(256, 4, 16)
+    with pytest.raises(InputError, match="expected a Hardware or a name from the catalogue"):
+        predictor.predict(workload, wrong)
+    with pytest.raises(InputError, match="expected a Workload"):
+        predictor.predict(wrong, hardware("t4"))
+    with pytest.raises(InputError, match="query 1: expected Query"):
+        predictor.predict_many([Query(workload, hardware("t4")), wrong])
+    with pytest.raises(InputError, match="expected"):
+        predictor.predict_many(wrong)
+
+
+def test_only_rows_in_the_domain_are_called_calibrated(predictor: Predictor, guardless: Predictor) -> None:
+    queries = [Query(gemms(256, 4, 16), hardware("t4")), Query(gemms(8192, 2, 16), hardware("t4"))]
+    assert list(predictor.predict_many(queries).frame()["calibrated"]) == [True, False]
+    assert list(guardless.predict_many(queries).calibrated) == [True, True]
+    assert not predictor.predict_many(queries, fallback="simulate").answer(1)["calibrated"]
+
+
 def test_no_queries_no_answers(predictor: Predictor) -> None:
     assert len(predictor.predict_many([])) == 0
 

@@ -241,14 +241,30 @@ def test_one_line_exit_2_nothing_written(place: Place, name: str, as_json: bool)
     assert snapshot(place.folder) == before
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 @pytest.mark.parametrize("args", [["predict"], ["frobnicate"], ["hardware", "show"], ["fit", "t.csv"], ["simulate", "a.onnx", "--batch", "3"], ["serve", "--port", "many"],
                                   ["generate", "x", "--count", "0"]], ids=" ".join)
-def test_usage_errors_exit_2_too(place: Place, args: list[str]) -> None:
-    result = CliRunner().invoke(app, args)
+def test_usage_errors_exit_2_too(place: Place, args: list[str], as_json: bool) -> None:
+    result = CliRunner().invoke(app, [*args, *(["--json"] if as_json else [])])
     assert result.exit_code == 2
-    assert "Error: " in result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("silicast: error: ")
+    assert "--help" in line
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_group_without_a_verb_shows_its_help(place: Place) -> None:
+    told = CliRunner().invoke(app, ["hardware"])
+    assert "list" in told.output
+    assert "Traceback" not in told.output
+
+
+def test_a_usage_error_in_a_process_of_its_own(place: Place) -> None:
+    done = subprocess.run([sys.executable, "-m", "silicast", "generate", "x", "--count", "0"], capture_output=True, text=True, timeout=60, cwd=place.folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("silicast: error: Invalid value for '--count'")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["truncated onnx", "cyclic workload", "NaN in a table", "wrong unit in a device"])

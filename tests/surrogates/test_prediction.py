@@ -25,15 +25,29 @@ def test_answers_as_documents_and_tables() -> None:
     assert second["targets"]["power_w"] == {"point": None, "low": None, "high": None}
     assert second["domain"] == {"verdict": "extrapolating", "reason": "far"}
     json.dumps(second, allow_nan=False)
-    assert list(both.frame().columns) == ["latency_s", "latency_s_low", "latency_s_high", "power_w", "power_w_low", "power_w_high", "domain", "domain_reason"]
+    assert list(both.frame().columns) == ["latency_s", "latency_s_low", "latency_s_high", "power_w", "power_w_low", "power_w_high", "domain", "domain_reason", "calibrated"]
     assert both.signed("n", "2").version == "2"
     assert both.with_domain([Domain("unchecked")] * 2).domain[0].verdict == "unchecked"
+
+
+@pytest.mark.parametrize(("verdict", "level", "high", "holds"), [
+    ("in_domain", 0.9, 2.0, True), ("unchecked", 0.9, 2.0, True), ("extrapolating", 0.9, 2.0, False), ("unsupported", 0.9, 2.0, False),
+    ("in_domain", 0.9, np.nan, False), ("in_domain", 0.9, np.inf, False), ("in_domain", 0.0, 2.0, False), ("unchecked", 0.0, 2.0, False),
+])
+def test_an_interval_is_sold_as_calibrated_only_where_it_is(verdict: str, level: float, high: float, holds: bool) -> None:
+    point = np.array([[1.0, 1.0]])
+    one = Prediction(("a", "b"), point, point * 0.5, np.array([[2.0, high]]), level, (Domain(verdict),))
+    assert one.answer(0)["calibrated"] is holds
+    assert one.calibrated.tolist() == [holds]
+    assert one.frame()["calibrated"].tolist() == [holds]
+    json.dumps(one.answer(0), allow_nan=False)
 
 
 def test_no_answers() -> None:
     nothing = Prediction.nothing(("a", "b"))
     assert (len(nothing), nothing.point.shape) == (0, (0, 2))
     assert nothing.frame().empty
+    assert nothing.calibrated.shape == (0,)
 
 
 def test_what_is_not_an_answer() -> None:
