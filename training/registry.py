@@ -134,7 +134,7 @@ def promote(name: str, version: str | int, uri: str | None = None, force: bool =
         verdict = ("flagged" if any(r.startswith("flagged") for r in reasons) else "passed") if allowed else "forced" if force else "refused"
         _tag(client, model, number, gate=verdict, gate_reasons="; ".join(reasons))
         if not allowed and not force:
-            raise RefusedError(f"version {number} of {name} was not promoted: {'; '.join(reasons)}. The champion stays {model.champion}; "
+            raise RefusedError(f"version {number} of {name} was not promoted: {'; '.join(reasons)}. {f'The champion stays {model.champion}' if model.champion else 'There is no champion yet'}; "
                                "train a better one, or promote with force", reasons)
         if model.champion:
             _remember(client, name, (*model.former, model.champion))

@@ -9,9 +9,55 @@ from silicast.training.gate import may_promote
 
 def test_gate_first_champion(make_card: Any) -> None:
     assert may_promote(make_card(), None) == (True, ("first champion; coverage holds",))
-    allowed, reasons = may_promote(make_card(coverage=0.7), None)
+    allowed, reasons = may_promote(make_card(coverage=0.76), None)
     assert allowed
-    assert reasons == ("flagged: latency_s: coverage 0.700 is outside 0.85..0.95",)
+    assert reasons == ("flagged: latency_s: coverage 0.760 is outside 0.85..0.95",)
+
+
+@pytest.mark.parametrize(("coverage", "said"), [(0.749, "latency_s: coverage 0.749 is outside 0.75..1.00"), (0.1, "outside"), (float("nan"), "no coverage on record")])
+def test_gate_refuses_a_first_champion_whose_latency_intervals_do_not_hold(make_card: Any, coverage: float, said: str) -> None:
+    allowed, reasons = may_promote(make_card(coverage=coverage), None)
+    assert not allowed
+    assert said in "; ".join(reasons)
+    assert may_promote(make_card(coverage=0.75), None)[0]  # 0.9 - 0.15
+
+
+def test_gate_only_flags_a_first_champion_for_other_targets(make_card: Any) -> None:
+    allowed, reasons = may_promote(make_card(coverage=0.5, targets=("power_w",)), None)
+    assert allowed
+    assert reasons == ("flagged: power_w: coverage 0.500 is outside 0.85..0.95",)
+
+
+def test_gate_does_not_judge_the_intervals_of_what_is_counted(make_card: Any) -> None:
+    counted = {"all": {"latency_s": {"median_ape": 0.05, "coverage": 0.9}, "memory_bytes": {"median_ape": 0.0, "coverage": 1.0}}}
+    new = make_card(targets=("latency_s", "memory_bytes"), metrics=counted)
+    assert may_promote(new, None) == (True, ("first champion; coverage holds",))
+    assert not any("coverage" in reason for reason in may_promote(new, make_card())[1])
+    learned = {"all": {**counted["all"], "memory_bytes": {"median_ape": 0.02, "coverage": 1.0}}}
+    assert "memory_bytes: coverage 1.000" in may_promote(make_card(targets=("latency_s", "memory_bytes"), metrics=learned), None)[1][0]
+
+
+def sliced(make_card: Any, error: float, rows: int = 100, where: str = "kind=fpga") -> Any:
+    return make_card(metrics={"all": {"latency_s": {"median_ape": 0.05, "coverage": 0.9}}, where: {"latency_s": {"median_ape": error, "rows": rows}}})
+
+
+@pytest.mark.parametrize(("new", "old", "allowed"), [
+    (0.1250, 0.10, True), (0.1251, 0.10, False),    # a quarter worse, and a little more
+    (0.0150, 0.010, True), (0.0151, 0.010, False),  # 50 % worse, but half a percentage point, and a little more
+    (0.0050, 0.000, True), (0.0051, 0.000, False), (0.01, 0.50, True)])
+@pytest.mark.parametrize("where", ["kind=fpga", "family=mlp"])
+def test_gate_compares_slices(make_card: Any, new: float, old: float, allowed: bool, where: str) -> None:
+    got, reasons = may_promote(sliced(make_card, new, where=where), sliced(make_card, old, where=where))
+    assert got is allowed
+    assert allowed or f"latency_s where {where}: median APE {new:.4f} is more than 25% worse" in reasons[0]
+
+
+def test_gate_compares_no_slice_that_is_small_missing_or_a_single_device(make_card: Any) -> None:
+    old = sliced(make_card, 0.01)
+    assert may_promote(sliced(make_card, 0.9, rows=99), old)[0]
+    assert may_promote(sliced(make_card, 0.9), sliced(make_card, 0.01, rows=99))[0]
+    assert may_promote(sliced(make_card, 0.9, where="kind=gpu"), old)[0]
+    assert may_promote(sliced(make_card, 0.9, where="device=t4"), sliced(make_card, 0.01, where="device=t4"))[0]
 
 
 @pytest.mark.parametrize(("new", "allowed", "said"), [

@@ -129,7 +129,7 @@ def test_mlflow_itself_can_load_and_ask_the_model(uri: str, make_model: Any) -> 
                "memory": [{"name": "dram", "capacity_bytes": 1e9, "bandwidth_bytes_per_s": 1e10}]}
     toy["hardware"] = json.dumps(machine)
     answers = loaded.predict(toy)
-    assert list(answers.columns) == ["latency_s", "latency_s_low", "latency_s_high", "domain", "domain_reason"]
+    assert list(answers.columns) == ["latency_s", "latency_s_low", "latency_s_high", "domain", "domain_reason", "calibrated"]
     # one matrix product of 64 x 256 x 256: 2 * 64 * 256 * 256 flops at 1e12 per second, times the fake's 1.02
     assert answers["latency_s"][0] == pytest.approx(1.02 * 2 * 64 * 256 * 256 / 1e12)
     assert answers["domain"][0] == "in_domain"
@@ -202,3 +202,11 @@ def test_frames_of_features_pass_through() -> None:
     assert pyfunc.example("features") is None
     with pytest.raises(InputError, match="'op' questions"):
         pyfunc.questions_of(frame, "op")
+
+
+def test_a_first_champion_whose_intervals_do_not_hold_is_refused(uri: str, make_model: Any) -> None:
+    version = add(uri, make_model("wide", coverage=0.5), "first-refused")
+    with pytest.raises(InputError, match=r"coverage 0\.500 is outside 0\.75\.\.1\.00\. There is no champion yet"):
+        registry.promote("first-refused", version, uri)
+    assert registry.show("first-refused", uri).champion is None
+    assert registry.show("first-refused", uri).versions[0].tags["gate"] == "refused"
