@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.columns import DeviceColumns, OpColumns
-from ..datasets.dtypes import DTYPE_NAMES
+from ..datasets.dtypes import BITS, DTYPE_NAMES
 from ..datasets.errors import FormatError, TableError
 from ..datasets.hardware import Hardware
 from ..datasets.ops import KIND_NAMES
@@ -54,7 +54,7 @@ def describe(table: Table) -> dict[str, Any]:
         return {"shape": "graph", "op_kinds": sorted({KIND_NAMES[k] for w in q.workloads for k in np.unique(w.columns.kind)}),
                 "device_kinds": sorted({d.kind for d in q.devices}), "device": _machines(q.devices),
                 "ranges": _ranges(figures, [n for n, _ in _WORKLOAD_FIGURES]), "pair": _pairs(q),
-                "families_on": {kind: sorted({str(f) for f in on["family"][on["kind"] == kind]}) for kind in sorted(set(on["kind"]))}
+                "op_kinds_on": _op_kinds_on(q), "families_on": {kind: sorted({str(f) for f in on["family"][on["kind"] == kind]}) for kind in sorted(set(on["kind"]))}
                 if {"family", "kind"} <= set(on.columns) else {}}
     if isinstance(q, OpQuestions):
         known = [d for i, d in enumerate(q.devices) if d is not None and (q.device_index == i).any()]
@@ -97,16 +97,49 @@ def _check_graphs(domain: Mapping[str, Any], q: GraphQuestions) -> tuple[Domain,
         if new:
             reasons.append(f"operator kinds never trained on: {', '.join(new)}")
         by_workload.append(("extrapolating" if reasons else "in_domain", reasons))
+    foreign = {(w_at, kind): _foreign(domain, q.workloads[w_at], kind) for w_at in range(len(q.workloads)) for kind in {d.kind for d in q.devices}}
+    matrix_dtypes = [[DTYPE_NAMES[code] for code in np.unique(w.columns.dtype[w.columns.matrix_flops > 0])] for w in q.workloads]
     out = []
     for w_at, d_at, unlike in zip(q.workload_index, q.device_index, far, strict=True):
         verdict, reasons = by_workload[w_at]
-        reasons = [*reasons, *by_device[d_at], *([unlike] if unlike else [])]
-        on = domain.get("families_on", {}).get(q.devices[d_at].kind)
-        if on and on == ["mlp"] and q.workloads[w_at].family not in on and any(KIND_NAMES[k] not in ("gemm", "elementwise", "softmax", "reduce", "norm")
-                                                                               for k in np.unique(q.workloads[w_at].columns.kind)):
-            verdict, reasons = "unsupported", [*reasons, f"on {q.devices[d_at].kind} machines only {', '.join(on)} workloads were trained on"]
+        device = q.devices[d_at]
+        reasons = [*reasons, *by_device[d_at], *([unlike] if unlike else []), *_narrowed(matrix_dtypes[w_at], device)]
+        strange = foreign[w_at, device.kind]
+        if strange:
+            verdict, reasons = "unsupported", [*reasons, strange]
         out.append(Domain(verdict if verdict == "unsupported" or not reasons else "extrapolating", "; ".join(reasons)))
     return tuple(out)
+
+
+def _op_kinds_on(q: GraphQuestions) -> dict[str, list[str]]:
+    """Kind of machine -> the operator kinds it was seen with."""
+    codes = [set(np.unique(w.columns.kind).tolist()) for w in q.workloads]
+    found: dict[str, set[int]] = {}
+    for w_at, d_at in set(zip(q.workload_index.tolist(), q.device_index.tolist(), strict=True)):
+        found.setdefault(q.devices[d_at].kind, set()).update(codes[w_at])
+    return {kind: sorted(KIND_NAMES[k] for k in seen) for kind, seen in sorted(found.items())}
+
+
+def _foreign(domain: Mapping[str, Any], workload: Workload, kind: str) -> str:
+    """Why a workload of a family never trained on this kind of machine is no question for the model, "" where it is one: it has operators known
+    from other kinds of machine only. An FPGA is trained on small dense networks; what a convolution costs on a GPU says nothing about one there."""
+    on, seen = (domain.get(name, {}).get(kind) for name in ("families_on", "op_kinds_on"))
+    if not on or not seen or workload.family in on:
+        return ""
+    elsewhere = sorted(({KIND_NAMES[k] for k in np.unique(workload.columns.kind)} & set(domain["op_kinds"])) - set(seen))
+    more = f" and {len(on) - 6} more" if len(on) > 6 else ""
+    return f"on {kind} machines only {', '.join(on[:6])}{more} workloads were trained on, none with {', '.join(elsewhere)}" if elsewhere else ""
+
+
+def _narrowed(dtypes: Sequence[str], device: Hardware) -> list[str]:
+    """The formats of matrix work that the machine cannot compute in, and what stands in for them: then the answer is a price, not a forecast."""
+    priced = [(dtype, device.computed_in(dtype)) for dtype in dtypes]
+    return [f"{device.key} has no {dtype} arithmetic: priced at its {other} rate" for dtype, other in priced if BITS[other] < BITS[dtype]]
+
+
+def _usual(ratio: float) -> str:
+    """How far beyond the usual distance, in words; 1.04 would be printed as 1.0 x."""
+    return "just beyond the usual distance" if ratio < 1.05 else f"{ratio:.1f} x the usual distance"
 
 
 def _machine_reasons(domain: Mapping[str, Any], device: Hardware) -> list[str]:
@@ -115,7 +148,7 @@ def _machine_reasons(domain: Mapping[str, Any], device: Hardware) -> list[str]:
     distance, nearest, worst = _nearest_machine(domain["device"], device)
     usual = domain["device"]["usual"]
     if distance > usual:
-        return [f"machine {device.key} was never seen and lies {distance / usual:.1f} x the usual distance from the nearest, {nearest} ({worst} differs most)"]
+        return [f"machine {device.key} was never seen and lies {_usual(distance / usual)} from the nearest, {nearest} ({worst} differs most)"]
     return []
 
 
@@ -270,7 +303,7 @@ def _far_pairs(pairs: Mapping[str, Any], q: GraphQuestions) -> list[str]:
         at = int(squared.argmin())
         ratio = float(np.sqrt(squared[at])) / pairs["usual"]
         worst = names[int(np.abs(row - trained[at]).argmax())]
-        out.append(f"unlike anything trained on: {ratio:.1f} x the usual distance from the nearest, {pairs['keys'][at]} ({worst} differs most)" if ratio > 1.0 else "")
+        out.append(f"unlike anything trained on: {_usual(ratio)} from the nearest, {pairs['keys'][at]} ({worst} differs most)" if ratio > 1.0 else "")
     return out
 
 

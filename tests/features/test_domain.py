@@ -18,7 +18,7 @@ from silicast.datasets.hardware import Hardware
 from silicast.datasets.ops import Op
 from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from silicast.datasets.workload import Workload, WorkloadBuilder
-from silicast.features.domain import check, describe
+from silicast.features.domain import _nearest_machine, check, describe
 from silicast.features.verdict import Domain
 
 KEYS = ("a100_sxm", "a100_pcie", "h100_sxm", "h100_pcie", "t4", "v100_sxm", "v100_pcie", "rtx_3090", "xeon_8380", "xeon_8480")
@@ -152,9 +152,44 @@ def test_machines_where_only_small_nets_were_trained() -> None:
     devices = (catalog.hardware("a100_sxm"), catalog.hardware("zcu102"))
     questions = GraphQuestions(workloads, devices, np.arange(12), np.array([0] * 6 + [1] * 6))
     table = as_table(questions, family=[w.family for w in workloads], kind=[devices[i].kind for i in questions.device_index])
-    [verdict] = check(describe(table), on(workloads[0], devices[1]))
+    known = json.loads(json.dumps(describe(table), allow_nan=False))
+    [verdict] = check(known, on(workloads[0], devices[1]))
     assert verdict.verdict == "unsupported"
-    assert "on fpga machines only mlp" in verdict.reason
+    assert "on fpga machines only mlp workloads were trained on, none with conv" in verdict.reason
+    dense = replace(gemms(64), family="mine")  # of another family, but with no operator that is new to an FPGA
+    assert "fpga machines only" not in check(known, on(dense, devices[1]))[0].reason
+    # the rule is no matter of FPGAs and of MLPs: turn the two about
+    turned = GraphQuestions(workloads, devices[::-1], np.arange(12), np.array([0] * 6 + [1] * 6))
+    table = as_table(turned, family=[w.family for w in workloads], kind=[turned.devices[i].kind for i in turned.device_index])
+    [verdict] = check(describe(table), on(workloads[0], devices[0]))
+    assert verdict.verdict == "unsupported"
+    assert "on gpu machines only mlp" in verdict.reason
+
+
+def test_a_format_the_machine_cannot_compute_is_named(known: dict[str, Any]) -> None:
+    npu = catalog.hardware("ethos_u55_256")  # int8 and int16 only
+    build = WorkloadBuilder("float")
+    build.add(Op.of("fc", "gemm", dtype="float32", m=64, n=64, k=64), [build.input("x", 64 * 64)])
+    [verdict] = check(known, on(build.build(), npu))
+    assert verdict.verdict == "extrapolating"
+    assert f"ethos_u55_256 has no float32 arithmetic: priced at its {npu.computed_in('float32')} rate" in verdict.reason
+    [fits] = check(known, on(build.build(), catalog.hardware("t4")))
+    assert "arithmetic" not in fits.reason
+    quantised = WorkloadBuilder("int8")
+    quantised.add(Op.of("fc", "gemm", dtype="int8", m=64, n=64, k=64), [quantised.input("x", 64 * 64)])
+    assert "arithmetic" not in check(known, on(quantised.build(), npu))[0].reason
+    vector = WorkloadBuilder("vector")  # float work beside the matrix units is done by the host core
+    vector.add(Op.of("relu", "elementwise", dtype="float32", elements=64), [vector.input("x", 256)])
+    assert "arithmetic" not in check(known, on(vector.build(), npu))[0].reason
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(1.001, "just beyond the usual distance"), (1.049, "just beyond the usual distance"),
+                                             (1.06, "1.1 x the usual distance"), (3.0, "3.0 x the usual distance")])
+def test_a_distance_just_over_its_limit_is_not_called_one_times_it(known: dict[str, Any], trained: GraphQuestions, ratio: float, said: str) -> None:
+    pi = catalog.hardware("raspberry_pi_4")
+    distance = _nearest_machine(known["device"], pi)[0]
+    [verdict] = check({**known, "device": {**known["device"], "usual": distance / ratio}}, on(trained.workloads[0], pi))
+    assert f"lies {said} from the nearest" in verdict.reason
 
 
 @pytest.mark.parametrize("count", [1, 2])
