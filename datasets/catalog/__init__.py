@@ -11,7 +11,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from ..errors import FormatError, UnknownNameError
+from ..errors import FormatError, InputError, UnknownNameError
 from ..hardware import Hardware
 from .document import read_json, read_text
 
@@ -24,11 +24,12 @@ def hardware(name: str | os.PathLike[str]) -> Hardware:
     """The machine called `name`: a key, an alias, or a path ending in .yaml, .yml or .json.
 
     Keys and aliases are compared without regard to case, spaces, '-' and '_'. Raises UnknownNameError naming the
-    nearest keys and aliases; for a file, what `read_device` raises.
+    nearest keys and aliases; for a file, what `read_device` raises, and InputError when it gives other figures under a
+    key of the catalogue: two machines of one name cannot be told apart in an answer.
     """
     text = os.fspath(name)
     if text.lower().endswith(SUFFIXES):
-        return read_device(text)
+        return _not_a_namesake(read_device(text), text)
     wanted = normal(text)
     for key in keys():
         if normal(key) == wanted:
@@ -63,6 +64,16 @@ def read_device(path: str | os.PathLike[str]) -> Hardware:
     if os.fspath(path).lower().endswith(".json"):
         return read_json(text, str(path))
     return read_text(text, str(path))
+
+
+def _not_a_namesake(device: Hardware, path: str) -> Hardware:
+    key = next((key for key in keys() if normal(key) == normal(device.key)), None)
+    if key is None or device.digest == _device(key).digest:
+        return device
+    ours, theirs = _device(key).to_json(), device.to_json()
+    other = [name for name in theirs if theirs[name] != ours[name] and name not in ("key", "name", "aliases", "vendor", "year", "notes", "cited")]
+    raise InputError(f"{path}: its key {device.key!r} ({device.name}) is that of {_device(key).name} in the catalogue, whose figures differ ({', '.join(other)}); "
+                     "give the device a key of its own")
 
 
 def normal(name: str) -> str:

@@ -28,6 +28,14 @@ from .onnx_site import DTYPES, Formats, Lowered, Site
 _NO_PARAMETER = frozenset({"int64", "int32", "bool"})
 
 
+class UncountedError(UnsupportedOpError):
+    """A node no rule counts; `node` is that node. The reader adds what to do about it."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(f"{node.where} cannot be counted{_why(node)}")
+        self.node = node
+
+
 def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, unknown_ops: Literal["error", "bound"] = "error",
               dtype: str | None = None) -> Workload:
     """The workload of an ONNX file; the arguments are those of `frontends.read`.
@@ -41,7 +49,10 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, unknow
         flat, notes = _flatten(model, dims or {})
         formats = Formats(flat, dtype)
         nodes = _alive(fuse(_alive(flat.nodes, flat), flat, formats), flat)
-        return _lower(path.stem, nodes, flat, formats, unknown_ops, notes)
+        try:
+            return _lower(path.stem, nodes, flat, formats, unknown_ops, notes)
+        except UncountedError as error:
+            raise UnsupportedOpError(f"{error}{_remedy(error.node, nodes, flat, formats)}") from None
     except SilicastError as error:
         if str(error).startswith(str(path)) or type(error).__init__ is not Exception.__init__:
             raise
@@ -103,6 +114,8 @@ def _flatten(model: Any, dims: Mapping[str, int]) -> tuple[Flat, list[str]]:
         flat.values[item.name] = Value(bound[item.name], item.elem)
         if item.name in values:
             flat.scalar(item.name, values[item.name])
+        elif item.axes == ():
+            flat.unbound.append(item.name)
     entered = flat.walk(graph, f"graph {graph.name!r}" if graph.name else "graph")
     flat.outputs = list(entered.values())
     return flat, [f"{name} = {value}" for name, value in dims.items()]
@@ -176,7 +189,7 @@ def _op(node: Node, flat: Flat, formats: Formats, claimed: set[str], unknown_ops
     rule = RULES.get(node.op) if node.domain in STANDARD else None
     if rule is None:
         if unknown_ops != "bound":
-            raise UnsupportedOpError(f"{node.where} cannot be counted{_why(node)}; --unknown-ops bound lets it through, bounded by its inputs and outputs")
+            raise UncountedError(node)
         lowered = _bounded(site)
         notes.append(f"{node.where} is only bounded by its traffic")
     else:
@@ -190,11 +203,43 @@ def _op(node: Node, flat: Flat, formats: Formats, claimed: set[str], unknown_ops
 
 def _why(node: Node) -> str:
     if node.op in ("If", "Loop", "Scan", "SequenceMap"):
-        hint = "; bind the input its condition depends on, if it is a scalar (--dim NAME=VALUE)" if node.op == "If" else ""
-        return f": how control flow runs depends on data{hint}"
+        return ": how control flow runs depends on data"
     if node.op in ("Range", "ConstantOfShape", "NonZero", "Unique", "Compress", "NonMaxSuppression"):
         return ": the size of its output depends on data, or its inputs do not fit"
     return "" if node.domain in STANDARD else ": silicast does not know operators of this domain"
+
+
+def _remedy(node: Node, nodes: list[Node], flat: Flat, formats: Formats) -> str:
+    """What the caller can do about a node that cannot be counted; only what works is promised."""
+    told = [f"bind the scalar input {name!r} it depends on: --dim {name}={value}" for name, value in _scalars_behind(node, flat)]
+    try:
+        _lower("tried", nodes, flat, formats, "bound", [])
+        told.append("--unknown-ops bound lets it through, bounded by its inputs and outputs")
+    except (SilicastError, ArithmeticError, ValueError):  # what it lets through has no known shape, or another node fails
+        pass
+    if not told and node.domain not in STANDARD:
+        told.append("to have it bounded by its inputs and outputs, state the shapes of its outputs in the file (value_info)")
+    elif not told:
+        told.append("export the network without it, or with fixed sizes")
+    return "; " + "; or ".join(told)
+
+
+def _scalars_behind(node: Node, flat: Flat) -> list[tuple[str, str]]:
+    """(name, a value) of the scalar inputs without a value that `node` depends on; the value is one the file compares the input with, else VALUE."""
+    makers = {name: n for n in flat.nodes for name in n.writes if name}
+    found: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    waiting = [name for name in node.reads[:1] if name] if node.op == "If" else [name for name in node.reads if name]
+    while waiting:
+        name = flat.lives(waiting.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in flat.unbound:
+            against = [flat.values[r].data for n in flat.nodes if n.op == "Equal" and name in n.reads for r in n.reads if r in flat.values]
+            found.append((name, next((str(int(d)) for d in against if d is not None and d.size == 1 and d.dtype.kind in "iu"), "VALUE")))
+        waiting += [read for read in makers[name].reads if read] if name in makers else []
+    return found
 
 
 def _bounded(site: Site) -> Lowered:

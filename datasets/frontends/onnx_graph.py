@@ -46,13 +46,15 @@ def attribute(proto: Any) -> Any:
 
 
 class Flat:
-    """The walk: `nodes` that stay, `values` by name, `alias` from a view to where it lives, `outputs` of the graph."""
+    """The walk: `nodes` that stay, `values` by name, `alias` from a view to where it lives, `outputs` of the graph,
+    `unbound` scalar inputs: their value is not known, and could be given."""
 
     def __init__(self, opsets: Mapping[str, int], declared: Mapping[str, tuple[tuple[int, ...] | None, int]]) -> None:
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}
         self.outputs: list[str] = []
+        self.unbound: list[str] = []
         self._shapes = ShapeRules(opsets.get("", 0), self.values)
         self.opset = self._shapes.opset
         self._declared = declared

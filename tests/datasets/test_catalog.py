@@ -222,6 +222,23 @@ def test_a_machine_written_as_json_is_read_back(tmp_path):
     assert hardware(str(path)) == hardware("h100")
 
 
+def test_a_users_file_may_not_take_the_name_of_a_catalogue_machine(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("key: toy", "key: t4"))
+    with pytest.raises(InputError) as caught:
+        hardware(path)
+    message = str(caught.value)
+    for said in ("mine.yaml", "'t4' (Toy)", hardware("t4").name, "matrix_rate", "a key of its own"):
+        assert said in message
+    assert "\n" not in message
+    path.write_text(GOOD.replace("key: toy", "key: H100-SXM"))  # names are compared as people write them
+    with pytest.raises(InputError, match="key of its own"):
+        hardware(path)
+    same = tmp_path / "t4.json"
+    same.write_text(json.dumps(hardware("t4").to_json()))
+    assert hardware(same) == hardware("t4")
+
+
 def test_dtypes_may_be_written_as_usual():
     assert read_text(GOOD.replace("int8:", "bf16:"), "toy").matrix_rate == {"bfloat16": 2e12}
 

@@ -127,17 +127,27 @@ class TestShapeArithmetic:
         path = onnx_file(nodes, {"x": [4], "rate": (TensorProto.INT64, [])}, ["y"], {"fast": np.array(16)})
         assert [op.name for op in read(path, dims={"rate": 16}).ops] == ["Relu", "Exp", "y"]
         assert [op.name for op in read(path, dims={"rate": 8}).ops] == ["Tanh", "Sqrt", "y"]
-        with pytest.raises(UnsupportedOpError, match=r"node 'choose' \(If, in graph 'g'\).*--unknown-ops bound"):
+        with pytest.raises(UnsupportedOpError, match=r"node 'choose' \(If, in graph 'g'\).*scalar input 'rate'.*--dim rate=16; or --unknown-ops bound"):
             read(path)
+        assert read(path, unknown_ops="bound").bounded_ops
 
 
 class TestUnknown:
     CUSTOM = make_node("Fancy", ["x"], ["h"], name="f", domain="com.example")
 
     def test_custom_domain_is_named(self, onnx_file):
-        path = onnx_file([self.CUSTOM, make_node("Relu", ["h"], ["y"])], {"x": [4]}, ["y"], domains={"com.example": 1})
+        told = onnx_file([self.CUSTOM, make_node("Relu", ["h"], ["y"])], {"x": [4]}, ["y"], domains={"com.example": 1},
+                         value_info=[helper.make_tensor_value_info("h", 1, [4])])
         with pytest.raises(UnsupportedOpError, match=r"node 'f' \(Fancy of domain 'com\.example', in graph 'g'\).*--unknown-ops bound"):
+            read(told)
+
+    def test_bounding_is_promised_only_where_it_works(self, onnx_file):
+        path = onnx_file([self.CUSTOM, make_node("Relu", ["h"], ["y"])], {"x": [4]}, ["y"], domains={"com.example": 1})
+        with pytest.raises(UnsupportedOpError, match="state the shapes of its outputs") as caught:
             read(path)
+        assert "--unknown-ops" not in str(caught.value)
+        with pytest.raises(SilicastError, match="cannot be inferred"):
+            read(path, unknown_ops="bound")
 
     def test_bound(self, onnx_file):
         # 4 elements in, 6 out by the file's own value_info
