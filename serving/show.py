@@ -96,6 +96,8 @@ def simulated(console: Any, told: Mapping[str, Any]) -> None:
         out.add_row(answer["hardware"], *(quantity(answer["values"].get(t), _unit(t)) for t in found))
     console.print(out)
     for answer in told["answers"]:
+        for note in answer["notes"]:
+            console.print(f"note: {note}")
         if answer["infeasible"]:
             console.print(f"{answer['hardware']}: does not fit: {answer['infeasible']}")
     if told["workload"]["bounded_ops"]:

@@ -63,7 +63,7 @@ def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: st
     answers = simulate_many(workload, devices)
     told = []
     for answer in answers:
-        one: dict[str, Any] = {"hardware": answer.hardware.key, "values": answer.values, "infeasible": answer.infeasible}
+        one: dict[str, Any] = {"hardware": answer.hardware.key, "values": answer.values, "infeasible": answer.infeasible, "notes": list(answer.notes)}
         if ops:
             one["ops"] = [{"name": op.name, "kind": op.kind, "latency_s": t, "energy_j": e, "dram_bytes": b, "limit": limit} for op, t, e, b, limit in
                           zip(workload.ops, answer.op_latency_s, answer.op_energy_j, answer.op_dram_bytes, answer.op_limit, strict=True)]
