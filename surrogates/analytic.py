@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,7 +69,7 @@ class Analytic:
         return {"targets": list(self.targets), "shape": self.shape, "factors": self._factors, "share": self._share, "vocabulary": self._vocabulary}, {}
 
     @classmethod
-    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`."""
         out = cls(targets=spec["targets"])
         out.shape, out._factors, out._share = spec["shape"], dict(spec["factors"]), dict(spec["share"])

@@ -8,7 +8,7 @@ A member is named in `store.MEMBERS`. `fit` gives the surrogate back, so that `C
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -41,6 +41,6 @@ class Surrogate(Protocol):
         ...
 
     @classmethod
-    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
-        """The inverse of `weights`. Raises VersionError or FormatError."""
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
+        """The inverse of `weights`; `member` gives the class of a name, for wrappers. Raises VersionError or FormatError."""
         ...

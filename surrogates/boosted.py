@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,7 +109,7 @@ class Boosted:
         return spec, {f"{name}.txt": booster.model_to_string(num_iteration=booster.best_iteration).encode() for name, booster in self._boosters.items()}
 
     @classmethod
-    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`; raises FormatError when a target's trees are missing."""
         wait_asleep()
         import lightgbm

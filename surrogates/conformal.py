@@ -9,7 +9,7 @@ measured on unseen workloads.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -132,11 +132,9 @@ class Conformal:
                 "known": list(self._known), "strangers": self._strangers}, files
 
     @classmethod
-    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`."""
-        from .store import member
-
-        out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder), spec["level"], spec["least"])
+        out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder, member), spec["level"], spec["least"])
         out._width = {t: dict(w) for t, w in spec["width"].items()}
         out._known, out._strangers = tuple(spec["known"]), dict(spec["strangers"])
         out._scale = dict(spec["scale"])

@@ -128,14 +128,12 @@ class Ensemble:
         return spec, files
 
     @classmethod
-    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path) -> Self:
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`."""
-        from .store import member
-
         members = []
         for i, m in enumerate(spec["members"]):
             content = {name: files[f"{i}.{name}"] for name in m["files"] if f"{i}.{name}" in files}
-            members.append(member(m["member"]).from_weights(m["spec"], content, folder))
+            members.append(member(m["member"]).from_weights(m["spec"], content, folder, member))
         out = cls(members)
         out._weights = {t: list(w) for t, w in spec["weights"].items()}
         out._known = tuple(spec["known"])

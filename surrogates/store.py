@@ -126,7 +126,7 @@ def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
     card = ModelCard.from_json(_json(place / "card.json"))
     made = member(str(document.get("member")))
     try:
-        surrogate: Surrogate = made.from_weights(spec, files, place)
+        surrogate: Surrogate = made.from_weights(spec, files, place, member)
     except SilicastError:
         raise
     except Exception as error:  # whatever a damaged spec or weight file makes a library say

@@ -66,7 +66,7 @@ class Fake:
         return {"targets": list(self.targets)}, {"w.json": json.dumps({"factor": self.factor, "width": self.width, "level": self.level}).encode()}
 
     @classmethod
-    def from_weights(cls, spec: Any, files: Any, folder: Any) -> Fake:
+    def from_weights(cls, spec: Any, files: Any, folder: Any, member: Any) -> Fake:
         made = cls(targets=spec["targets"], **json.loads(files["w.json"]))
         made.calibrated = True
         return made
