@@ -91,7 +91,7 @@ class GraphNet:
         torch.manual_seed(int(self._settings["seed"]))
         graphs = graphs_of(table.questions)
         y = self._ratios(table, graphs)
-        self._stats = {"node_mean": graphs.nodes.mean(0), "node_std": graphs.nodes.std(0) + 1e-3, "machine_mean": graphs.machine.mean(0), "machine_std": graphs.machine.std(0) + 1e-3}
+        self._stats = {"node_mean": graphs.nodes.mean(0), "node_std": _spread(graphs.nodes), "machine_mean": graphs.machine.mean(0), "machine_std": _spread(graphs.machine)}
         self._net = _network(int(self._settings["hidden"]), int(self._settings["layers"]))
         held = (graphs_of(valid.questions), valid) if valid is not None else None
         epochs, size = int(self._settings["epochs"]), int(self._settings["batch"])
@@ -154,8 +154,8 @@ class GraphNet:
 
         nodes, edges, graph, estimate, machine = graphs.batch(index)
         s = self._stats
-        return (torch.from_numpy((nodes - s["node_mean"]) / s["node_std"]), torch.from_numpy(edges), torch.from_numpy(graph), torch.from_numpy(estimate),
-                torch.from_numpy((machine - s["machine_mean"]) / s["machine_std"]))
+        return (torch.from_numpy(_standard(nodes, s["node_mean"], s["node_std"])), torch.from_numpy(edges), torch.from_numpy(graph), torch.from_numpy(estimate),
+                torch.from_numpy(_standard(machine, s["machine_mean"], s["machine_std"])))
 
     def _raw(self, graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
         import torch
@@ -214,6 +214,17 @@ class GraphNet:
             raise FormatError(f"{folder / 'network.safetensors'}: not this network's weights ({error})") from None
         out._net.eval()
         return out
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """(d,) standard deviations; a column that never varies counts for nothing, whatever it is on a machine never seen."""
+    spread = values.std(0)
+    return np.where(spread > 1e-5, spread, 1e12).astype(np.float32)
+
+
+def _standard(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Columns in standard deviations from their mean, at most six: beyond what it has seen a network is no guide."""
+    return np.clip((values - mean) / spread, -6.0, 6.0).astype(np.float32)
 
 
 def _estimate(graphs: Graphs) -> np.ndarray:
