@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..datasets.columns import DeviceColumns, OpColumns
-from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.hardware import DATAFLOWS
 from ..datasets.ops import KIND_CODES
 from ..datasets.simulator import technology as tech
+from ..datasets.simulator.fpga import BRAM_PORT_BITS, DSP_FROM_BITS, FABRIC_BITS, luts_per_multiplier
 from ..datasets.simulator.spatial import flow_work
 
 
@@ -72,17 +72,12 @@ def _cuts(pieces: np.ndarray, most: np.ndarray) -> np.ndarray:
     return np.minimum(2.0 ** np.ceil(np.log2(np.maximum(pieces, 1.0)) - 1e-9), np.maximum(most, 1.0))
 
 
-#: bits an FPGA computes in: floating point becomes 16-bit fixed point
-_FABRIC_BITS = np.array([{"int8": 8.0, "int4": 4.0, "float8": 8.0, "float4": 4.0, "bool": 1.0}.get(d, 16.0) for d in DTYPE_NAMES])
-
-
 def fabric_seconds(ops: OpColumns, devices: DeviceColumns) -> np.ndarray:
     """(n,) seconds an op takes when it has all multipliers of the fabric: as many as DSP slices, look-up tables and memory ports allow."""
-    bits = _FABRIC_BITS[ops.dtype]
-    wide = bits >= 10.0
-    luts = np.where(wide, 2.0 * bits, bits * bits + 2.0 * bits)
+    bits = FABRIC_BITS[ops.dtype]
+    wide, luts = bits >= DSP_FROM_BITS, luts_per_multiplier(bits)
     multipliers = np.minimum(np.where(wide, devices.dsp, np.inf), np.minimum(devices.lut / luts, devices.ff / (luts + np.where(wide, 32.0, 0.0))))
-    multipliers = np.where(np.isfinite(devices.dsp), np.minimum(multipliers, devices.bram_18k * 72.0 / bits), 1.0)
+    multipliers = np.where(np.isfinite(devices.dsp), np.minimum(multipliers, devices.bram_18k * 2.0 * BRAM_PORT_BITS / bits), 1.0)
     return np.maximum(ops.matrix_flops / 2.0 / np.maximum(multipliers, 1.0), 4.0) / devices.clock_hz
 
 

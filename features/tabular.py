@@ -7,20 +7,20 @@ the logarithm of truth over reference. `floor` is the speed of light, where ther
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..datasets.columns import DeviceColumns
+from ..datasets.columns import DeviceColumns, element_bytes
+from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import TableError
 from ..datasets.hardware import Hardware
 from ..datasets.ops import KIND_CODES, KIND_NAMES
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
 from .bounds import CANONICAL_TILES, op_bounds
 from .device import DEVICE_FEATURES, device_vector
-from .op import OP_FEATURES, op_vector
 from .pairs import KernelRows, kernel_rows
 
 #: category column -> its known values, learned when a model is fitted and saved with it
@@ -118,10 +118,6 @@ def device_rows(devices: tuple[Hardware | None, ...], index: np.ndarray) -> Devi
 
 
 def _nobody(count: int) -> DeviceColumns:
-    from dataclasses import fields
-
-    from ..datasets.dtypes import DTYPE_NAMES
-
     rates = np.full((count, len(DTYPE_NAMES)), np.nan)
     given = {"kind": np.zeros(count, dtype=np.int16), "dataflow": np.full(count, -1, dtype=np.int16), "matrix_rate": rates, "vector_rate": rates.copy()}
     return DeviceColumns(**{f.name: given.get(f.name, np.full(count, np.nan)) for f in fields(DeviceColumns)})
@@ -275,15 +271,9 @@ def _summary(rows: KernelRows, n: int) -> tuple[dict[str, tuple[str, np.ndarray]
         "capped_share": ("1", rows.total(each * (b.estimate_s > 1.001 * b.uncapped_s), n) / latency), "log_kernels": ("log 1", np.log(kernels)),
         "estimate_per_kernel": ("log s", np.log(latency / kernels)), "log_power": ("log W", np.log(power)), "power_over_limit": ("1", power / np.where(np.isfinite(limit), limit, np.nan)),
         "static_share": ("1", np.minimum(static / power, 1.0)), "slowest_share": ("1", slowest / latency), "split_share": ("1", rows.total(each * (b.waves < 0.5), n) / latency),
-        "mean_element_bytes": ("B", rows.total(_element(ops), n) / kernels),
+        "mean_element_bytes": ("B", rows.total(element_bytes(ops.dtype), n) / kernels),
     }
     return out, {"latency_s": latency, "power_w": power, "energy_j": power * latency, "dram_bytes": rows.total(ops.total_bytes + rows.extra_bytes, n)}, rows.total(b.bound_s, n)
-
-
-def _element(ops: Any) -> np.ndarray:
-    from ..datasets.columns import element_bytes
-
-    return element_bytes(ops.dtype)
 
 
 def _pipelined(rows: KernelRows, latency: np.ndarray, fabric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -297,7 +287,3 @@ def _pipelined(rows: KernelRows, latency: np.ndarray, fabric: np.ndarray, n: int
         depth = rows.total((5.0 + np.log2(np.maximum(rows.ops.k, 2.0))) / clock, n)
         latency = np.where(fabric, np.maximum(rows.total(rows.bounds.estimate_s, n), positions) + depth, latency)
     return latency, slowest
-
-
-FEATURE_NAMES_BY_KIND = {"op": tuple(name for name, _ in OP_FEATURES), "device": tuple(name for name, _ in DEVICE_FEATURES)}
-__all__ = ["FEATURE_NAMES_BY_KIND", "KIND_NAMES", "Features", "Vocabulary", "device_rows", "learn_vocabulary", "op_vector", "tabular_features"]

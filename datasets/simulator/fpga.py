@@ -22,17 +22,23 @@ from .kernels import Kernels
 from .machine import Machines
 
 _UNSUPPORTED = ("attention", "recurrent", "gather", "route", "bound")
-_BITS = np.array([{"int8": 8.0, "int4": 4.0, "float8": 8.0, "float4": 4.0, "bool": 1.0}.get(d, 16.0) for d in DTYPE_NAMES])
+#: dtype code -> bits a fabric computes it in
+FABRIC_BITS = np.array([{"int8": 8.0, "int4": 4.0, "float8": 8.0, "float4": 4.0, "bool": 1.0}.get(d, 16.0) for d in DTYPE_NAMES])
 #: dtype code -> code of the format a fabric computes it in: floating point becomes 16-bit fixed point
-FABRIC_DTYPE = np.array([DTYPE_CODES[d if d.startswith("int") or d == "bool" or b < 16 else "int16"] for d, b in zip(DTYPE_NAMES, _BITS, strict=True)])
+FABRIC_DTYPE = np.array([DTYPE_CODES[d if d.startswith("int") or d == "bool" or b < 16 else "int16"] for d, b in zip(DTYPE_NAMES, FABRIC_BITS, strict=True)])
 #: a product narrower than this goes to look-up tables, not to a DSP slice (Vivado HLS default behaviour; hls4ml documentation)
-_DSP_FROM_BITS = 10.0
+DSP_FROM_BITS = 10.0
 #: look-up tables of a w x w bit multiplier over w squared, and of one accumulator bit (assumptions; array multiplier and ripple adder)
 _LUT_PER_PRODUCT_BIT2, _LUT_PER_SUM_BIT = 1.0, 1.0
 #: flip-flops per look-up table of a pipelined block (assumption)
 _FF_PER_LUT = 1.0
-_BRAM_BITS, _BRAM_PORT_BITS, _URAM_BITS = 18432.0, 36.0, 294912.0
+_BRAM_BITS, BRAM_PORT_BITS, _URAM_BITS = 18432.0, 36.0, 294912.0
 _LOOKUP_BRAM = 4.0  #: 18-kbit blocks of the exponential table of a softmax (assumption: 4,096 entries of 18 bits)
+
+
+def luts_per_multiplier(bits: np.ndarray) -> np.ndarray:
+    """Look-up tables of one multiplier and its accumulator of twice the width; a wide product is a DSP slice and leaves only the accumulator."""
+    return np.where(bits >= DSP_FROM_BITS, 0.0, _LUT_PER_PRODUCT_BIT2 * bits * bits) + _LUT_PER_SUM_BIT * 2.0 * bits
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class FpgaDesign:
 def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     """The fastest design of the kernels that fits machine `index`."""
     ops, d = kernels.ops, machines.figures
-    bits = _BITS[ops.dtype]
+    bits = FABRIC_BITS[ops.dtype]
     matrix = ops.matrix_flops > 0
     products = np.where(matrix, np.maximum(ops.b * ops.n * ops.k, 1.0), 0.0)  # products per position; a grouped layer computes all groups
     positions = np.where(matrix, np.maximum(ops.m, 1.0), np.maximum(np.ceil(ops.output_bytes / 64.0), 1.0))
@@ -68,13 +74,13 @@ def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     intervals = np.unique(np.round(np.geomspace(least, max(most, least + 1), 128)))[:, None]  # (T, 1)
     reuse = np.clip(np.floor(intervals / positions), 1.0, np.maximum(products, 1.0))          # (T, n)
     parallel = np.ceil(products / reuse)
-    on_dsp = bits >= _DSP_FROM_BITS
+    on_dsp = bits >= DSP_FROM_BITS
     dsp = np.where(on_dsp, parallel, 0.0).sum(-1)
-    lut_layers = np.where(matrix, parallel * (np.where(on_dsp, 0.0, _LUT_PER_PRODUCT_BIT2 * bits * bits) + _LUT_PER_SUM_BIT * 2.0 * bits),
+    lut_layers = np.where(matrix, parallel * luts_per_multiplier(bits),
                           np.minimum(ops.vector_flops / np.maximum(positions, 1.0), 4096.0) * bits)
     lut = lut_layers.sum(-1)
     # weights are constants in logic at full parallelism, otherwise in block RAM, as many as the multipliers need to read at once
-    bram_layers = np.where(reuse > 1, np.maximum(np.ceil(weight_bits / _BRAM_BITS), np.ceil(parallel * bits / _BRAM_PORT_BITS / 2.0)), 0.0)
+    bram_layers = np.where(reuse > 1, np.maximum(np.ceil(weight_bits / _BRAM_BITS), np.ceil(parallel * bits / BRAM_PORT_BITS / 2.0)), 0.0)
     bram = bram_layers.sum(-1) + _LOOKUP_BRAM * float((ops.kind == KIND_CODES["softmax"]).sum())
     # line buffers of convolutions: kernel height rows of the input
     line = np.where(ops.window > 1, np.ceil(ops.input_bytes * 8.0 / np.maximum(np.sqrt(ops.m), 1.0) * np.sqrt(ops.window) / _BRAM_BITS), 0.0).sum()
