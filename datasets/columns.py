@@ -16,7 +16,7 @@ import numpy as np
 from .dram import dram_j_per_byte
 from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
 from .hardware import DATAFLOWS, KINDS, Hardware
-from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of
+from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of, sparsity_of
 
 _BITS_BY_CODE = np.array([BITS[name] for name in DTYPE_NAMES], dtype=np.float64)
 
@@ -24,6 +24,11 @@ _BITS_BY_CODE = np.array([BITS[name] for name in DTYPE_NAMES], dtype=np.float64)
 def element_bytes(dtype: np.ndarray) -> np.ndarray:
     """(n,) bytes of one stored element, from dtype codes."""
     return _BITS_BY_CODE[dtype] / 8
+
+
+@lru_cache(maxsize=256)
+def _kept(sparsity: str) -> tuple[float, int, float]:
+    return sparsity_of(sparsity, "sparsity")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class OpColumns:
     weight_bytes: np.ndarray   # bytes of the second operand, parameters or not
     output_bytes: np.ndarray
     param_bytes: np.ndarray    # bytes of parameters that live with the op
+    density: np.ndarray        # kept share of the second operand; its bytes are those of what is kept and of the indices, flops count it dense
+    pattern: np.ndarray        # int16: 0 dense, N of N:M, -1 kept anywhere
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -76,30 +83,32 @@ class OpColumns:
         codes = np.array([(KIND_CODES[op.kind], DTYPE_CODES[op.dtype], DTYPE_CODES[op.weight_dtype], DTYPE_CODES[op.output_dtype])
                           for op in rows], dtype=np.int16).reshape(-1, 4)
         return cls._from_counts(dict(zip(COUNTS, counts.T, strict=True)), codes[:, 0], codes[:, 1], codes[:, 2], codes[:, 3],
-                                np.array([op.params for op in rows], dtype=np.float64))
+                                np.array([op.params for op in rows], dtype=np.float64), [op.sparsity for op in rows])
 
     @classmethod
-    def from_sizes(cls, kind: str, sizes: Mapping[str, Any], dtype: np.ndarray, weight_dtype: np.ndarray | None = None) -> OpColumns:
+    def from_sizes(cls, kind: str, sizes: Mapping[str, Any], dtype: np.ndarray, weight_dtype: np.ndarray | None = None, sparsity: str = "") -> OpColumns:
         """n operators of one kind from arrays of their dimensions; dtypes are codes. No Python per row.
 
-        The second operand of a gemm or conv counts as parameters. Raises GraphError when a dimension is missing.
+        The second operand of a gemm or conv counts as parameters; `sparsity` is its (see `Op`). Raises GraphError when a dimension is missing.
         """
         length = len(dtype)
         counted = count_columns(kind, sizes)
         counts = {name: np.broadcast_to(np.asarray(counted[name], dtype=np.float64), (length,)).copy() for name in COUNTS}
         weight = dtype if weight_dtype is None else weight_dtype
-        params = counts["weight_elements"] if kind in ("gemm", "conv", "recurrent", "norm") else np.zeros(length)
+        params = counts["weight_elements"] if kind in ("gemm", "conv", "recurrent", "norm", "grouped_gemm", "deform_conv", "scan") else np.zeros(length)
         return cls._from_counts(counts, np.full(length, KIND_CODES[kind_of(kind).name], dtype=np.int16), dtype.astype(np.int16), weight.astype(np.int16),
-                                dtype.astype(np.int16), params)
+                                dtype.astype(np.int16), params, [sparsity])
 
     @classmethod
     def _from_counts(cls, counts: Mapping[str, np.ndarray], kind: np.ndarray, dtype: np.ndarray, weight_dtype: np.ndarray,
-                     output_dtype: np.ndarray, params: np.ndarray) -> OpColumns:
-        weight_size = _BITS_BY_CODE[weight_dtype] / 8
+                     output_dtype: np.ndarray, params: np.ndarray, sparsity: Sequence[str]) -> OpColumns:
+        kept = np.broadcast_to(np.array([_kept(text) for text in sparsity], dtype=np.float64).reshape(-1, 3), (len(kind), 3))
+        weight_size = (kept[:, 0] * _BITS_BY_CODE[weight_dtype] + kept[:, 2]) / 8
         return cls(kind=kind, dtype=dtype, weight_dtype=weight_dtype,
                    **{name: counts[name] for name in ("b", "m", "n", "k", "matrix_flops", "vector_flops", "window", "row")},
                    input_bytes=counts["input_elements"] * _BITS_BY_CODE[dtype] / 8, weight_bytes=counts["weight_elements"] * weight_size,
-                   output_bytes=counts["output_elements"] * _BITS_BY_CODE[output_dtype] / 8, param_bytes=params * weight_size)
+                   output_bytes=counts["output_elements"] * _BITS_BY_CODE[output_dtype] / 8, param_bytes=params * weight_size,
+                   density=kept[:, 0].copy(), pattern=kept[:, 1].astype(np.int16))
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,11 @@ class DeviceColumns:
     dsp: np.ndarray
     bram_18k: np.ndarray
     uram: np.ndarray
+    sparse_kept: np.ndarray       # N of the N:M weights that the matrix units run faster, NaN where none
+    sparse_of: np.ndarray         # M
+    skips_weights: np.ndarray     # 1 where the array spends no cycle on a weight of zero, wherever it is
+    serial_weights: np.ndarray    # 1 where weights enter the array bit by bit
+    serial_inputs: np.ndarray     # 1 where inputs do
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -163,6 +177,8 @@ def _device_row(h: Hardware) -> DeviceColumns:
     caches = h.memory[:-1]
     cache, local = (caches[-1], caches[0]) if caches else (None, None)
     array, fabric = h.array, h.fabric
+    kept, every = h.sparsity_pattern or (None, None)
+    skips, serial = (array.skips_zeros, array.serial_bits) if array else ("", "")
     return DeviceColumns(
         kind=np.array([KINDS.index(h.kind)], dtype=np.int16),
         matrix_rate=np.array([[h.rate(d) for d in DTYPE_NAMES]]), vector_rate=np.array([[h.rate(d, matrix=False) for d in DTYPE_NAMES]]),
@@ -174,4 +190,22 @@ def _device_row(h: Hardware) -> DeviceColumns:
         array_rows=of(array, "rows"), array_cols=of(array, "cols"), array_count=of(array, "count"),
         dataflow=np.array([DATAFLOWS.index(array.dataflow) if array else -1], dtype=np.int16),
         lut=of(fabric, "lut"), ff=of(fabric, "ff"), dsp=of(fabric, "dsp"),
-        bram_18k=of(fabric, "bram_18k"), uram=of(fabric, "uram"))
+        bram_18k=of(fabric, "bram_18k"), uram=of(fabric, "uram"), sparse_kept=one(kept), sparse_of=one(every),
+        skips_weights=one(skips in ("weights", "both")), serial_weights=one(serial in ("weights", "both")), serial_inputs=one(serial in ("inputs", "both")))
+
+
+def work_left(ops: OpColumns, devices: DeviceColumns, paired: bool = False) -> np.ndarray:
+    """(n, D) share of the dense matrix work that is left where the machine skips weights of zero; 1 where it cannot. `paired`: (n,), op i
+    on machine i.
+
+    Weights of N:M run on units made for n:m where no m neighbours hold more than n values: N <= n with M >= m, or whole groups of M in m.
+    """
+    across = (lambda x: x) if paired else (lambda x: x[:, None])
+    n = across(ops.pattern.astype(np.float64))
+    m = np.round(n / across(ops.density))
+    kept, every = devices.sparse_kept, devices.sparse_of
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inside = (n <= kept) & (m >= every)
+        whole = (every % m == 0) & (n * every / m <= kept)
+        left = np.where((n > 0) & (inside | whole), kept / every, 1.0)
+    return np.where(devices.skips_weights > 0, across(ops.density), left)

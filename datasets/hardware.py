@@ -24,7 +24,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +32,10 @@ from .dtypes import BITS, NARROWER, STAND_INS
 from .errors import FormatError, InputError, UnknownNameError
 
 FORMAT = "silicast-hardware/1"
-KINDS = ("gpu", "cpu", "npu", "fpga", "mcu")
+KINDS = ("gpu", "cpu", "npu", "fpga", "mcu", "pim", "wafer", "asic")
+#: operands of a product, and which of them a memory level may serve or an array may skip zeros of or take bit by bit
+OPERANDS = ("weights", "inputs", "outputs")
+SKIPS = ("", "weights", "inputs", "both")
 DATAFLOWS = ("ws", "os", "is", "rs", "flexible")
 
 
@@ -41,7 +44,8 @@ class MemoryLevel:
     """One level of the memory hierarchy, innermost first.
 
     `capacity_bytes` of the whole machine; `bandwidth_bytes_per_s` of the whole machine, None where nobody published
-    it. Energies per byte are None where unknown: then the technology model stands in, labelled so.
+    it. Energies per byte are None where unknown: then the technology model stands in, labelled so. `serves`: the operands kept here, all
+    when empty; the others pass it by. Writes have `write_bandwidth_bytes_per_s`, or that of reads; `shared_port`: both through one port.
     """
 
     name: str
@@ -49,17 +53,40 @@ class MemoryLevel:
     bandwidth_bytes_per_s: float | None = None
     read_j_per_byte: float | None = None
     write_j_per_byte: float | None = None
+    write_bandwidth_bytes_per_s: float | None = None
+    shared_port: bool = False
+    serves: tuple[str, ...] = ()
+    area_mm2: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.write_bandwidth_bytes_per_s is not None and self.bandwidth_bytes_per_s is None:
+            raise InputError(f"memory.{self.name}.write_bandwidth: expected a read bandwidth beside it, got none")
+        object.__setattr__(self, "serves", tuple(self.serves))
+        odd = [o for o in self.serves if o not in OPERANDS]
+        if odd:
+            raise InputError(f"memory.{self.name}.serves: expected some of {', '.join(OPERANDS)}, got {', '.join(map(repr, odd))}")
 
 
 @dataclass(frozen=True, slots=True)
 class SpatialArray:
-    """A grid of multiply-accumulate units: rows x cols, `count` of them, with a fixed or flexible dataflow."""
+    """A grid of multiply-accumulate units: rows x cols, `count` of them, with a fixed or flexible dataflow.
+
+    `skips_zeros` of "weights", "inputs" or "both" ("" none); `serial_bits`: the operand that enters bit by bit, one bit a cycle ("" none).
+    """
 
     rows: int
     cols: int
     dataflow: str
     count: int = 1
     mac_j: float | None = None
+    skips_zeros: str = ""
+    serial_bits: str = ""
+    pe_area_mm2: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("skips_zeros", "serial_bits"):
+            if getattr(self, name) not in SKIPS:
+                raise InputError(f"array.{name}: expected one of {', '.join(map(repr, SKIPS))}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +106,8 @@ class Hardware:
 
     `matrix_rate` and `vector_rate` map a dtype to operations per second of the whole machine (2 per multiply-add, dense).
     `units` is the number of processors that work is cut up for (SMs, CUs, cores, arrays).
+    `backing` are memories beyond the outermost level (DDR behind HBM, flash, NVMe), nearest first: what does not fit may live there.
+    `sparsity`: the N:M weights that the matrix units run M/N times faster ("2:4"). `peak_clock_hz` is set by `at`: the clock the figures were published for.
     `cited` maps a figure's path (`memory.hbm.capacity`) to its source.
     Raises InputError naming the field of an impossible figure.
     """
@@ -97,6 +126,11 @@ class Hardware:
     launch_overhead_s: float | None = None
     array: SpatialArray | None = None
     fabric: Fabric | None = None
+    sparsity: str = ""
+    area_mm2: float | None = None
+    base_clock_hz: float | None = None
+    peak_clock_hz: float | None = None
+    backing: tuple[MemoryLevel, ...] = ()
     aliases: tuple[str, ...] = ()
     vendor: str = ""
     year: int | None = None
@@ -115,13 +149,15 @@ class Hardware:
             raise fault("memory", self.memory, "at least one level")
         figures: dict[str, Any] = {"clock": self.clock_hz, "units": self.units}
         figures |= {f"{what}.{d}": r for what in ("matrix_rate", "vector_rate") for d, r in getattr(self, what).items()}
-        figures |= {name: getattr(self, f) for name, f in (("tdp", "tdp_w"), ("idle", "idle_w"), ("process", "process_nm"), ("launch_overhead", "launch_overhead_s"))}
-        for level in self.memory:
-            figures[f"memory.{level.name}.capacity"] = level.capacity_bytes
-            figures |= {f"memory.{level.name}.{f}": getattr(level, a) for f, a in
-                        (("bandwidth", "bandwidth_bytes_per_s"), ("read_energy", "read_j_per_byte"), ("write_energy", "write_j_per_byte"))}
+        figures |= {name: getattr(self, f) for name, f in (("tdp", "tdp_w"), ("idle", "idle_w"), ("process", "process_nm"),
+                                                                 ("launch_overhead", "launch_overhead_s"), ("area", "area_mm2"), ("base_clock", "base_clock_hz"), ("peak_clock", "peak_clock_hz"))}
+        for where, level in (*(("memory", m) for m in self.memory), *(("backing", m) for m in self.backing)):
+            figures[f"{where}.{level.name}.capacity"] = level.capacity_bytes
+            figures |= {f"{where}.{level.name}.{f}": getattr(level, a) for f, a in
+                        (("bandwidth", "bandwidth_bytes_per_s"), ("write_bandwidth", "write_bandwidth_bytes_per_s"), ("read_energy", "read_j_per_byte"),
+                         ("write_energy", "write_j_per_byte"), ("area", "area_mm2"))}
         if self.array:
-            figures |= {f"array.{f}": getattr(self.array, f) for f in ("rows", "cols", "count", "mac_j")}
+            figures |= {f"array.{f}": getattr(self.array, f) for f in ("rows", "cols", "count", "mac_j", "pe_area_mm2")}
             if self.array.dataflow not in DATAFLOWS:
                 raise fault("array.dataflow", self.array.dataflow, f"one of {', '.join(DATAFLOWS)}")
         if self.fabric:
@@ -136,6 +172,11 @@ class Hardware:
                 raise UnknownNameError("dtype", d, BITS, f"in hardware {self.key!r}, matrix_rate or vector_rate")
         if self.memory[-1].bandwidth_bytes_per_s is None:
             raise fault(f"memory.{self.memory[-1].name}.bandwidth", None, "the bandwidth of the outermost level")
+        slow = next((m.name for m in self.backing if m.bandwidth_bytes_per_s is None), None)
+        if slow is not None:
+            raise fault(f"backing.{slow}.bandwidth", None, "the bandwidth to the next memory inwards")
+        if self.sparsity and self.sparsity_pattern is None:
+            raise fault("sparsity", self.sparsity, "N:M such as '2:4'")
         if not (self.matrix_rate or self.vector_rate or self.array or self.fabric):
             raise fault("matrix_rate", None, "a compute rate, an array or a fabric")
         if self.idle_w and self.tdp_w and self.idle_w >= self.tdp_w:
@@ -168,6 +209,38 @@ class Hardware:
         return dtype
 
     @property
+    def sparsity_pattern(self) -> tuple[int, int] | None:
+        """(N, M) of `sparsity`; None where the matrix units skip nothing."""
+        kept, _, of = self.sparsity.partition(":")
+        if kept.isdigit() and of.isdigit() and 0 < int(kept) < int(of) <= 1024:
+            return int(kept), int(of)
+        return None
+
+    def at(self, *, clock_hz: float | None = None, power_limit_w: float | None = None, memory_clock_share: float = 1.0) -> Hardware:
+        """The same machine set to another clock, power limit or memory clock (a share of the published one).
+
+        Rates and the bandwidths of on-chip levels follow the clock, the outermost memory its own; the key says what was set. The simulator lowers the
+        voltage with the clock. Raises InputError for a figure that is not a positive number.
+        """
+        for name, value in (("clock_hz", clock_hz), ("power_limit_w", power_limit_w), ("memory_clock_share", memory_clock_share)):
+            if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+                raise InputError(f"hardware {self.key!r}: at({name}): expected a finite number > 0, got {value!r}")
+        share = 1.0 if clock_hz is None else clock_hz / self.clock_hz
+
+        def level(m: MemoryLevel, by: float) -> MemoryLevel:
+            given = ("bandwidth_bytes_per_s", "write_bandwidth_bytes_per_s")
+            return replace(m, **{f: getattr(m, f) * by for f in given if getattr(m, f) is not None})
+
+        said = [f"{clock_hz / 1e6:g}mhz"] if clock_hz is not None else []
+        said += [f"{power_limit_w:g}w"] if power_limit_w is not None else []
+        said += [f"mem{memory_clock_share:g}"] if memory_clock_share != 1.0 else []
+        inner, outer = self.memory[:-1], self.memory[-1]
+        idle = self.idle_w if power_limit_w is None or self.idle_w is None or self.idle_w < power_limit_w else None
+        return replace(self, key="_".join([self.key, *said]), aliases=(), clock_hz=self.clock_hz * share, peak_clock_hz=self.peak_clock_hz or self.clock_hz,
+                       matrix_rate={d: r * share for d, r in self.matrix_rate.items()}, vector_rate={d: r * share for d, r in self.vector_rate.items()},
+                       memory=(*(level(m, share) for m in inner), level(outer, memory_clock_share)), tdp_w=power_limit_w or self.tdp_w, idle_w=idle)
+
+    @property
     def dram(self) -> MemoryLevel:
         """The outermost memory."""
         return self.memory[-1]
@@ -192,6 +265,7 @@ class Hardware:
         """A plain dict in SI; `Hardware.from_json` gives back an equal machine."""
         out = {"format": FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
         out |= {"memory": [asdict(m) for m in self.memory], "matrix_rate": dict(self.matrix_rate), "vector_rate": dict(self.vector_rate),
+                "backing": [asdict(m) for m in self.backing],
                 "array": asdict(self.array) if self.array else None, "fabric": asdict(self.fabric) if self.fabric else None,
                 "aliases": list(self.aliases), "cited": dict(self.cited)}
         return out
@@ -208,6 +282,7 @@ class Hardware:
             raise FormatError(f"hardware document: unknown key {', '.join(sorted(unknown))}")
         try:
             rest["memory"] = tuple(MemoryLevel(**m) for m in rest["memory"])
+            rest["backing"] = tuple(MemoryLevel(**m) for m in rest.get("backing", ()))
             rest["array"] = SpatialArray(**rest["array"]) if rest.get("array") else None
             rest["fabric"] = Fabric(**rest["fabric"]) if rest.get("fabric") else None
             rest["aliases"] = tuple(rest.get("aliases", ()))

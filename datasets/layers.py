@@ -158,7 +158,7 @@ class Net:
         read = [q, k, v]
         if kv_len > own:
             read.append(self.input((n, kv_len - own, kv_heads, head_dim + v_dim), f"{label[len(self._prefix):]}/kv_cache"))
-        return self._add(label, "attention", (n, heads, kv_heads, q_len, kv_len, head_dim, v_dim, int(causal)), read, (n, q_len, heads * v_dim))
+        return self._add(label, "attention", (n, heads, kv_heads, q_len, kv_len, head_dim, v_dim, int(causal), 0, 0), read, (n, q_len, heads * v_dim))
 
     def recurrent(self, x: Value, hidden: int, cell: str = "lstm", bidirectional: bool = False, name: str = "") -> Value:
         """An RNN, GRU or LSTM over (n, t, d), two bias vectors per gate as in PyTorch: (n, t, hidden), twice that when bidirectional."""

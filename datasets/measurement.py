@@ -34,6 +34,8 @@ TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("dram_bytes", "B", "bytes", "traffic to and from the outermost memory"),
     Target("utilization", "1", "fraction", "achieved fraction of the peak compute rate"),
     Target("cycles", "1", "count", "clock cycles of one run"),
+    Target("instructions", "1", "count", "instructions retired in one run"),
+    Target("ipc", "1", "count", "instructions per clock cycle"),
     Target("interval_cycles", "1", "count", "clock cycles between two inputs of a pipeline"),
     Target("lut", "1", "count", "look-up tables"),
     Target("ff", "1", "count", "flip-flops"),

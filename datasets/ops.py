@@ -11,6 +11,7 @@ number of vector operations in `ELEMENTWISE_COST`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +38,7 @@ COUNTS = (
 #: no dimension or parameter count is larger
 MAX_SIZE = 2**62
 #: dimensions that say yes or no
-FLAGS = frozenset({"bias", "causal"})
+FLAGS = frozenset({"bias", "causal", "latent", "mask"})
 
 #: vector operations per element of an elementwise function (an exponential or a division is several instructions)
 ELEMENTWISE_COST: dict[str, int] = {
@@ -87,13 +88,41 @@ def _conv(d: Sizes) -> dict[str, Any]:
 
 
 def _attention(d: Sizes) -> dict[str, Any]:
-    b, q, kv = 1.0 * d["batch"] * d["heads"], d["q_len"], d["kv_len"]
-    skipped = d["causal"] * q * (q - 1) / 2.0 * (q <= kv)
-    pairs = q * kv - skipped
+    b, q, kv, window = 1.0 * d["batch"] * d["heads"], 1.0 * d["q_len"], 1.0 * d["kv_len"], 1.0 * d["window"]
+    # a sliding window: nobody sees more keys than that, and keys no query sees are never read
+    reach = np.where(window > 0, np.minimum(window, kv), kv)
+    kv = np.minimum(kv, q + reach - 1.0)
+    ordered = d["causal"] * (q <= kv)
+    first = kv - q + 1.0  # keys that the first query sees
+    short = np.clip(reach - first, 0.0, q)  # queries that see fewer keys than reach
+    pairs = np.where(ordered, short * first + short * (short - 1.0) / 2.0 + (q - short) * reach, q * np.minimum(reach, kv))
     kv_b = 1.0 * d["batch"] * d["kv_heads"]
     return {"b": b, "m": q, "n": kv, "k": d["head_dim"], "matrix_flops": 2.0 * b * pairs * (d["head_dim"] + d["v_dim"]),
             "vector_flops": 1.0 * (ELEMENTWISE_COST["exp"] + 4) * b * pairs, "input_elements": b * q * d["head_dim"],
-            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"]), "output_elements": b * q * d["v_dim"], "row": kv}
+            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"] * (1.0 - d["latent"])), "output_elements": b * q * d["v_dim"], "row": kv}
+
+
+def _grouped_gemm(d: Sizes) -> dict[str, Any]:
+    g, m, n, k = 1.0 * d["groups"], 1.0 * d["m"], d["n"], d["k"]
+    return {"b": g, "m": m / g, "n": n, "k": k, "matrix_flops": 2.0 * m * n * k, "vector_flops": d["bias"] * m * n,
+            "input_elements": m * k, "weight_elements": g * k * n + d["bias"] * g * n, "output_elements": m * n}
+
+
+def _deform_conv(d: Sizes) -> dict[str, Any]:
+    counted = _conv(d)
+    taps = counted["m"] * counted["window"]
+    # a sample between four pixels: four products, four sums (Dai et al., ICCV 2017, eq. 3); two offsets per tap and offset group, one mask value in v2
+    return {**counted, "vector_flops": counted["vector_flops"] + 8.0 * taps * d["in_channels"],
+            "input_elements": counted["input_elements"] + taps * d["offset_groups"] * (2.0 + d["mask"])}
+
+
+def _scan(d: Sizes) -> dict[str, Any]:
+    steps = 1.0 * d["batch"] * d["length"] * d["channels"]
+    per_group = 1.0 * d["batch"] * d["length"] * d["groups"] * d["state"]
+    # x, dt in and y out per channel, B and C per group and state; discretise, update and read out cost nine operations a state
+    # (Gu and Dao, "Mamba", 2023, section 3.3.2)
+    return {"vector_flops": 9.0 * steps * d["state"], "input_elements": 2.0 * steps + 2.0 * per_group,
+            "weight_elements": 1.0 * d["channels"] * d["state"], "output_elements": steps, "row": d["length"]}
 
 
 def _recurrent(d: Sizes) -> dict[str, Any]:
@@ -165,7 +194,8 @@ OP_KINDS: dict[str, OpKind] = {kind.name: kind for kind in (
     _kind("conv", "batch in_channels in_h in_w out_channels out_h out_w kernel_h kernel_w", _conv,
           "convolution; 1-D has h = 1, 3-D folds depth into h", "bias", True, stride_h=1, stride_w=1, groups=1, bias=0),
     _kind("attention", "batch heads kv_heads q_len kv_len head_dim v_dim", _attention,
-          "softmax(Q K^T) V; queries are the last q_len of kv_len positions", "causal", True, causal=0),
+          "softmax(Q K^T) V; queries are the last q_len of kv_len positions; window: keys a query sees at most (0: all); latent: values are part "
+          "of the keys (MLA)", "causal window latent", True, causal=0, window=0, latent=0),
     _kind("recurrent", "steps batch input hidden gates", _recurrent, "RNN, GRU (3 gates) or LSTM (4 gates)", "", True, directions=1),
     _kind("elementwise", "elements", _elementwise, "one output per element; cost vector operations each",
           "extra_elements cost", cost=1, extra_elements=0),
@@ -177,6 +207,10 @@ OP_KINDS: dict[str, OpKind] = {kind.name: kind for kind in (
     _kind("move", "elements", _move, "transpose, concat, slice, pad, copy: no arithmetic"),
     _kind("route", "tokens experts top_k", _route, "mixture-of-experts gate"),
     _kind("bound", "input_elements output_elements", _bound, "an unknown operator, bounded by its traffic; labelled as such"),
+    _kind("grouped_gemm", "groups m n k", _grouped_gemm, "products of m rows in all, spread evenly over groups with a (k x n) matrix each: experts", "bias", True, bias=0),
+    _kind("deform_conv", "batch in_channels in_h in_w out_channels out_h out_w kernel_h kernel_w", _deform_conv,
+          "convolution whose taps lie where the input says; mask: modulated (v2)", "bias mask", True, stride_h=1, stride_w=1, groups=1, bias=0, offset_groups=1, mask=0),
+    _kind("scan", "batch length channels state", _scan, "selective state-space scan along length", groups=1),
 )}
 KIND_CODES: dict[str, int] = {name: i for i, name in enumerate(OP_KINDS)}
 KIND_NAMES: tuple[str, ...] = tuple(OP_KINDS)
@@ -210,7 +244,8 @@ class Op:
     `sizes` holds every dimension of the kind, in `OP_KINDS[kind].dims` order (use `Op.of` to give them by name).
     `dtype` is what it computes in and how activations are stored; weights and outputs may differ. `params` counts the
     parameter elements that live with this op (0 for an activation-activation product). `source` says where it came
-    from (an ONNX node and op type, say). Raises GraphError for a size that is not a positive integer.
+    from (an ONNX node and op type, say). `sparsity` of the second operand: "" dense, "2:4" two of every four values kept, "0.1" a
+    tenth kept anywhere. FLOPs are those of the dense product. Raises GraphError for a size that is not a positive integer.
     """
 
     name: str
@@ -221,6 +256,7 @@ class Op:
     output_dtype: str = ""
     params: int = 0
     source: str = field(default="", compare=False)
+    sparsity: str = ""
 
     def __post_init__(self) -> None:
         spec = kind_of(self.kind)
@@ -238,14 +274,17 @@ class Op:
         object.__setattr__(self, "dtype", dtype_name(self.dtype))
         object.__setattr__(self, "weight_dtype", dtype_name(self.weight_dtype or self.dtype))
         object.__setattr__(self, "output_dtype", dtype_name(self.output_dtype or self.dtype))
-        if self.kind == "conv":
+        sparsity_of(self.sparsity, f"op {self.name!r} ({self.kind}): sparsity")
+        if self.sparsity and not kind_of(self.kind).matrix:
+            raise GraphError(f"op {self.name!r} ({self.kind}): sparsity {self.sparsity!r} is for the weights of matrix work; expected none")
+        if self.kind in ("conv", "deform_conv"):
             d = self.dims
             if d["in_channels"] % d["groups"] or d["out_channels"] % d["groups"]:
                 raise GraphError(f"op {self.name!r}: channels {d['in_channels']} -> {d['out_channels']} are not divisible by groups {d['groups']}")
 
     @classmethod
     def of(cls, name: str, kind: str, *, dtype: str = "float16", weight_dtype: str = "", output_dtype: str = "",
-           params: int = 0, source: str = "", **sizes: int) -> Op:
+           params: int = 0, source: str = "", sparsity: str = "", **sizes: int) -> Op:
         """An op with its dimensions given by name; optional ones default. Raises GraphError naming what is wrong."""
         spec = kind_of(kind)
         unknown = [s for s in sizes if s not in spec.dims]
@@ -255,7 +294,7 @@ class Op:
         if missing:
             raise GraphError(f"op {name!r} ({kind}): missing dimension {', '.join(missing)}; expected {', '.join(spec.dims)}")
         values = tuple(int(v) if isinstance(v, np.integer) else v for v in (sizes.get(d, spec.optional.get(d)) for d in spec.dims))
-        return cls(name, kind, values, dtype, weight_dtype, output_dtype, params, source)  # type: ignore[arg-type]
+        return cls(name, kind, values, dtype, weight_dtype, output_dtype, params, source, sparsity)  # type: ignore[arg-type]
 
     @property
     def dims(self) -> dict[str, int]:
@@ -282,7 +321,13 @@ class Op:
     def bytes_read(self) -> float:
         """Distinct bytes read, each operand once."""
         c = self.counts
-        return c["input_elements"] * BITS[self.dtype] / 8 + c["weight_elements"] * BITS[self.weight_dtype] / 8
+        return c["input_elements"] * BITS[self.dtype] / 8 + c["weight_elements"] * self._weight_bits / 8
+
+    @property
+    def _weight_bits(self) -> float:
+        """Stored bits of one weight, kept or not."""
+        kept, _, index_bits = sparsity_of(self.sparsity, self.name)
+        return kept * BITS[self.weight_dtype] + index_bits
 
     @property
     def bytes_written(self) -> float:
@@ -292,7 +337,7 @@ class Op:
     @property
     def weight_bytes(self) -> float:
         """Bytes of parameters that live with this op."""
-        return self.params * BITS[self.weight_dtype] / 8
+        return self.params * self._weight_bits / 8
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; `Op.from_json` gives back an equal op."""
@@ -303,6 +348,8 @@ class Op:
             out["output_dtype"] = self.output_dtype
         if self.params:
             out["params"] = self.params
+        if self.sparsity:
+            out["sparsity"] = self.sparsity
         if self.source:
             out["source"] = self.source
         return out
@@ -312,7 +359,7 @@ class Op:
         """Reads `to_json`; an unknown or missing key raises GraphError naming it."""
         if not isinstance(data, Mapping):
             raise GraphError(f"op: expected a mapping with name, kind, dims; got {type(data).__name__}")
-        allowed = {"name", "kind", "dims", "dtype", "weight_dtype", "output_dtype", "params", "source"}
+        allowed = {"name", "kind", "dims", "dtype", "weight_dtype", "output_dtype", "params", "source", "sparsity"}
         unknown = set(data) - allowed
         if unknown or not {"name", "kind", "dims"} <= set(data) or not isinstance(data["dims"], Mapping):
             raise GraphError(f"op: expected the keys name, kind, dims (and {', '.join(sorted(allowed - {'name', 'kind', 'dims'}))}), got {', '.join(map(str, data))}")
@@ -321,6 +368,27 @@ class Op:
         if odd:
             raise GraphError(f"op {shown(data['name'])} ({data['kind']}): unknown dimension {', '.join(map(str, odd))}; expected {', '.join(OP_KINDS[data['kind']].dims)}")
         return cls.of(data["name"], data["kind"], **rest, **data["dims"])
+
+
+def sparsity_of(text: str, where: str) -> tuple[float, int, float]:
+    """(share of the weights kept, pattern, index bits per weight) of a sparsity as people write it.
+
+    Pattern: 0 dense, N of "N:M", -1 kept anywhere. An index costs log2(M) bits per kept value (NVIDIA A100 whitepaper: 2 bits for 2:4), a
+    free pattern one bit per weight (bitmap). Raises GraphError naming `where`.
+    """
+    if text == "":
+        return 1.0, 0, 0.0
+    try:
+        kept, _, of = text.partition(":")
+        if of:
+            n, m = int(kept), int(of)
+            if 1 <= n < m <= 1024:
+                return n / m, n, n / m * math.log2(m)
+        elif 0.0 < float(kept) < 1.0:
+            return float(kept), -1, 1.0
+    except (AttributeError, ValueError):
+        pass
+    raise GraphError(f"{where}: expected '' (dense), 'N:M' such as '2:4', or a kept share such as '0.1', got {shown(text)}")
 
 
 def shown(value: Any) -> str:

@@ -25,7 +25,7 @@ UNITS: dict[str, dict[str, float]] = {
     "frequency": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     "energy_per_byte": {"J/B": 1.0, "pJ/B": 1e-12, "pJ/bit": 8e-12},
     "length": {"m": 1.0, "nm": 1e-9},
-    "area": {"mm2": 1.0},
+    "area": {"mm2": 1.0, "um2": 1e-6},
     "count": {"1": 1.0},
     "fraction": {"1": 1.0, "%": 0.01},
     "throughput": {"tok/s": 1.0, "1/s": 1.0},

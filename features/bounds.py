@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..datasets.columns import DeviceColumns, OpColumns, element_bytes
+from ..datasets.columns import DeviceColumns, OpColumns, element_bytes, work_left
 from ..datasets.dram import DRAM_J_PER_BYTE
 from ..datasets.hardware import KINDS
 from ..datasets.ops import KIND_CODES
@@ -33,7 +33,7 @@ TYPICAL: Mapping[str, float] = {
 }
 _TYPICAL_MATRIX_RATE, _TYPICAL_VECTOR_RATE = 2e14, 2e13
 #: (kinds,) whether a kind code is work for matrix units
-_MATRIX = np.isin(np.arange(len(KIND_CODES)), [KIND_CODES[k] for k in ("gemm", "conv", "attention", "recurrent")])
+_MATRIX = np.isin(np.arange(len(KIND_CODES)), [KIND_CODES[k] for k in ("gemm", "conv", "attention", "recurrent", "grouped_gemm", "deform_conv")])
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     out = ops.output_bytes + extra_bytes
     live = ops.input_bytes + out
     resident = ((live <= RESIDENT_SHARE * cache) & in_graph) * (1.0 - np.minimum(boundary_bytes / np.maximum(live, 1.0), 1.0))
-    compute_s = np.where(matrix, ops.matrix_flops / matrix_rate, 0.0)
+    left = work_left(ops, devices, paired=True)
+    compute_s = np.where(matrix, ops.matrix_flops * left / matrix_rate, 0.0)
     vector_s = ops.vector_flops / vector_rate
     dram_s = (ops.weight_bytes + (1.0 - resident) * live) / d["dram_bandwidth"]
     # published rates are rounded, so an array may do a little more; and a product may run on vector units
     grid = np.where(is_array, 2.0 * devices.array_rows * devices.array_cols * devices.array_count * d["clock_hz"], 0.0)
     peak = np.maximum(np.maximum(matrix_rate, vector_rate), grid)
-    bound_s = np.maximum(np.maximum(ops.matrix_flops / peak * matrix, vector_s * ~matrix), dram_s)
+    bound_s = np.maximum(np.maximum(ops.matrix_flops * left / peak * matrix, vector_s * ~matrix), dram_s)
 
     tile_s, cache_tile_s, traffic, waves = _tiles(ops, units, cache, matrix_rate * tech.MATRIX_EFFICIENCY, devices, d, resident, out)
     sustained = d["dram_bandwidth"] * tech.DRAM_EFFICIENCY

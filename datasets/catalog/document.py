@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from ..dtypes import dtype_name
-from ..errors import FormatError, InputError
+from ..errors import FormatError, InputError, UnitError
 from ..hardware import Fabric, Hardware, MemoryLevel, SpatialArray
 from ..units import to_si
 
@@ -23,18 +23,25 @@ from ..units import to_si
 FIGURES: dict[str, tuple[str, str]] = {
     "units": ("units", "count"), "clock": ("clock_hz", "frequency"), "tdp": ("tdp_w", "power"), "idle": ("idle_w", "power"),
     "process": ("process_nm", "length"), "launch_overhead": ("launch_overhead_s", "time"),
+    "area": ("area_mm2", "area"), "base_clock": ("base_clock_hz", "frequency"),
 }
 RATES = ("matrix_rate", "vector_rate")
 MEMORY: dict[str, tuple[str, str]] = {
     "capacity": ("capacity_bytes", "bytes"), "bandwidth": ("bandwidth_bytes_per_s", "bandwidth"),
     "read_energy": ("read_j_per_byte", "energy_per_byte"), "write_energy": ("write_j_per_byte", "energy_per_byte"),
+    "write_bandwidth": ("write_bandwidth_bytes_per_s", "bandwidth"), "area": ("area_mm2", "area"),
 }
 ARRAY: dict[str, tuple[str, str]] = {
     "rows": ("rows", "count"), "cols": ("cols", "count"), "count": ("count", "count"), "mac_energy": ("mac_j", "energy"),
+    "pe_area": ("pe_area_mm2", "area"),
 }
+#: words of an array beside its figures
+ARRAY_WORDS = ("dataflow", "skips_zeros", "serial_bits")
 FABRIC: dict[str, tuple[str, str]] = {name: (name, "count") for name in ("lut", "ff", "dsp", "bram_18k", "uram")}
 
-FIELDS = ("key", "name", "kind", "vendor", "year", "aliases", "notes", "sources", *FIGURES, *RATES, "memory", "array", "fabric")
+_Made = TypeVar("_Made")
+
+FIELDS = ("key", "name", "kind", "vendor", "year", "aliases", "notes", "sources", *FIGURES, *RATES, "sparsity", "memory", "backing", "array", "fabric")
 
 
 def read_text(text: str, where: str, *, users: bool = True) -> Hardware:
@@ -88,26 +95,43 @@ class _Reader:
         if "process_nm" in out:
             out["process_nm"] = round(out["process_nm"] * 1e9, 6)  # kept in nm, as it is marketed
         out |= {name: self._rates(given[name], name) for name in RATES if name in given}
-        out["memory"] = self._memory(given["memory"])
+        out |= {name: self._memory(given[name], name) for name in ("memory", "backing") if name in given}
+        if "sparsity" in given:
+            pattern = self._mapping(given["sparsity"], "sparsity", ("value", "source", "note"), required=("value", "source"))
+            out["sparsity"] = self._words(pattern["value"], "sparsity.value")
+            self.cited["sparsity"] = self._citation(pattern["source"], self._words(pattern["note"], "sparsity.note") if "note" in pattern else "", "sparsity")
         if "array" in given:
-            array = self._mapping(given["array"], "array", (*ARRAY, "dataflow"), required=("rows", "cols", "dataflow"))
-            out["array"] = SpatialArray(dataflow=self._words(array["dataflow"], "array.dataflow"), **self._figures(array, "array", ARRAY))
+            array = self._mapping(given["array"], "array", (*ARRAY, *ARRAY_WORDS), required=("rows", "cols", "dataflow"))
+            parts = {name: self._words(array[name], f"array.{name}") for name in ARRAY_WORDS if name in array} | self._figures(array, "array", ARRAY)
+            out["array"] = self._valid(lambda: SpatialArray(**parts))
         if "fabric" in given:
             fabric = self._mapping(given["fabric"], "fabric", FABRIC, required=("lut", "ff", "dsp", "bram_18k"))
             out["fabric"] = Fabric(**self._figures(fabric, "fabric", FABRIC))
-        try:
-            return Hardware(**out, cited=self.cited)
-        except InputError as error:
-            raise InputError(f"{self.where}: {error}") from None
+        return self._valid(lambda: Hardware(**out, cited=self.cited))
 
-    def _memory(self, value: Any) -> tuple[MemoryLevel, ...]:
+    def _valid(self, make: Callable[[], _Made]) -> _Made:
+        """What `make` makes; its complaint gets the name of the file."""
+        try:
+            return make()
+        except (FormatError, UnitError):
+            raise
+        except InputError as error:
+            text = str(error)
+            raise InputError(text if text.startswith(self.where) else f"{self.where}: {text}") from None
+
+    def _memory(self, value: Any, path: str) -> tuple[MemoryLevel, ...]:
         levels: list[MemoryLevel] = []
-        for i, entry in enumerate(self._list(value, "memory")):
-            level = self._mapping(entry, f"memory[{i}]", ("name", *MEMORY), required=("name", "capacity"))
-            name = self._words(level["name"], f"memory[{i}].name")
+        for i, entry in enumerate(self._list(value, path)):
+            level = self._mapping(entry, f"{path}[{i}]", ("name", *MEMORY, "serves", "shared_port"), required=("name", "capacity"))
+            name = self._words(level["name"], f"{path}[{i}].name")
             if name in (other.name for other in levels):
-                raise FormatError(f"{self.where}: memory[{i}].name: {name!r} names two levels; expected a name of its own")
-            levels.append(MemoryLevel(name, **self._figures(level, f"memory.{name}", MEMORY)))
+                raise FormatError(f"{self.where}: {path}[{i}].name: {name!r} names two levels; expected a name of its own")
+            shared = level.get("shared_port", False)
+            if not isinstance(shared, bool):
+                raise self._fault(f"{path}.{name}.shared_port", shared, "true or false")
+            serves = tuple(self._words(o, f"{path}.{name}.serves") for o in self._list(level.get("serves", []), f"{path}.{name}.serves"))
+            figures = self._figures(level, f"{path}.{name}", MEMORY)
+            levels.append(self._valid(lambda name=name, figures=figures, shared=shared, serves=serves: MemoryLevel(name, **figures, shared_port=shared, serves=serves)))  # type: ignore[misc]
         return tuple(levels)
 
     def _rates(self, value: Any, path: str) -> dict[str, float]:

@@ -197,8 +197,9 @@ def _op(node: Node, flat: Flat, formats: Formats, claimed: set[str], unknown_ops
     weight = formats.of(node.reads[lowered.weight], as_weight=True) if lowered.weight is not None else ""
     output = formats.of(next(n for n in node.writes if n))
     compute = output if lowered.compute is None or not node.reads else formats.of(node.reads[lowered.compute])
+    sizes: dict[str, Any] = dict(lowered.sizes)
     return Op.of(node.name, lowered.kind, dtype=compute, weight_dtype=weight, output_dtype=output, params=_params(node, flat, claimed),
-                 source=f"onnx {node.op} {node.name}", **lowered.sizes)
+                 source=f"onnx {node.op} {node.name}", **sizes)
 
 
 def _why(node: Node) -> str:

@@ -43,9 +43,9 @@ DRAM_EFFICIENCY = 0.88
 MATRIX_EFFICIENCY = 0.92
 
 #: seconds from one kernel's end to the next one's work, by device kind, where none is published (assumption)
-LAUNCH_S = {"gpu": 2.5e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0e-6}
+LAUNCH_S = {"gpu": 2.5e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0e-6, "pim": 1.0e-6, "wafer": 0.5e-6, "asic": 0.5e-6}
 #: seconds to fill a pipeline once: load latency from DRAM to the first result (assumption, about 700 clocks of a GPU)
-FILL_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0}
+FILL_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0, "pim": 100.0, "wafer": 100.0, "asic": 10.0}
 
 
 def mac_j(process_nm: np.ndarray) -> np.ndarray:
