@@ -89,7 +89,7 @@ def _array_cycles(kernels: Kernels, machines: Machines, m: np.ndarray, n: np.nda
 def spatial_costs(kernels: Kernels, machines: Machines) -> OpCosts:
     """(n, D) costs of n kernels on D spatial arrays."""
     kind = kernels.ops.kind
-    matrix = np.isin(kind, [KIND_CODES["gemm"], KIND_CODES["conv"], KIND_CODES["recurrent"]])
+    matrix = np.isin(kind, [KIND_CODES[k] for k in ("gemm", "conv", "recurrent", "grouped_gemm", "deform_conv")])
     attention = kind == KIND_CODES["attention"]
     parts = []
     for rows, model in ((matrix, _matrix), (attention, _attention), (~(matrix | attention), _vector)):

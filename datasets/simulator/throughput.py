@@ -42,7 +42,7 @@ def throughput_costs(kernels: Kernels, machines: Machines) -> OpCosts:
     """(n, D) costs of n kernels on D throughput machines."""
     ops = kernels.ops
     groups = {name: np.isin(ops.kind, [KIND_CODES[k] for k in kinds]) for name, kinds in
-              (("gemm", ("gemm", "conv")), ("attention", ("attention",)), ("recurrent", ("recurrent",)))}
+              (("gemm", ("gemm", "conv", "grouped_gemm", "deform_conv")), ("attention", ("attention",)), ("recurrent", ("recurrent",)))}
     groups["stream"] = ~(groups["gemm"] | groups["attention"] | groups["recurrent"])
     models = {"gemm": _gemm, "attention": _attention, "recurrent": _recurrent, "stream": _stream}
     parts = [(np.flatnonzero(rows), models[name](kernels.take(rows), machines)) for name, rows in groups.items() if rows.any()]

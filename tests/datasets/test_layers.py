@@ -215,7 +215,8 @@ def test_op_dimensions_carry_their_names():
     assert ops["gru0"].dims == {"steps": 60, "batch": 2, "input": 16, "hidden": 32, "gates": 3, "directions": 2}
     assert ops["gru0"].params == 2 * 3 * 32 * (16 + 32 + 2)
     assert ops["linear0"].dims == {"m": 120, "n": 64, "k": 16, "b": 1, "bias": 1}
-    assert ops["attention0"].dims == {"batch": 2, "heads": 8, "kv_heads": 2, "q_len": 60, "kv_len": 100, "head_dim": 8, "v_dim": 8, "causal": 1}
+    assert ops["attention0"].dims == {"batch": 2, "heads": 8, "kv_heads": 2, "q_len": 60, "kv_len": 100, "head_dim": 8, "v_dim": 8, "causal": 1,
+                                        "window": 0, "latent": 0}
     assert ops["embedding0"].dims == {"rows": 14, "width": 24, "table_rows": 1000}
     assert {op.weight_dtype for op in workload.ops} == {"int8"}
     tokens = next(t for t in workload.tensors if t.name == "tokens0")

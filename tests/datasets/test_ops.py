@@ -44,6 +44,19 @@ BY_HAND = [
     # gate of 2 tokens over 3 experts, 2 taken: 12 per score; out: index and weight of 2 tokens x 2
     ("route", {"tokens": 2, "experts": 3, "top_k": 2}, ("float16", "float16"), 0, 72, 12, 16),
     ("bound", {"input_elements": 7, "output_elements": 3}, ("float16", "float16"), 0, 3, 14, 6),
+    # 3 queries at positions 2, 3, 4, each seeing 3 keys: 9 pairs x 2 heads; 2*18*(4+4) = 288; 12*18 = 216; read (2*3*4 + 5*8)*2 = 128
+    ("attention", {"batch": 1, "heads": 2, "kv_heads": 1, "q_len": 3, "kv_len": 5, "head_dim": 4, "v_dim": 4, "causal": 1, "window": 3}, ("float16", "float16"),
+     288, 216, 128, 48),
+    # MLA decode in a window of 10 of 100 keys: 2 heads x 10 pairs; 2*20*(6+4) = 400; 12*20; keys alone are read, values are part of them: (12 + 60)*2
+    ("attention", {"batch": 1, "heads": 2, "kv_heads": 1, "q_len": 1, "kv_len": 100, "head_dim": 6, "v_dim": 4, "causal": 1, "window": 10, "latent": 1},
+     ("float16", "float16"), 400, 240, 144, 16),
+    # 6 rows over 2 experts of 7 x 5: 2*6*5*7 = 420; read (6*7 + 2*35)*2 = 224
+    ("grouped_gemm", {"groups": 2, "m": 6, "n": 5, "k": 7}, ("float16", "float16"), 420, 0, 224, 60),
+    # 2 -> 3 channels, 3x3, 4x4 to 2x2: 2*4*3*18 = 432; 36 samples x 2 channels x 8 = 576; read 32 + 36*(2 offsets + mask) + 54 = 194 elements
+    ("deform_conv", {"batch": 1, "in_channels": 2, "in_h": 4, "in_w": 4, "out_channels": 3, "out_h": 2, "out_w": 2, "kernel_h": 3, "kernel_w": 3, "mask": 1},
+     ("float16", "float16"), 432, 576, 388, 24),
+    # 2 steps x 3 channels x 4 states x 9; read x, dt 12, B, C 16, A 12 elements; write 6
+    ("scan", {"batch": 1, "length": 2, "channels": 3, "state": 4}, ("float16", "float16"), 0, 216, 80, 12),
 ]
 
 
@@ -86,7 +99,23 @@ def test_parameters_that_cannot_be(params):
 def test_flags_are_zero_or_one(flag):
     with pytest.raises(GraphError, match="bias must be an integer of at least 0, at most 1"):
         Op.of("x", "gemm", m=1, n=1, k=1, bias=flag)
-    assert {"bias", "causal"} == FLAGS
+    assert {"bias", "causal", "latent", "mask"} == FLAGS
+
+
+def test_sparse_weights_are_stored_with_their_indices():
+    dense = Op.of("x", "gemm", dtype="float16", m=1, n=8, k=16, params=128)
+    half = dataclasses.replace(dense, sparsity="2:4")
+    # by hand: 64 of 128 weights at 2 bytes, and 2 bits of index each
+    assert half.weight_bytes == 64 * 2 + 64 * 2 / 8
+    assert half.bytes_read == 16 * 2 + half.weight_bytes
+    assert half.flops == dense.flops
+    assert dataclasses.replace(dense, sparsity="0.25").weight_bytes == 32 * 2 + 128 / 8  # a bitmap
+    assert Op.from_json(half.to_json()) == half
+    for odd in ("4:2", "2:2", "0", "1.0", "2:4:8", "half", 3):
+        with pytest.raises(GraphError, match="expected '' \\(dense\\), 'N:M'"):
+            dataclasses.replace(dense, sparsity=odd)
+    with pytest.raises(GraphError, match="for the weights of matrix work"):
+        Op.of("x", "softmax", rows=1, cols=1, sparsity="2:4")
 
 
 def test_numpy_integers_are_taken():
@@ -129,7 +158,7 @@ def sizes_of(kind: str) -> st.SearchStrategy[dict[str, int]]:
     spec = OP_KINDS[kind]
     fields = {d: st.integers(*((0, 1) if d in FLAGS else (spec.span(d)[0], 300))) for d in spec.dims}
     drawn = st.fixed_dictionaries(fields)
-    if kind == "conv":  # channels are whole multiples of the groups
+    if kind in ("conv", "deform_conv"):  # channels are whole multiples of the groups
         drawn = drawn.map(lambda d: {**d, "in_channels": d["in_channels"] * d["groups"], "out_channels": d["out_channels"] * d["groups"]})
     return drawn
 

@@ -13,7 +13,7 @@ from silicast.datasets.devices import sample_device
 from silicast.datasets.dtypes import DTYPE_NAMES
 from silicast.datasets.families import FAMILIES, sample
 from silicast.datasets.hardware import Hardware, MemoryLevel, SpatialArray
-from silicast.datasets.ops import KIND_NAMES, OP_KINDS, Op
+from silicast.datasets.ops import FLAGS, KIND_NAMES, OP_KINDS, Op
 from silicast.datasets.simulator import simulate_many
 from silicast.datasets.simulator.simulate import simulate_ops
 from silicast.datasets.table import GraphQuestions
@@ -77,11 +77,10 @@ def test_no_workload_beats_the_speed_of_light(family: str) -> None:
 def random_op(kind: str, rng: np.random.Generator) -> Op:
     """An op with log-uniform sizes, any dtype, weights of another one now and then."""
     few = {"kernel_h": 7, "kernel_w": 7, "gates": 4, "directions": 2, "cost": 20, "batch": 32, "heads": 32, "kv_heads": 32, "b": 32, "steps": 64}
-    flags = ("bias", "causal")
     dims = {}
     for dim in OP_KINDS[kind].dims:
         top = 2.0**26 if dim.endswith("elements") else few.get(dim, 4096)
-        dims[dim] = int(rng.integers(0, 2)) if dim in flags else 1 if dim == "groups" else int(np.exp(rng.uniform(0, np.log(top))))
+        dims[dim] = int(rng.integers(0, 2)) if dim in FLAGS else 1 if dim == "groups" and kind != "grouped_gemm" else int(np.exp(rng.uniform(0, np.log(top))))
     if kind == "conv" and rng.random() < 0.3:  # depthwise
         dims["groups"] = dims["out_channels"] = dims["in_channels"]
     return Op.of("o", kind, dtype=str(rng.choice(DTYPE_NAMES)), weight_dtype=str(rng.choice(DTYPE_NAMES)) if rng.random() < 0.3 else "", **dims)
