@@ -46,6 +46,7 @@ class MemoryLevel:
     `capacity_bytes` of the whole machine; `bandwidth_bytes_per_s` of the whole machine, None where nobody published
     it. Energies per byte are None where unknown: then the technology model stands in, labelled so. `serves`: the operands kept here, all
     when empty; the others pass it by. Writes have `write_bandwidth_bytes_per_s`, or that of reads; `shared_port`: both through one port.
+    `instances`: the capacity lies in so many equal copies: one at every multiplier (rows x cols), column or row of an array; one memory when None.
     """
 
     name: str
@@ -57,6 +58,7 @@ class MemoryLevel:
     shared_port: bool = False
     serves: tuple[str, ...] = ()
     area_mm2: float | None = None
+    instances: int | None = None
 
     def __post_init__(self) -> None:
         if self.write_bandwidth_bytes_per_s is not None and self.bandwidth_bytes_per_s is None:
@@ -155,7 +157,7 @@ class Hardware:
             figures[f"{where}.{level.name}.capacity"] = level.capacity_bytes
             figures |= {f"{where}.{level.name}.{f}": getattr(level, a) for f, a in
                         (("bandwidth", "bandwidth_bytes_per_s"), ("write_bandwidth", "write_bandwidth_bytes_per_s"), ("read_energy", "read_j_per_byte"),
-                         ("write_energy", "write_j_per_byte"), ("area", "area_mm2"))}
+                         ("write_energy", "write_j_per_byte"), ("area", "area_mm2"), ("instances", "instances"))}
         if self.array:
             figures |= {f"array.{f}": getattr(self.array, f) for f in ("rows", "cols", "count", "mac_j", "pe_area_mm2")}
             if self.array.dataflow not in DATAFLOWS:
@@ -236,7 +238,7 @@ class Hardware:
         said += [f"mem{memory_clock_share:g}"] if memory_clock_share != 1.0 else []
         inner, outer = self.memory[:-1], self.memory[-1]
         idle = self.idle_w if power_limit_w is None or self.idle_w is None or self.idle_w < power_limit_w else None
-        return replace(self, key="_".join([self.key, *said]), aliases=(), clock_hz=self.clock_hz * share, peak_clock_hz=self.peak_clock_hz or self.clock_hz,
+        return replace(self, key="_".join([self.key, *said]), aliases=(), clock_hz=clock_hz or self.clock_hz, peak_clock_hz=self.peak_clock_hz or self.clock_hz,
                        matrix_rate={d: r * share for d, r in self.matrix_rate.items()}, vector_rate={d: r * share for d, r in self.vector_rate.items()},
                        memory=(*(level(m, share) for m in inner), level(outer, memory_clock_share)), tdp_w=power_limit_w or self.tdp_w, idle_w=idle)
 

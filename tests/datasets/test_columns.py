@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from silicast.datasets import catalog
-from silicast.datasets.columns import DeviceColumns, OpColumns, element_bytes
+from silicast.datasets.columns import DeviceColumns, OpColumns, element_bytes, work_left
 from silicast.datasets.dtypes import DTYPE_CODES, DTYPE_NAMES
 from silicast.datasets.errors import GraphError
-from silicast.datasets.hardware import DATAFLOWS, KINDS, Hardware, MemoryLevel
+from silicast.datasets.hardware import DATAFLOWS, KINDS, Hardware, MemoryLevel, SpatialArray
 from silicast.datasets.ops import Op
 
 OPS = [Op.of("a", "gemm", m=2, n=3, k=4, params=12), Op.of("b", "softmax", rows=2, cols=3, dtype="float32"), Op.of("c", "move", elements=5, dtype="int8")]
@@ -55,3 +55,16 @@ def test_devices_as_figures():
     assert np.isnan([columns.cache_bytes[2], columns.local_bytes[2], columns.tdp_w[2], columns.lut[0], columns.array_rows[0], columns.launch_s[2]]).all()
     assert len(columns.take(np.array([2, 0, 0]))) == 3
     assert columns.take(np.array([2, 0])).units.tolist() == [1.0, 108.0]
+
+
+def test_the_work_left_when_weights_of_zero_are_skipped():
+    memory = (MemoryLevel("dram", 1e9, 1e9),)
+    two_of_four = Hardware("a", "A", "gpu", memory, 1e9, {"float16": 1e12}, sparsity="2:4")
+    plain = Hardware("b", "B", "gpu", memory, 1e9, {"float16": 1e12})
+    skipping = Hardware("c", "C", "npu", memory, 1e9, array=SpatialArray(8, 8, "ws", skips_zeros="weights"))
+    ops = OpColumns.from_ops([Op.of("x", "gemm", m=1, n=8, k=8, sparsity=s) for s in ("", "2:4", "1:4", "2:8", "4:8", "1:2", "0.1")])
+    left = work_left(ops, DeviceColumns.from_devices([two_of_four, plain, skipping]))
+    # 2:8 holds at most two in any four; 4:8 may hold four; 1:2 holds two in four
+    assert left[:, 0].tolist() == [1.0, 0.5, 0.5, 0.5, 1.0, 0.5, 1.0]
+    assert (left[:, 1] == 1.0).all()
+    assert left[:, 2].tolist() == [1.0, 0.5, 0.25, 0.25, 0.5, 0.5, 0.1]

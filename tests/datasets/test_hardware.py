@@ -108,3 +108,36 @@ def test_another_document_is_a_format_error(document):
 def test_a_machine_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         machine().clock_hz = 2e9  # type: ignore[misc]
+
+
+def test_a_machine_at_another_clock_and_power_limit():
+    hardware = machine()
+    slow = hardware.at(clock_hz=0.5e9, power_limit_w=5.0, memory_clock_share=0.8)
+    assert slow.key == "toy_500mhz_5w_mem0.8"
+    assert (slow.clock_hz, slow.peak_clock_hz, slow.tdp_w) == (0.5e9, 1e9, 5.0)
+    assert slow.rate("float16") == 4e12
+    assert slow.rate("float32", matrix=False) == 0.5e12
+    assert [m.bandwidth_bytes_per_s for m in slow.memory] == [0.5e11, 0.8e10]
+    assert slow.at(clock_hz=1e9).peak_clock_hz == 1e9  # the published clock is remembered
+    assert hardware.at() == dataclasses.replace(hardware, peak_clock_hz=1e9)
+    for odd in (0.0, -1.0, float("nan"), "fast"):
+        with pytest.raises(InputError, match=r"at\(clock_hz\): expected a finite number > 0"):
+            hardware.at(clock_hz=odd)  # type: ignore[arg-type]
+
+
+def test_sparse_patterns_and_memories_that_serve_some_operands():
+    assert machine(sparsity="2:4").sparsity_pattern == (2, 4)
+    assert machine().sparsity_pattern is None
+    with pytest.raises(InputError, match="sparsity: expected N:M"):
+        machine(sparsity="4:2")
+    with pytest.raises(InputError, match=r"memory.rf.serves: expected some of weights, inputs, outputs, got 'kernels'"):
+        MemoryLevel("rf", 8.0, serves=("kernels",))
+    with pytest.raises(InputError, match="write_bandwidth: expected a read bandwidth beside it"):
+        MemoryLevel("rf", 8.0, write_bandwidth_bytes_per_s=1.0)
+    with pytest.raises(InputError, match=r"array\.skips_zeros: expected one of"):
+        SpatialArray(8, 8, "ws", skips_zeros="some")
+    with pytest.raises(InputError, match=r"backing\.flash\.bandwidth: expected the bandwidth"):
+        machine(backing=(MemoryLevel("flash", 1e9),))
+    tiered = machine(backing=(MemoryLevel("flash", 1e9, 1e9),), array=SpatialArray(8, 8, "ws", skips_zeros="weights"), sparsity="1:4", area_mm2=3.0)
+    assert Hardware.from_json(json.loads(json.dumps(tiered.to_json()))) == tiered
+    assert tiered.digest != machine().digest
