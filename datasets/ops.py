@@ -178,6 +178,13 @@ def _route(d: Sizes) -> dict[str, Any]:
             "output_elements": 2.0 * d["tokens"] * d["top_k"], "row": d["experts"]}
 
 
+def _collective(out: Callable[[Sizes], Any]) -> Callable[[Sizes], dict[str, Any]]:
+    def count(d: Sizes) -> dict[str, Any]:
+        e = 1.0 * d["elements"]
+        return {"vector_flops": 0.0 * e, "input_elements": e, "output_elements": out(d)}
+    return count
+
+
 def _bound(d: Sizes) -> dict[str, Any]:
     return {"vector_flops": 1.0 * d["output_elements"], "input_elements": 1.0 * d["input_elements"],
             "output_elements": 1.0 * d["output_elements"]}
@@ -211,7 +218,16 @@ OP_KINDS: dict[str, OpKind] = {kind.name: kind for kind in (
     _kind("deform_conv", "batch in_channels in_h in_w out_channels out_h out_w kernel_h kernel_w", _deform_conv,
           "convolution whose taps lie where the input says; mask: modulated (v2)", "bias mask", True, stride_h=1, stride_w=1, groups=1, bias=0, offset_groups=1, mask=0),
     _kind("scan", "batch length channels state", _scan, "selective state-space scan along length", groups=1),
+    # elements: what one rank hands in; the answer is on a cluster, never on a lone machine
+    _kind("all_reduce", "elements ranks", _collective(lambda d: 1.0 * d["elements"]), "sum over ranks, the result on each"),
+    _kind("all_gather", "elements ranks", _collective(lambda d: 1.0 * d["elements"] * d["ranks"]), "every rank's elements on each"),
+    _kind("reduce_scatter", "elements ranks", _collective(lambda d: 1.0 * d["elements"] / d["ranks"]), "sum over ranks, a part on each"),
+    _kind("all_to_all", "elements ranks", _collective(lambda d: 1.0 * d["elements"]), "a part of every rank's elements to every other"),
+    _kind("broadcast", "elements ranks", _collective(lambda d: 1.0 * d["elements"]), "one rank's elements on each"),
+    _kind("send", "elements", _collective(lambda d: 1.0 * d["elements"]), "from one rank to another"),
 )}
+#: kinds whose work is between machines
+COLLECTIVES: tuple[str, ...] = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send")
 KIND_CODES: dict[str, int] = {name: i for i, name in enumerate(OP_KINDS)}
 KIND_NAMES: tuple[str, ...] = tuple(OP_KINDS)
 

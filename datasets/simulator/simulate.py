@@ -17,6 +17,7 @@ from ..dtypes import BITS
 from ..errors import InputError
 from ..hardware import Hardware
 from ..measurement import Measurement, Query
+from ..ops import COLLECTIVES, KIND_CODES
 from ..workload import Workload
 from . import technology as tech
 from .costs import LIMITS, OpCosts
@@ -82,6 +83,10 @@ def simulate(workload: Workload, hardware: Hardware | str) -> Simulation:
 
 def simulate_many(workload: Workload, devices: Sequence[Hardware]) -> list[Simulation]:
     """One workload on each of the machines, in order; machines of one style are computed at once."""
+    between = next((op for op in workload.ops if op.kind in COLLECTIVES), None)
+    if between is not None:
+        raise InputError(f"simulate: {workload.name!r}: op {between.name!r} is a collective ({between.kind}); expected work of one machine, since a collective's cost is "
+                         "that of a cluster's network (see collective)")
     graph = fuse(workload)
     answers: dict[int, Simulation] = {}
     for style, members in _by_style(devices).items():
@@ -99,6 +104,8 @@ def simulate_ops(ops: OpColumns, devices: Sequence[Hardware]) -> OpCosts:
 
     For tables of single kernels. Machines with a fabric are not supported here (a lone op is not an FPGA design): ValueError.
     """
+    if np.isin(ops.kind, [KIND_CODES[k] for k in COLLECTIVES]).any():
+        raise ValueError("simulate_ops: a collective's cost is that of a cluster's network, not of one machine")
     kernels = Kernels.cold(ops)
     parts: list[tuple[list[int], OpCosts]] = []
     for style, members in _by_style(devices).items():

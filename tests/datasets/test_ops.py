@@ -55,6 +55,13 @@ BY_HAND = [
     # 2 -> 3 channels, 3x3, 4x4 to 2x2: 2*4*3*18 = 432; 36 samples x 2 channels x 8 = 576; read 32 + 36*(2 offsets + mask) + 54 = 194 elements
     ("deform_conv", {"batch": 1, "in_channels": 2, "in_h": 4, "in_w": 4, "out_channels": 3, "out_h": 2, "out_w": 2, "kernel_h": 3, "kernel_w": 3, "mask": 1},
      ("float16", "float16"), 432, 576, 388, 24),
+    # what one rank hands in and holds afterwards, 2 bytes each
+    ("all_reduce", {"elements": 8, "ranks": 4}, ("float16", "float16"), 0, 0, 16, 16),
+    ("all_gather", {"elements": 8, "ranks": 4}, ("float16", "float16"), 0, 0, 16, 64),
+    ("reduce_scatter", {"elements": 8, "ranks": 4}, ("float16", "float16"), 0, 0, 16, 4),
+    ("all_to_all", {"elements": 8, "ranks": 4}, ("float16", "float16"), 0, 0, 16, 16),
+    ("broadcast", {"elements": 8, "ranks": 4}, ("float16", "float16"), 0, 0, 16, 16),
+    ("send", {"elements": 8}, ("float16", "float16"), 0, 0, 16, 16),
     # 2 steps x 3 channels x 4 states x 9; read x, dt 12, B, C 16, A 12 elements; write 6
     ("scan", {"batch": 1, "length": 2, "channels": 3, "state": 4}, ("float16", "float16"), 0, 216, 80, 12),
 ]
