@@ -11,11 +11,12 @@ import os
 from functools import cache
 from pathlib import Path
 
+from ..cluster import Cluster
 from ..errors import FormatError, InputError, UnknownNameError
 from ..hardware import Hardware
 from .document import read_json, read_text
 
-__all__ = ["hardware", "keys", "normal", "read_device", "read_text"]
+__all__ = ["cluster", "hardware", "keys", "normal", "read_device", "read_text"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -40,6 +41,13 @@ def hardware(name: str | os.PathLike[str]) -> Hardware:
             return _device(key)
     known = [*keys(), *(alias for key in keys() for alias in _device(key).aliases)]
     raise UnknownNameError("device", text, known, "A device of your own: give the path of its .yaml file")
+
+
+def cluster(name: str | os.PathLike[str]) -> Cluster:
+    """The cluster called `name`: a key or alias of `clusters/`, or a path of a YAML file; see there for what is raised."""
+    from .clusters import cluster as find
+
+    return find(name)
 
 
 @cache
