@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import multiprocessing
 import pstats
+import resource
 import shutil
 import tempfile
 import time
@@ -41,11 +43,13 @@ def main() -> None:
     print_table(f"one core, {PER_WORKLOAD} machines a workload", families)
     mappings = by_style(2_000 if options.quick else 20_000)
     print_table("lone GEMMs: mappings scored", mappings)
+    room = memory()
+    print_table("memory of one call that scores a million mappings and more, above that of the imports", room)
     generator = whole(3_000 if options.quick else 30_000)
     print_table("`silicast generate`, default mix, all cores, from nothing to a finished manifest", [generator])
     spent = profile(60)
     print_table("where one core's time goes (profiled, mix of families)", spent)
-    write_json(options.json, {"families": families, "mappings": mappings, "generate": generator, "profile": spent, "quick": options.quick})
+    write_json(options.json, {"families": families, "mappings": mappings, "memory": room, "generate": generator, "profile": spent, "quick": options.quick})
 
 
 def by_family(count: int) -> list[dict[str, Any]]:
@@ -81,6 +85,26 @@ def by_style(count: int) -> list[dict[str, Any]]:
         seconds = time.perf_counter() - begin
         rows.append({"machine": key, "op evaluations/s": count / seconds, "mappings per op": len(mappings), "mappings/s": count * len(mappings) / seconds})
     return rows
+
+
+def memory() -> list[dict[str, Any]]:
+    """Peak memory of one search over ten thousand GEMMs, each machine in a process of its own."""
+    rows = []
+    for key, mappings in (("h100_sxm", len(GEMM_MAPPINGS)), ("tpu_v4", len(ARRAY_MAPPINGS))):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append({"machine": key, "mappings": 10_000 * mappings, "peak MB": pool.apply(_search_mb, (key, 10_000))})
+    return rows
+
+
+def _search_mb(key: str, count: int) -> float:
+    """MB by which the largest resident size grows in one call, after a small one has loaded everything."""
+    rng = np.random.default_rng(5)
+    sizes = {d: np.exp(rng.uniform(np.log(16), np.log(8192), count)).round() for d in ("m", "n", "k")}
+    ops, device = OpColumns.from_sizes("gemm", sizes, np.full(count, DTYPE_CODES["float16"])), [catalog.hardware(key)]
+    simulate_ops(ops.take(np.arange(2)), device)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    simulate_ops(ops, device)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def whole(count: int) -> dict[str, Any]:

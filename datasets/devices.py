@@ -68,7 +68,7 @@ def sample_device(rng: np.random.Generator, family: str, around: Sequence[Hardwa
         memory=_scaled_memory(base.memory, rate, factor), array=array, fabric=fabric,
         tdp_w=base.tdp_w and base.tdp_w * power, idle_w=base.idle_w and base.idle_w * power,
         launch_overhead_s=base.launch_overhead_s and base.launch_overhead_s * factor((0.5, 2.0)),
-        aliases=(), vendor="", year=None, cited={}, notes=f"sampled around {base.key}; not a real device, no figure is published",
+        area_mm2=None, base_clock_hz=None, aliases=(), vendor="", year=None, cited={}, notes=f"sampled around {base.key}; not a real device, no figure is published",
     )
     return replace(device, key=f"sampled_{family}_{device.digest[:10]}")
 
@@ -130,5 +130,8 @@ def _scaled_memory(levels: tuple[MemoryLevel, ...], rate: float, factor: Factor)
             if bandwidth is not None and inner.bandwidth_bytes_per_s is not None and inner_base.bandwidth_bytes_per_s is not None \
                     and (level.bandwidth_bytes_per_s or 0.0) <= inner_base.bandwidth_bytes_per_s:
                 bandwidth = min(bandwidth, inner.bandwidth_bytes_per_s)
-        scaled.append(replace(level, capacity_bytes=capacity, bandwidth_bytes_per_s=bandwidth))
+        write = level.write_bandwidth_bytes_per_s
+        if write is not None and bandwidth is not None and level.bandwidth_bytes_per_s is not None:
+            write *= bandwidth / level.bandwidth_bytes_per_s
+        scaled.append(replace(level, capacity_bytes=capacity, bandwidth_bytes_per_s=bandwidth, write_bandwidth_bytes_per_s=write, area_mm2=None))
     return tuple(scaled)
