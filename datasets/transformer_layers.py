@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .dtypes import BITS, dtype_name
 from .errors import InputError
@@ -67,7 +68,7 @@ class _Chain:
         return self.add(Op.of(name, "grouped_gemm", groups=groups, m=m, n=n, k=k, bias=int(bias), dtype=f.product, weight_dtype=f.weight, output_dtype=f.vector,
                               sparsity=f.sparsity, params=held * (k * n + bias * n)), [x])
 
-    def vector(self, name: str, kind: str, inputs: Sequence[int], params: int = 0, **sizes: int) -> int:
+    def vector(self, name: str, kind: str, inputs: Sequence[int], params: int = 0, **sizes: Any) -> int:
         return self.add(Op.of(name, kind, dtype=self.formats.vector, params=params, **sizes), inputs)
 
     def elementwise(self, name: str, inputs: Sequence[int], elements: int, cost: int, extra: int = 0, params: int = 0) -> int:
@@ -117,7 +118,7 @@ def _attention(chain: _Chain, t: Transformer, x: int, segments: tuple[Segment, .
         x = chain.elementwise("rope", [x], tokens * (own + (2 if cached else 1) * shared), ROPE_COST, 2 * tokens * hd)
     elif cached:
         x = chain.vector("cache_write", "move", [x], elements=tokens * 2 * shared)
-    parts = []
+    parts: list[int] = []
     for i, s in enumerate(segments):
         read = [x] if not s.past_tokens else [x, chain.input(f"kv{i}", s.batch * (min(s.past_tokens, window) if window else s.past_tokens) * 2 * shared, chain.formats.kv)]
         parts.append(chain.add(Op.of(f"attention{i}", "attention", batch=s.batch, heads=heads, kv_heads=kv_heads, q_len=s.new_tokens,
@@ -145,12 +146,13 @@ def _latent_attention(chain: _Chain, t: Transformer, x: int, segments: tuple[Seg
         q = chain.product("q", x, tokens, heads * query, t.hidden)
     q = chain.elementwise("rope", [q, down], tokens * (heads + 1) * t.rope_dim, ROPE_COST, 2 * tokens * t.rope_dim)
     widen = t.kv_rank * heads * (t.nope_dim + t.v_dim)
-    parts, absorbed_any = [], False
+    parts: list[int] = []
+    absorbed_any = False
     for i, s in enumerate(segments):
         read = [kv] if not s.past_tokens else [kv, chain.input(f"kv{i}", s.batch * s.past_tokens * latent, f.kv)]
         kv_len = s.new_tokens + s.past_tokens
         held = 0 if absorbed_any or parts else widen
-        sizes = {"batch": s.batch, "heads": heads, "q_len": s.new_tokens, "kv_len": kv_len, "causal": 1, "window": window}
+        sizes: dict[str, Any] = {"batch": s.batch, "heads": heads, "q_len": s.new_tokens, "kv_len": kv_len, "causal": 1, "window": window}
         if phase == "decode" or (s.past_tokens and s.new_tokens < t.nope_dim):  # few new tokens: widening the whole cache would cost more
             absorbed_any = True
             a = chain.product(f"absorb_q{i}", q, s.tokens, t.kv_rank, t.nope_dim, b=heads, params=held and t.kv_rank * heads * t.nope_dim)
@@ -247,7 +249,8 @@ def backward_of(op: Op) -> list[Op]:
     A product has two products of its size. Attention has five in place of two (scores, dV, dP, dQ, dK: FlashAttention-2, Dao 2023, algorithm
     2), written as one attention three times as wide in keys and twice in values. Elementwise work reads the gradient beside its input.
     """
-    d, dtype = op.dims, op.output_dtype
+    d: dict[str, Any] = op.dims
+    dtype = op.output_dtype
     if op.kind == "gemm":
         flipped = [Op.of(f"{op.name}.dgrad", "gemm", m=d["m"], n=d["k"], k=d["n"], b=d["b"], dtype=dtype, weight_dtype=op.weight_dtype)]
         return [*flipped, Op.of(f"{op.name}.wgrad", "gemm", m=d["n"], n=d["k"], k=d["m"], b=d["b"], dtype=dtype)] if op.params else flipped
