@@ -1,9 +1,9 @@
-"""Prints the catalogue as the markdown table of docs/hardware.md: `python -m silicast.datasets.catalog`."""
+"""Prints the catalogue as a page of the documentation: `python -m silicast.datasets.catalog > docs/devices.md`."""
 
 from __future__ import annotations
 
 from . import hardware, keys
-from .table import markdown
+from .table import citations, page
 
 if __name__ == "__main__":
-    print(markdown([hardware(key) for key in keys()]))
+    print(page([hardware(key) for key in keys()], {key: citations(key) for key in keys()}), end="")
