@@ -47,6 +47,7 @@ class MemoryLevel:
     it. Energies per byte are None where unknown: then the technology model stands in, labelled so. `serves`: the operands kept here, all
     when empty; the others pass it by. Writes have `write_bandwidth_bytes_per_s`, or that of reads; `shared_port`: both through one port.
     `instances`: the capacity lies in so many equal copies: one at every multiplier (rows x cols), column or row of an array; one memory when None.
+    `word_bytes`: the least that one access of a copy moves.
     """
 
     name: str
@@ -59,6 +60,7 @@ class MemoryLevel:
     serves: tuple[str, ...] = ()
     area_mm2: float | None = None
     instances: int | None = None
+    word_bytes: float | None = None
 
     def __post_init__(self) -> None:
         if self.write_bandwidth_bytes_per_s is not None and self.bandwidth_bytes_per_s is None:
@@ -157,7 +159,7 @@ class Hardware:
             figures[f"{where}.{level.name}.capacity"] = level.capacity_bytes
             figures |= {f"{where}.{level.name}.{f}": getattr(level, a) for f, a in
                         (("bandwidth", "bandwidth_bytes_per_s"), ("write_bandwidth", "write_bandwidth_bytes_per_s"), ("read_energy", "read_j_per_byte"),
-                         ("write_energy", "write_j_per_byte"), ("area", "area_mm2"), ("instances", "instances"))}
+                         ("write_energy", "write_j_per_byte"), ("area", "area_mm2"), ("instances", "instances"), ("word", "word_bytes"))}
         if self.array:
             figures |= {f"array.{f}": getattr(self.array, f) for f in ("rows", "cols", "count", "mac_j", "pe_area_mm2")}
             if self.array.dataflow not in DATAFLOWS:

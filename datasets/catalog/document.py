@@ -30,6 +30,7 @@ MEMORY: dict[str, tuple[str, str]] = {
     "capacity": ("capacity_bytes", "bytes"), "bandwidth": ("bandwidth_bytes_per_s", "bandwidth"),
     "read_energy": ("read_j_per_byte", "energy_per_byte"), "write_energy": ("write_j_per_byte", "energy_per_byte"),
     "write_bandwidth": ("write_bandwidth_bytes_per_s", "bandwidth"), "area": ("area_mm2", "area"), "instances": ("instances", "count"),
+    "word": ("word_bytes", "bytes"),
 }
 ARRAY: dict[str, tuple[str, str]] = {
     "rows": ("rows", "count"), "cols": ("cols", "count"), "count": ("count", "count"), "mac_energy": ("mac_j", "energy"),
