@@ -18,7 +18,7 @@ import numpy as np
 
 from ..columns import OpColumns
 from ..errors import InputError
-from ..hardware import Fabric, Hardware
+from ..hardware import Hardware
 from ..ops import KIND_CODES, KIND_NAMES
 from ..workload import Workload
 from .fpga_blocks import BRAM_BITS, URAM_BITS, block_rams
@@ -127,8 +127,9 @@ def finn_design(workload: Workload, hardware: Hardware, folding: Folding | None 
     late = f"interval overflows: needs {cycles.max():,.0f} cycles of {interval_cycles:,.0f} even fully unfolded" if interval_cycles and cycles.max() > interval_cycles else ""
     reason = f"no streaming engine for {', '.join(bad)}" if bad else over or late
     chosen = Folding(tuple(int(p) for p in pe[at]), tuple(int(s) for s in simd[at]))
-    return StreamingDesign(chosen, _latency(layers, cycles), float(cycles.max()), *(float(np.ceil(need[name][at])) for name in ("lut", "ff", "dsp", "bram_18k")),
-                           float(uram[at]), cycles, clock, reason)
+    used = {name: float(np.ceil(need[name][at])) for name in need}
+    return StreamingDesign(folding=chosen, latency_cycles=_latency(layers, cycles), interval_cycles=float(cycles.max()), lut=used["lut"], ff=used["ff"], dsp=used["dsp"],
+                           bram_18k=used["bram_18k"], uram=float(uram[at]), cycles=cycles, clock_hz=clock, infeasible=reason)
 
 
 def _layers(ops: OpColumns) -> _Layers:

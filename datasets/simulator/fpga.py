@@ -96,6 +96,7 @@ class FpgaDesign:
     reuse: np.ndarray        # (n,) reuse factor of each kernel
     cycles: np.ndarray       # (n,) cycles each kernel is busy
     dynamic_j: np.ndarray    # (n,)
+    unrolled: float          # most products side by side in one block, which hls4ml limits
     infeasible: str = ""
 
 
@@ -149,7 +150,7 @@ def _design(blocks: Blocks, costs: BlockCosts, need: np.ndarray, uram: float, re
     step = costs.busy / blocks.positions
     latency = float(costs.first.sum() + (costs.busy - step).max() - 1.0)
     lut, ff, dsp, bram = (float(np.ceil(x)) for x in need)
-    return FpgaDesign(max(latency, 1.0), float(costs.busy.max()), lut, ff, dsp, bram, float(np.ceil(uram)), reuse, costs.busy, dynamic, wrong)
+    return FpgaDesign(max(latency, 1.0), float(costs.busy.max()), lut, ff, dsp, bram, float(np.ceil(uram)), reuse, costs.busy, dynamic, float(costs.unrolled.max()), wrong)
 
 
 def _blocks(kernels: Kernels, plan: FpgaPlan) -> Blocks:
