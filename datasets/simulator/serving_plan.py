@@ -67,6 +67,8 @@ class ServingPlan:
     step_overhead_s: float = 0.0
     #: share of collectives hidden behind computation (0: none, as in engines without overlap)
     overlap: float = 0.0
+    #: algorithm of all-reduces and all-gathers (`collectives.ALGORITHMS`; auto: the fastest for each payload)
+    algorithm: str = "auto"
     #: whether weights that do not fit may stream from `Hardware.backing`
     offload: bool = True
 

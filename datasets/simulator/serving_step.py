@@ -191,7 +191,7 @@ def _wires(rig: Rig, tokens: int, logits: int) -> tuple[float, float]:
         bill.append((plan.pipeline - 1, "send", rows, 2, plan.stage_devices))
     seconds = joules = 0.0
     for count, kind, payload, members, stride in bill:
-        cost = collective(kind, payload, cluster.group(members, stride))
+        cost = collective(kind, payload, cluster.group(members, stride), plan.algorithm if kind in ("all_reduce", "all_gather") else "auto")
         seconds += count * float(cost.time_s)
         joules += count * float(cost.energy_j or 0.0)
     return seconds, joules
