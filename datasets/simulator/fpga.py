@@ -135,7 +135,7 @@ def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     costs = block_costs(blocks, reuse, np.zeros(len(kernels), dtype=bool), stream, float(d.clock_hz[index]))
     need, uram = _totals(costs, fabric)
     have = np.array([getattr(fabric, name) for name in RESOURCES])
-    fits = (need <= have).all(-1) & (costs.unrolled <= UNROLL_LIMIT).all(-1)
+    fits = (need <= have).all(-1) & (costs.unrolled < UNROLL_LIMIT).all(-1)
     at = int(np.argmax(fits)) if fits.any() else len(intervals) - 1
     chosen = BlockCosts(*(getattr(costs, name)[at] for name in BlockCosts.__dataclass_fields__))
     wrong = _unsupported(kernels)
@@ -187,9 +187,9 @@ def _unsupported(kernels: Kernels) -> str:
 
 def _too_unrolled(costs: BlockCosts, names: Sequence[str]) -> str:
     worst = int(np.argmax(costs.unrolled))
-    if costs.unrolled[worst] <= UNROLL_LIMIT:
+    if costs.unrolled[worst] < UNROLL_LIMIT:
         return ""
-    return f"{names[worst]}: {costs.unrolled[worst]:,.0f} products side by side, hls4ml unrolls at most {UNROLL_LIMIT:,.0f}: raise the reuse factor in the resource strategy"
+    return f"{names[worst]}: {costs.unrolled[worst]:,.0f} products side by side, hls4ml unrolls fewer than {UNROLL_LIMIT:,.0f}: raise the reuse factor in the resource strategy"
 
 
 def _dynamic(kernels: Kernels, machines: Machines, index: int) -> np.ndarray:

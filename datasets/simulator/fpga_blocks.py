@@ -39,7 +39,8 @@ BRAM_BITS, BRAM_PORT_BITS, URAM_BITS = 18432.0, 36.0, 294912.0
 _BRAM_SHAPES = ((512.0, 36.0), (1024.0, 18.0), (2048.0, 9.0), (4096.0, 4.0), (8192.0, 2.0), (16384.0, 1.0))
 #: arrays of fewer bits are look-up tables (Vivado HLS's threshold of automatic storage)
 _LUTRAM_BELOW_BITS = 1024.0
-#: most elements hls4ml lets Vivado HLS unroll or partition: `config_array_partition -maximum_size 4096` of its build script
+#: products side by side from which synthesis fails: hls4ml's build script says `config_array_partition -maximum_size 4096`, and in the open hls4ml
+#: table every design of exactly 4,096 failed too
 UNROLL_LIMIT = 4096.0
 #: share of the clock period Vivado HLS plans with: its uncertainty is 12.5 % unless told (UG902)
 _USABLE_PERIOD = 0.875

@@ -98,11 +98,11 @@ def test_a_plan_that_does_not_fit_names_every_resource():
     assert answer.infeasible == "dsp overflows: needs 32 of 4; lut overflows: needs 608 of 100"
 
 
-def test_hls4ml_unrolls_no_more_than_4096():
-    assert design(dense(64, 64), board(lut=10**7, dsp=10**4, ff=10**7)).infeasible == ""
-    answer = design(dense(65, 64), board(lut=10**7, dsp=10**4, ff=10**7), FpgaPlan(reuse=16))
-    assert answer.infeasible.startswith("fc: 4,160 products side by side, hls4ml unrolls at most 4,096")
-    assert design(dense(65, 64), board(), FpgaPlan(reuse=65, strategy="resource")).infeasible == ""
+def test_hls4ml_unrolls_fewer_than_4096():
+    assert design(dense(63, 65), board(lut=10**7, dsp=10**4, ff=10**7)).infeasible == ""
+    answer = design(dense(64, 64), board(lut=10**7, dsp=10**4, ff=10**7), FpgaPlan(reuse=16))
+    assert answer.infeasible.startswith("fc: 4,096 products side by side, hls4ml unrolls fewer than 4,096")
+    assert design(dense(64, 64), board(), FpgaPlan(reuse=64, strategy="resource")).infeasible == ""
 
 
 def test_weights_that_do_not_fit_block_ram_go_to_uram():
