@@ -40,7 +40,8 @@ class Stage:
 
     def scaled(self, share: float) -> Stage:
         """A stage with so much of its layers."""
-        return Stage(*(share * t for t in (self.forward_s, self.backward_s, self.recompute_s, self.tensor_s, self.expert_s, self.context_s, self.energy_j)), self.notes)
+        return Stage(share * self.forward_s, share * self.backward_s, share * self.recompute_s, share * self.tensor_s, share * self.expert_s, share * self.context_s,
+                     share * self.energy_j, self.notes)
 
     def plus(self, head: Stage) -> Stage:
         """This stage with the head behind it."""
