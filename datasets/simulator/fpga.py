@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..hardware import Fabric, Hardware
-from ..ops import KIND_NAMES
+from ..ops import KIND_CODES, KIND_NAMES
 from ..workload import Workload
 from . import technology as tech
 from .fpga_blocks import (
@@ -43,6 +43,8 @@ SUPPORTED = frozenset({"gemm", "conv", "recurrent", "elementwise", "norm", "soft
 STRATEGIES = ("latency", "resource")
 #: reuse plans tried by the search
 _SEARCHED = 128
+#: activations of more bytes are streamed by the search (assumption: hls4ml advises io_parallel for small networks only)
+_WIDEST_PARALLEL_BYTES = 4096.0
 RESOURCES = ("lut", "ff", "dsp", "bram_18k")
 
 Bits = int | tuple[int, ...]
@@ -111,7 +113,7 @@ def design(workload: Workload, hardware: Hardware, plan: FpgaPlan | None = None)
     graph = fuse(workload)
     kernels, machines = graph.kernels, Machines.of([hardware])
     names = [workload.ops[int(np.argmax(graph.kernel_of == i))].name for i in range(len(kernels))]
-    blocks = _blocks(kernels, plan)
+    blocks = _blocks(kernels, plan, plan.io == "stream")
     reuse = _spread("reuse", plan.reuse, len(kernels))
     logic = np.full(len(kernels), plan.strategy == "latency")
     costs = block_costs(blocks, reuse, logic, plan.io == "stream", plan.clock_hz or hardware.clock_hz)
@@ -124,23 +126,25 @@ def fpga_design(kernels: Kernels, machines: Machines, index: int) -> FpgaDesign:
     """The fastest design of the kernels that fits machine `index`: reuse factors among those hls4ml accepts, one target interval for all."""
     d = machines.figures
     fabric = Fabric(**{name: int(getattr(d, name)[index]) for name in RESOURCES}, uram=int(np.nan_to_num(d.uram[index])))
-    blocks = _blocks(kernels, FpgaPlan())
+    # what has several positions is streamed; a network of vectors passes from block to block whole
+    stream = bool(((kernels.ops.matrix_flops > 0) & (kernels.ops.m > 1) & (kernels.ops.kind != KIND_CODES["recurrent"])).any()
+                  or kernels.ops.output_bytes.max() > _WIDEST_PARALLEL_BYTES)
+    blocks = _blocks(kernels, FpgaPlan(), stream)
     products = blocks.products
     intervals = np.unique(np.round(np.geomspace(blocks.positions.max(), max(float((blocks.positions * products).max()), float(blocks.positions.max()) + 1.0), _SEARCHED)))
     reuse = np.ones((len(intervals), len(kernels)))
     for i in np.flatnonzero(blocks.matrix):
         allowed = valid_reuse(int(blocks.inputs[i]), int(blocks.outputs[i]))
         reuse[:, i] = allowed[np.clip(np.searchsorted(allowed, intervals / blocks.positions[i], side="right") - 1, 0, None)]
-    stream = bool((blocks.matrix & (blocks.positions > 1) & ~blocks.serial).any())
     costs = block_costs(blocks, reuse, np.zeros(len(kernels), dtype=bool), stream, float(d.clock_hz[index]))
     need, uram = _totals(costs, fabric)
     have = np.array([getattr(fabric, name) for name in RESOURCES])
     fits = (need <= have).all(-1) & (costs.unrolled < UNROLL_LIMIT).all(-1)
-    at = int(np.argmax(fits)) if fits.any() else len(intervals) - 1
+    at = int(np.argmax(fits)) if fits.any() else int(np.argmin((need / have).max(-1) + 1e6 * (costs.unrolled >= UNROLL_LIMIT).any(-1)))
     chosen = BlockCosts(*(getattr(costs, name)[at] for name in BlockCosts.__dataclass_fields__))
     wrong = _unsupported(kernels)
     if not wrong and not fits.any():
-        wrong = f"{_overflow(need[at], fabric)} even at the largest reuse"
+        wrong = f"{_overflow(need[at], fabric)} even at the reuse that comes nearest"
     return _design(blocks, chosen, need[at], float(uram[at]), reuse[at], _dynamic(kernels, machines, index), wrong)
 
 
@@ -153,13 +157,13 @@ def _design(blocks: Blocks, costs: BlockCosts, need: np.ndarray, uram: float, re
     return FpgaDesign(max(latency, 1.0), float(costs.busy.max()), lut, ff, dsp, bram, float(np.ceil(uram)), reuse, costs.busy, dynamic, float(costs.unrolled.max()), wrong)
 
 
-def _blocks(kernels: Kernels, plan: FpgaPlan) -> Blocks:
+def _blocks(kernels: Kernels, plan: FpgaPlan, stream: bool) -> Blocks:
     ops, count = kernels.ops, len(kernels)
     data = FABRIC_BITS[ops.dtype] if plan.data_bits is None else _spread("data_bits", plan.data_bits, count)
     weight = FABRIC_BITS[ops.weight_dtype] if plan.weight_bits is None else _spread("weight_bits", plan.weight_bits, count)
     exact = data + weight + np.ceil(np.log2(np.maximum(ops.k, 1.0)))
     sums = np.where(np.maximum(data, weight) >= 16.0, np.maximum(data, weight), exact) if plan.sum_bits is None else _spread("sum_bits", plan.sum_bits, count)
-    return Blocks.of(ops, weight, data, sums, plan.weight_limit or 0.0, plan.integer_bits)
+    return Blocks.of(ops, weight, data, sums, stream, plan.weight_limit or 0.0, plan.integer_bits)
 
 
 def _spread(name: str, given: Bits, count: int) -> np.ndarray:

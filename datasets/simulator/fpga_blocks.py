@@ -61,7 +61,7 @@ _SHARED_STAGES = 6.0
 _TABLE_READS = 2.0
 #: vector operations an element from which a function is a table rather than arithmetic: exponentials and what contains them
 _TABLE_FROM_COST = 8.0
-#: bytes an elementwise, pooling or normalising block takes in a cycle (assumption)
+#: bytes an elementwise, pooling or normalising block takes from a stream in a cycle (assumption)
 _VECTOR_BYTES_PER_CYCLE = 64.0
 
 
@@ -136,12 +136,13 @@ class Blocks:
         return np.where(self.matrix, self.inputs * self.outputs, 1.0)
 
     @classmethod
-    def of(cls, ops: OpColumns, weight_bits: np.ndarray, data_bits: np.ndarray, sum_bits: np.ndarray, limit: float = 0.0, integer_bits: int = 1) -> Blocks:
-        """The kernels as blocks at the given precision ((n,) bits each)."""
+    def of(cls, ops: OpColumns, weight_bits: np.ndarray, data_bits: np.ndarray, sum_bits: np.ndarray, stream: bool, limit: float = 0.0,
+           integer_bits: int = 1) -> Blocks:
+        """The kernels as blocks at the given precision ((n,) bits each); without `stream` a block without products takes all its elements at once."""
         matrix = ops.matrix_flops > 0
         recurrent, softmax = ops.kind == KIND_CODES["recurrent"], ops.kind == KIND_CODES["softmax"]
         outputs = np.where(recurrent, ops.n, np.maximum(ops.b * ops.n, 1.0))
-        words = np.maximum(np.ceil(ops.output_bytes / _VECTOR_BYTES_PER_CYCLE), 1.0)
+        words = np.maximum(np.ceil(ops.output_bytes / _VECTOR_BYTES_PER_CYCLE), 1.0) if stream else np.ones(len(ops))
         positions = np.where(matrix, np.maximum(np.where(recurrent, ops.b * ops.m, ops.m), 1.0), words)
         elements = np.maximum(ops.output_bytes * 8.0 / FABRIC_BITS[ops.dtype], 1.0)
         lanes = np.where(matrix, outputs, np.ceil(elements / positions))
@@ -151,7 +152,7 @@ class Blocks:
             matrix=matrix, inputs=np.where(matrix, np.maximum(ops.k, 1.0), 1.0), outputs=np.where(matrix, outputs, 1.0), positions=positions, serial=recurrent,
             weight_bits=weight_bits, data_bits=data_bits, sum_bits=sum_bits, kept=np.where(ops.param_bytes > 0, ops.density, 1.0),
             stored=np.where(matrix, np.where(recurrent, ops.n * ops.k, ops.b * ops.n * ops.k), 0.0), lanes=lanes,
-            lookups=(costly | recurrent | softmax).astype(np.float64), work=np.where(matrix, 0.0, np.minimum(ops.vector_flops / positions, UNROLL_LIMIT)),
+            lookups=(costly | recurrent | softmax).astype(np.float64), work=np.where(matrix, 0.0, ops.vector_flops / positions),
             window=ops.window, line_bits=np.where(ops.window > 1, ops.input_bytes * 8.0 / np.maximum(row, 1.0) * np.sqrt(ops.window), 0.0), row_pixels=row,
             limit=limit, integer_bits=integer_bits)
 

@@ -87,7 +87,7 @@ def test_a_recurrent_layer_waits_for_itself():
 def test_what_does_not_fit_is_named_with_numbers(have, message):
     answer = simulate(dense(), board(**have))
     assert message in answer.infeasible
-    assert answer.infeasible.endswith("even at the largest reuse")
+    assert answer.infeasible.endswith("even at the reuse that comes nearest")
     assert f"of {next(iter(have.values()))}" in answer.infeasible
     assert answer.values == {}
     assert answer.measurement.infeasible == answer.infeasible
