@@ -8,19 +8,34 @@ import numpy as np
 
 #: what holds an operator back, by code
 LIMITS = ("compute", "vector", "local memory", "cache", "dram", "latency")
+#: what a mapping search may minimise
+OBJECTIVES = ("latency", "energy", "edp")
 
 
 @dataclass(frozen=True)
 class OpCosts:
-    """(n, D) arrays. Times exclude launch overhead. `mapping` describes the chosen mapping by code of the machine model."""
+    """(n, D) arrays. Times exclude launch overhead. `mapping` describes the chosen mapping by code of the machine model.
+
+    `dynamic_j` is the sum of its components: arithmetic, local memory, caches and DRAM; these are NaN where a machine model does not tell them
+    apart (leave them out).
+    """
 
     time_s: np.ndarray
-    compute_s: np.ndarray       # time the compute units need at their peak clock (what a lower clock stretches)
+    compute_s: np.ndarray       # time that the clock governs at its peak (what a lower clock stretches)
     dynamic_j: np.ndarray
     dram_bytes: np.ndarray
     cache_bytes: np.ndarray
     limit: np.ndarray           # int8, code of LIMITS
     mapping: np.ndarray         # int32
+    compute_j: np.ndarray = None  # type: ignore[assignment]
+    local_j: np.ndarray = None  # type: ignore[assignment]
+    cache_j: np.ndarray = None  # type: ignore[assignment]
+    dram_j: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name in ("compute_j", "local_j", "cache_j", "dram_j"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(np.shape(self.time_s), np.nan))
 
     @staticmethod
     def scatter(shape: tuple[int, int], parts: list[tuple[np.ndarray, OpCosts]]) -> OpCosts:

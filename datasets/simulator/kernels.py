@@ -12,7 +12,7 @@ from ..columns import OpColumns
 from ..ops import KIND_CODES
 from ..workload import Workload
 
-_FUSES_INTO = frozenset(KIND_CODES[k] for k in ("gemm", "conv", "elementwise", "norm", "softmax", "pool"))
+_FUSES_INTO = frozenset(KIND_CODES[k] for k in ("gemm", "conv", "grouped_gemm", "deform_conv", "elementwise", "norm", "softmax", "pool"))
 #: share of the last-level cache that the activations of one kernel may fill and still be there for the next
 RESIDENT_SHARE = 0.5
 
@@ -20,32 +20,48 @@ RESIDENT_SHARE = 0.5
 @dataclass(frozen=True)
 class Kernels:
     """n kernels. `extra_bytes` (n,): further operands that fused epilogues read. `boundary_bytes` (n,): graph inputs and outputs among
-    the activations. `in_graph`: activations of one kernel may stay in the cache for the next (a lone, cold op finds nothing there)."""
+    the activations. `in_graph`: activations of one kernel may stay in the cache for the next (a lone, cold op finds nothing there).
+    `weight_sets`: a lone op run again and again, over so many sets of weights in turn, finds in the cache what fits; inf: never run before."""
 
     ops: OpColumns
     extra_bytes: np.ndarray
     boundary_bytes: np.ndarray
     in_graph: bool
+    weight_sets: float = np.inf
 
     def __len__(self) -> int:
         return len(self.ops)
 
     def take(self, index: np.ndarray) -> Kernels:
         """The kernels `index`."""
-        return Kernels(self.ops.take(index), self.extra_bytes[index], self.boundary_bytes[index], self.in_graph)
+        return Kernels(self.ops.take(index), self.extra_bytes[index], self.boundary_bytes[index], self.in_graph, self.weight_sets)
 
     def spilled(self, cache_bytes: np.ndarray) -> np.ndarray:
         """(n, D) share of the activations that travels through DRAM: all where they do not fit in a cache of that size (D,), else what enters
         or leaves the graph here."""
         live = (self.ops.input_bytes + self.ops.output_bytes + self.extra_bytes)[:, None]
         if not self.in_graph:
-            return np.ones((len(self), len(cache_bytes)))
+            return self.weights_spilled(cache_bytes)
         return np.where(live > RESIDENT_SHARE * cache_bytes, 1.0, np.minimum(self.boundary_bytes[:, None] / np.maximum(live, 1.0), 1.0))
+
+    def weights_spilled(self, cache_bytes: np.ndarray) -> np.ndarray:
+        """(n, D) share of the second operand that comes from DRAM: all of it, but where an op runs again and again: then none while everything it
+        touches in a round fits in half the cache, all beyond the whole of it (a line in between: assumption)."""
+        if not np.isfinite(self.weight_sets):
+            return np.ones((len(self), len(cache_bytes)))
+        touched = (self.weight_sets * self.ops.weight_bytes + self.ops.input_bytes + self.ops.output_bytes)[:, None]
+        half = RESIDENT_SHARE * np.maximum(cache_bytes, 1.0)
+        return np.clip((touched - half) / (cache_bytes - half + 1e-9), 0.0, 1.0)
 
     @classmethod
     def cold(cls, ops: OpColumns) -> Kernels:
         """Lone ops, each run by itself with operands in DRAM."""
         return cls(ops, np.zeros(len(ops)), np.zeros(len(ops)), in_graph=False)
+
+    @classmethod
+    def repeated(cls, ops: OpColumns, weight_sets: float = 1.0) -> Kernels:
+        """Lone ops, each run again and again over so many sets of weights in turn, as micro-benchmarks do."""
+        return cls(ops, np.zeros(len(ops)), np.zeros(len(ops)), in_graph=False, weight_sets=weight_sets)
 
 
 @dataclass(frozen=True)

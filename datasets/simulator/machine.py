@@ -11,6 +11,11 @@ import numpy as np
 from ..columns import DeviceColumns
 from ..hardware import Hardware
 from . import technology as tech
+from .array_levels import array_levels
+
+#: share of the clock its figures were published for below which a machine's voltage no longer falls (assumption; GPUs under load run from about 0.7 V
+#: to 1.05 V)
+VOLTAGE_FLOOR = 0.65
 
 
 @dataclass(frozen=True)
@@ -19,21 +24,31 @@ class Machines:
 
     figures: DeviceColumns
     launch_s: np.ndarray
-    fill_s: np.ndarray
+    fill_s: np.ndarray            # from a kernel's start to its first results
+    trip_s: np.ndarray            # one dependent trip to memory
+    clock_s: np.ndarray           # one cycle
+    port_bandwidth: np.ndarray    # B/s that one processor can draw from the last cache
+    special_rate: np.ndarray      # exponentials per second beside other vector work; inf: they are vector work
     cache_bytes: np.ndarray
-    cache_bandwidth: np.ndarray
+    cache_bandwidth: np.ndarray   # sustained
     local_bytes_per_unit: np.ndarray
     local_bandwidth_per_unit: np.ndarray
-    mac_j: np.ndarray             # (D, dtypes) bare multiply-add
+    least_clock: np.ndarray       # share of the present clock where the voltage reaches its floor
+    mac_j: np.ndarray             # (D, dtypes) bare multiply-add, at the voltage of the present clock
     cache_j: np.ndarray           # J/B
     local_j: np.ndarray           # J/B
     dram_read_j: np.ndarray       # J/B
     dram_write_j: np.ndarray
     static_w: np.ndarray          # NaN: no power limit is known, static power follows dynamic
     limit_w: np.ndarray           # inf where none is published
+    arrays: np.ndarray            # objects: `ArrayLevels` of one core of a machine with a spatial array, else None
 
     def __len__(self) -> int:
         return len(self.launch_s)
+
+    def take(self, index: np.ndarray) -> Machines:
+        """The machines `index`, in that order."""
+        return Machines(figures=self.figures.take(index), **{f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "figures"})
 
     @classmethod
     def of(cls, devices: Sequence[Hardware]) -> Machines:
@@ -48,8 +63,8 @@ def _one(h: Hardware) -> Machines:
     d = DeviceColumns.from_devices([h])
     node = np.array([h.process_nm or tech.DEFAULT_NODE_NM])
     units = d.units
-    # 48 B per clock and processor between the last cache and the processors: NVIDIA A100 whitepaper (5120 B/clk over 108 SMs)
-    cache_bandwidth = np.where(np.isfinite(d.cache_bandwidth), d.cache_bandwidth, np.maximum(units * d.clock_hz * 48.0, 2.0 * d.dram_bandwidth))
+    cache_bandwidth = np.where(np.isfinite(d.cache_bandwidth), d.cache_bandwidth, np.maximum(units * d.clock_hz * tech.CACHE_BYTES_PER_CLOCK, 2.0 * d.dram_bandwidth))
+    cache_bandwidth = cache_bandwidth * (tech.CACHE_EFFICIENCY if h.kind == "gpu" else 1.0)
     # 128 B per clock and processor from shared memory or L1: NVIDIA Volta to Hopper whitepapers; two 64-byte loads on AVX-512 cores
     local_bandwidth = np.where(np.isfinite(d.local_bandwidth), d.local_bandwidth / units, d.clock_hz * 128.0)
     cache = np.where(np.isfinite(d.cache_bytes), d.cache_bytes, 0.0)
@@ -64,10 +79,18 @@ def _one(h: Hardware) -> Machines:
         given = inner[level].read_j_per_byte if inner else None
         return np.array([given]) if given is not None else tech.sram_j_per_byte(bank_bytes, node)
 
+    # what a lower clock than the published one does to the voltage: squared, to every energy on the chip
+    share = min(h.clock_hz / h.peak_clock_hz, 1.0) if h.peak_clock_hz else 1.0
+    voltage = max(share, VOLTAGE_FLOOR)
     static = h.idle_w if h.idle_w is not None else (tech.STATIC_SHARE * h.tdp_w if h.tdp_w else np.nan)
     return Machines(
         figures=d, launch_s=np.where(np.isfinite(d.launch_s), d.launch_s, tech.LAUNCH_S[h.kind]), fill_s=tech.FILL_CLOCKS[h.kind] / d.clock_hz,
+        trip_s=tech.TRIP_CLOCKS[h.kind] / d.clock_hz, clock_s=1.0 / d.clock_hz,
+        port_bandwidth=np.maximum(tech.PORT_BYTES_PER_CLOCK * d.clock_hz, cache_bandwidth / units),
+        special_rate=units * d.clock_hz * tech.SPECIAL_PER_CLOCK if h.kind == "gpu" else np.array([np.inf]),
+        least_clock=np.array([VOLTAGE_FLOOR / voltage]),
         cache_bytes=cache, cache_bandwidth=cache_bandwidth, local_bytes_per_unit=local, local_bandwidth_per_unit=local_bandwidth,
-        mac_j=mac, cache_j=level_energy(-1, np.maximum(cache, 1e6)), local_j=level_energy(0, local),
+        mac_j=mac * voltage**2, cache_j=level_energy(-1, np.maximum(cache, 1e6)) * voltage**2, local_j=level_energy(0, local) * voltage**2,
         dram_read_j=np.array([dram_j]), dram_write_j=np.array([h.dram.write_j_per_byte or dram_j]),
-        static_w=np.array([static], dtype=np.float64), limit_w=np.array([h.tdp_w if h.tdp_w else np.inf]))
+        static_w=np.array([static], dtype=np.float64), limit_w=np.array([h.tdp_w if h.tdp_w else np.inf]),
+        arrays=np.array([array_levels(h, voltage**2) if h.array else None], dtype=object))

@@ -23,8 +23,10 @@ _MAC_PJ: dict[str, tuple[float, float]] = {
 _SRAM_PJ_64B: tuple[tuple[float, float, float], ...] = ((8e3, 10.0, 7.5), (32e3, 20.0, 8.5), (1e6, 100.0, 14.0))
 
 #: energy of a whole processor pipeline per arithmetic operation, over the bare arithmetic: fetch, schedule, register files, operand
-#: transport. Assumption, one figure per machine style; matrix units amortise instructions over many operations.
-PIPELINE_OVER_MAC = {"matrix": 2.0, "vector": 12.0, "array": 1.5}
+#: transport, clock tree. From data sheets: power limit less static share, over peak rate and bare multiply-add, is 3.2 to 5.2 for float16 on matrix
+#: units (H100, A100, V100, MI250) and 12 to 16 for FP32 on vector units (A100, V100, H100, P100), for data-centre GPUs are built to draw their limit in
+#: dense products; cards with a small limit (P4, T4, L4) lie lower, since they cannot hold their clock. Arrays: assumption.
+PIPELINE_OVER_MAC = {"matrix": 4.0, "vector": 12.0, "array": 1.5}
 
 #: dynamic power of an FPGA over an ASIC of the same node: Kuon and Rose, "Measuring the Gap Between FPGAs and ASICs", TCAD 2007
 FPGA_OVER_ASIC_POWER = 14.0
@@ -39,13 +41,32 @@ DEFAULT_NODE_NM = 16.0
 #: share of the DRAM data-sheet bandwidth that a stream of long reads reaches; BabelStream on data-centre GPUs reaches 0.85 to 0.93
 #: (Deakin et al., "Evaluating attainable memory bandwidth of parallel programming models via BabelStream", 2018)
 DRAM_EFFICIENCY = 0.88
+#: share of a last cache's data-sheet bandwidth that reads sustain: V100 2155 of 2820 GB/s (2048 B/clk; Jia et al., "Dissecting the NVIDIA Volta GPU Architecture
+#: via Microbenchmarking", 2018, from memory)
+CACHE_EFFICIENCY = 0.75
+#: bytes a clock and processor of the last cache where no bandwidth is published: A100 has 5120 over 108 SMs (NVIDIA A100 whitepaper)
+CACHE_BYTES_PER_CLOCK = 48.0
 #: share of the peak matrix rate that the inner loop of a tuned kernel sustains (assumption; instruction issue, barriers)
 MATRIX_EFFICIENCY = 0.92
 
-#: seconds from one kernel's end to the next one's work, by device kind, where none is published (assumption)
-LAUNCH_S = {"gpu": 2.5e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0e-6, "pim": 1.0e-6, "wafer": 0.5e-6, "asic": 0.5e-6}
-#: seconds to fill a pipeline once: load latency from DRAM to the first result (assumption, about 700 clocks of a GPU)
-FILL_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0, "pim": 100.0, "wafer": 100.0, "asic": 10.0}
+#: seconds from one kernel's end to the next one's start, by device kind, where none is published. GPU: back-to-back launches in one stream add about 1 us
+#: (Gray, "Getting Started with CUDA Graphs", NVIDIA developer blog, 2019: 3.8 us a kernel of 2.9 us; Zhang et al., "A Study of Single and Multi-device
+#: Synchronization Methods in Nvidia GPUs", IPDPS 2020: 1.08 us); others: assumption
+LAUNCH_S = {"gpu": 1.0e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0e-6, "pim": 1.0e-6, "wafer": 0.5e-6, "asic": 0.5e-6}
+#: clocks of one dependent trip to DRAM. GPU: microbenchmarks find 470 to 700 without load (Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU
+#: Architecture", 2024, for A100, RTX 4090 and H100; Jia et al., "Dissecting the NVIDIA Volta GPU Architecture", 2018); others: assumption
+TRIP_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0, "pim": 100.0, "wafer": 100.0, "asic": 10.0}
+#: clocks from a kernel's start to its first results. GPU: three dependent trips (instructions, arguments, operands) and the blocks' start and drain
+#: (assumption; an empty kernel takes above 1 us); others: one trip
+FILL_CLOCKS = {**TRIP_CLOCKS, "gpu": 2200.0}
+#: bytes a clock between the last cache and one processor (NVIDIA: 64 B/clk to each SM, Jia et al. 2018; as much on others: assumption)
+PORT_BYTES_PER_CLOCK = 64.0
+#: exponentials a clock and processor of a GPU beside its other arithmetic (CUDA C++ Programming Guide, throughput of native arithmetic: 16 of compute
+#: capability 7.x to 9.0; FlashAttention-3, Shah et al. 2024, section 3.1, on what it means for attention)
+SPECIAL_PER_CLOCK = 16.0
+#: clocks of one step of an accumulation that waits for the step before: a matrix instruction 32 bytes deep takes about 33 (Sun et al., "Dissecting Tensor
+#: Cores via Microbenchmarks", TPDS 2022: 24.7 to 33 on A100); eight dependent FP32 multiply-adds of 4 clocks each take as long
+CHAIN_CLOCKS, CHAIN_BYTES = 33.0, 32.0
 
 
 def mac_j(process_nm: np.ndarray) -> np.ndarray:
