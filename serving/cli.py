@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from . import llm
 from .reply import Reply, misused, spoken
 
 
@@ -38,6 +39,7 @@ hardware = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The de
 models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The model registry.")
 app.add_typer(hardware, name="hardware")
 app.add_typer(models, name="models")
+app.add_typer(llm.app, name="llm")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, in SI units; logs go to stderr.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A workload: .onnx, or a silicast workload document (.json).", show_default=False)]
@@ -69,7 +71,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @hardware.command("list")
 @spoken
 def hardware_list(as_json: Json = False) -> Reply:
-    """Every device of the catalogue."""
+    """Every device and cluster of the catalogue."""
     from . import verbs
 
     return verbs.hardware_list()
@@ -78,7 +80,7 @@ def hardware_list(as_json: Json = False) -> Reply:
 @hardware.command("show")
 @spoken
 def hardware_show(key: Annotated[str, typer.Argument(metavar="KEY", help="A key, an alias, or a path of a device YAML file.")], as_json: Json = False) -> Reply:
-    """One device, with the source of every figure."""
+    """One device or cluster, with the source of every figure."""
     from . import verbs
 
     return verbs.hardware_show(key)

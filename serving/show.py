@@ -27,13 +27,34 @@ def _unit(target: str, units: Mapping[str, str] | None = None) -> str:
     return TARGETS[target].unit if target in TARGETS else ""
 
 
-def devices(console: Any, found: Sequence[Any]) -> None:
+def devices(console: Any, found: Sequence[Any], clusters: Sequence[Any] = ()) -> None:
     """The catalogue, one line each."""
     out = table("key", "name", "kind", "year", "memory", "bandwidth", "TDP", right=("memory", "bandwidth", "TDP"))
     for d in found:
         out.add_row(d.key, d.name, d.kind, str(d.year or "-"), quantity(d.dram.capacity_bytes, "B"), quantity(d.dram_bandwidth, "B/s"), quantity(d.tdp_w, "W"))
     console.print(out)
-    console.print(f"{len(found)} devices; `silicast hardware show KEY` gives figures and sources")
+    console.print(_clusters(clusters))
+    console.print(f"{len(found)} devices, {len(clusters)} clusters; `silicast hardware show KEY` gives figures and sources")
+
+
+def _clusters(found: Sequence[Any]) -> Any:
+    out = table("key", "name", "year", "devices", "of", "network", right=("devices",))
+    for c in found:
+        out.add_row(c.key, c.name, str(c.year or "-"), f"{c.devices:,}", ", ".join(dict.fromkeys(m.key for m, _ in c.parts)), ", ".join(level.name for level in c.levels))
+    return out
+
+
+def cluster(console: Any, c: Any) -> None:
+    """One cluster, its network level by level, the sources below."""
+    console.print(f"{c.key}: {c.name}; {', '.join(f'{n:,} x {m.key}' for m, n in c.parts)}")
+    out = table("level", "joins", "topology", "per device, one way", "latency", right=("joins", "per device, one way", "latency"))
+    for level in c.levels:
+        out.add_row(level.name, f"{level.size:,}", level.topology + (" that reduces" if level.reduces else ""), quantity(level.bandwidth_bytes_per_s, "B/s"), quantity(level.latency_s, "s"))
+    console.print(out)
+    for path, source in c.cited.items():
+        console.print(f"{path}: {source}")
+    if c.notes:
+        console.print(c.notes)
 
 
 def device(console: Any, d: Any) -> None:
