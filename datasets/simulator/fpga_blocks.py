@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..columns import OpColumns
+from ..columns import OpColumns, element_bytes
 from ..dtypes import DTYPE_CODES, DTYPE_NAMES
 from ..ops import KIND_CODES
 
@@ -114,7 +114,7 @@ class Blocks:
     matrix: np.ndarray           # bool
     inputs: np.ndarray           # reduction length: channels x window of a convolution
     outputs: np.ndarray          # results a position
-    positions: np.ndarray        # pixels, rows, time steps; of another block, words of the stream
+    positions: np.ndarray        # pixels (of a streamed convolution, of its input), rows, time steps; of another block, words of the stream
     serial: np.ndarray           # bool: the next position waits for this one's result (recurrent)
     weight_bits: np.ndarray
     data_bits: np.ndarray
@@ -144,6 +144,9 @@ class Blocks:
         outputs = np.where(recurrent, ops.n, np.maximum(ops.b * ops.n, 1.0))
         words = np.maximum(np.ceil(ops.output_bytes / _VECTOR_BYTES_PER_CYCLE), 1.0) if stream else np.ones(len(ops))
         positions = np.where(matrix, np.maximum(np.where(recurrent, ops.b * ops.m, ops.m), 1.0), words)
+        if stream:  # a sliding window shifts in every pixel of its input, one a turn, whether or not an output leaves (`nnet_conv2d_stream.h`)
+            pixels = ops.input_bytes / np.maximum(element_bytes(ops.dtype) * ops.b * ops.k / np.maximum(ops.window, 1.0), 1e-9)
+            positions = np.where(matrix & (ops.kind == KIND_CODES["conv"]), np.maximum(positions, np.round(pixels)), positions)
         elements = np.maximum(ops.output_bytes * 8.0 / FABRIC_BITS[ops.dtype], 1.0)
         lanes = np.where(matrix, outputs, np.ceil(elements / positions))
         costly = ops.vector_flops / np.maximum(elements, 1.0) >= _TABLE_FROM_COST

@@ -1,7 +1,9 @@
 """FPGA dataflow: one-layer networks by hand, designs that do not fit, and the laws every design obeys."""
 
 import dataclasses
+import doctest
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +76,30 @@ def test_positions_stream_through():
     # 10 rows one after another at R = 1: a cycle each, and 2 more to read and to write the streams
     answer = simulate(dense(m=10), board()).values
     assert (answer["cycles"], answer["interval_cycles"]) == (1 + 2 - 1 + 9, 10)
+
+
+def test_a_streamed_convolution_takes_every_input_pixel():
+    # 8 x 8 pixels in, 6 x 6 out: hls4ml's line buffer shifts once a pixel that comes in, so 64 turns and not 36; side by side positions need no buffer
+    net = Net("c")
+    net.conv(net.image(1, 2, 8, 8), 3, 3, 1, 0)
+    workload = net.build()
+    assert design(workload, board(), FpgaPlan(io="stream")).interval_cycles == 64
+    assert design(workload, board(), FpgaPlan(reuse=3, strategy="resource", io="stream")).interval_cycles == 3 * 64
+    assert design(workload, board()).interval_cycles == 36
+    # FIFOs of 6 positions and 3 channels of 16 bits: 48 shift registers; the window of 18 x 16 bits in flip-flops
+    plain, streamed = (design(workload, board(), FpgaPlan(io=io)) for io in ("parallel", "stream"))
+    assert streamed.lut - plain.lut == 48
+    assert streamed.ff - plain.ff == 48
+
+
+def test_functions_are_tables_in_block_ram():
+    # a sigmoid beside each of 4 outputs: a table of 1,024 x 18 bits serves two at a time; a ReLU costs none
+    nets = []
+    for act in ("sigmoid", "relu"):
+        net = Net(act)
+        net.activation(net.linear(net.input((1, 8)), 4), act)
+        nets.append(design(net.build(), board(), FpgaPlan()).bram_18k)
+    assert nets == [2, 0]
 
 
 def test_a_recurrent_layer_waits_for_itself():
@@ -174,3 +200,8 @@ def test_fewer_bits_never_more_of_anything(k, n, reuse, strategy):
 def test_what_fits_fits_on_a_bigger_fabric(k, n, dsp):
     small, big = (simulate(dense(k, n), board(lut=400 * s * dsp, dsp=dsp * s, ff=800 * s * dsp, bram=100 * s)) for s in (1, 3))
     assert small.infeasible or (not big.infeasible and big.values["interval_cycles"] <= small.values["interval_cycles"])
+
+
+def test_the_page_runs():
+    page = Path(__file__).parents[3] / "docs" / "fpga.md"
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
