@@ -5,7 +5,9 @@
 
 TPOT is (E2E - TTFT) / (output tokens - 1). The schedules:
 
-* static: a batch of equal requests starts and ends together; prefills take turns of at most `prefill_tokens`.
+* static: a batch of equal requests arrives at once; prefills take turns of at most `prefill_tokens`, then all decode to the end together. TTFT is
+  the mean over the batch, and who is read early waits for the rest, which counts in TPOT. A closed loop of clients whose requests are equally long
+  stays in step like this, wave after wave.
 * continuous: so many requests are always in flight; whoever ends is replaced, and its successor's prefill holds up all others once. In the
   life of one request each of the others does one prefill (steady state), so life = prefill + (B - 1) prefills of others + its own decodes.
 * chunked: a step carries every decode and a chunk of one prompt; nobody waits for a whole prefill.
@@ -231,7 +233,8 @@ def _static(rig: Rig, prompt: int, output: int, batch: int) -> _Run:
     energy = batches / full * one.energy_j + steps * stages * step.energy_j
     exposed = batches / full * one.exposed_s + steps * step.exposed_s
     flops = batches / full * one.matrix_flops + steps * stages * step.matrix_flops
-    return _Run(prefill_s, decode_s, span, batch * output, energy, exposed, flops, prefill_s, decode_s)
+    first = prefill_s * (batches + 1) / (2 * batches)  # the mean over batches that end one after another
+    return _Run(first, (span - first) / steps if steps else 0.0, span, batch * output, energy, exposed, flops, prefill_s, decode_s)
 
 
 def _continuous(rig: Rig, prompt: int, output: int, batch: int) -> _Run:

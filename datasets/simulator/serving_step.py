@@ -6,16 +6,16 @@ Steps are remembered by (model, machine, plan, shape): a search that varies one 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..cluster import Cluster
+from ..cluster import Cluster, Group
 from ..dtypes import BITS
 from ..errors import InputError
 from ..hardware import Hardware
 from ..transformer import Segment, Transformer
 from ..transformer_layers import hit_experts
-from .collectives import collective
+from .collectives import CollectiveCost, collective
 from .machine import Machines
 from .serving_plan import ServingPlan
 from .simulate import simulate
@@ -191,10 +191,19 @@ def _wires(rig: Rig, tokens: int, logits: int) -> tuple[float, float]:
         bill.append((plan.pipeline - 1, "send", rows, 2, plan.stage_devices))
     seconds = joules = 0.0
     for count, kind, payload, members, stride in bill:
-        cost = collective(kind, payload, cluster.group(members, stride), plan.algorithm if kind in ("all_reduce", "all_gather") else "auto")
+        cost = _collective(kind, payload, cluster.group(members, stride), plan.algorithm if kind in ("all_reduce", "all_gather") else "auto")
         seconds += count * float(cost.time_s)
         joules += count * float(cost.energy_j or 0.0)
     return seconds, joules
+
+
+def _collective(kind: str, payload: float, group: Group, algorithm: str) -> CollectiveCost:
+    """Engines with all-reduce kernels of their own (a level's stack "custom") keep NCCL beside them for the rest and for large messages."""
+    if all(level.stack != "custom" for level, _ in group.spans):
+        return collective(kind, payload, group, algorithm)
+    library = replace(group, spans=tuple((replace(level, stack="nccl_nvlink") if level.stack == "custom" else level, n) for level, n in group.spans))
+    offers = [collective(kind, payload, g, algorithm) for g in ((library, group) if kind == "all_reduce" else (library,))]
+    return min(offers, key=lambda cost: float(cost.time_s))
 
 
 @lru_cache(maxsize=1024)
