@@ -69,8 +69,9 @@ def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Se
         read_j = level.read_j_per_byte if level.read_j_per_byte is not None else IN_BANK_ENERGY * machines.dram_read_j[at]
         arithmetic = machines.mac_j[at, ops.dtype] * (ops.matrix_flops + ops.vector_flops) / 2.0 * tech.PIPELINE_OVER_MAC["array"]
         dram_j = bank_reads(ops, reuse) * read_j + outside * machines.dram_read_j[at]
-        for array, value in ((time, seconds), (compute, 0.0 * seconds), (energy, arithmetic + dram_j), (dram, outside), (limit, LIMITS.index("dram")),
-                             (parts["compute_j"], arithmetic), (parts["local_j"], 0.0 * seconds), (parts["cache_j"], 0.0 * seconds), (parts["dram_j"], dram_j)):
+        nothing = np.zeros(len(ops))
+        for array, value in ((time, seconds), (compute, nothing), (energy, arithmetic + dram_j), (dram, outside), (limit, LIMITS.index("dram")),
+                             (parts["compute_j"], arithmetic), (parts["local_j"], nothing), (parts["cache_j"], nothing), (parts["dram_j"], dram_j)):
             array[:, at] = np.where(there, value, array[:, at])
     return replace(costs, time_s=time, compute_s=compute, dynamic_j=energy, dram_bytes=dram, limit=limit, **parts)
 
