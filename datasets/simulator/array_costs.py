@@ -23,6 +23,7 @@ class ArrayCost:
     """(n,) of n layers, of their best mappings, all cores together. Cycles, J, bytes; `choice` codes dataflow and split, `order` the order of the loops."""
 
     cycles: np.ndarray
+    windowed: np.ndarray          # without the floor of the busiest port: see `Cost`
     busy: np.ndarray
     stalls: np.ndarray
     edges: np.ndarray             # loading the first and taking away the last tiles
@@ -51,8 +52,9 @@ def rank(objective: str, cycles: np.ndarray, energy_j: np.ndarray, static_j: np.
     Raises KeyError for an objective other than latency, energy, edp.
     """
     known = np.isfinite(cycles)
-    total = energy_j + static_j * np.where(known, cycles, 0.0)
-    return {"latency": (cycles, total), "energy": (total, cycles), "edp": (np.where(known, total * np.where(known, cycles, 0.0), np.inf), cycles)}[objective]
+    total = np.where(known, np.where(known, energy_j, 0.0) + static_j * np.where(known, cycles, 0.0), np.inf)
+    product = np.where(known, np.where(known, total, 0.0) * np.where(known, cycles, 0.0), np.inf)
+    return {"latency": (cycles, total), "energy": (total, cycles), "edp": (product, cycles)}[objective]
 
 
 def array_costs(ops: OpColumns, levels: ArrayLevels, mac_j: np.ndarray, travels: np.ndarray | None = None, objective: str = "latency", static_j: float = 0.0,
@@ -79,7 +81,7 @@ def array_costs(ops: OpColumns, levels: ArrayLevels, mac_j: np.ndarray, travels:
                     moved = (found.read_bytes + found.written_bytes)[:, chosen] * cores[here]
                     joined = np.array([found.read_bytes[i, chosen] * v.read_j + found.written_bytes[i, chosen] * v.write_j for i, v in enumerate(levels.levels)]) * cores[here]
                     shared = [i for i, v in enumerate(levels.levels[:-1]) if v.spread == ONE]
-                    new = ArrayCost(found.cycles[chosen], found.busy[chosen], found.stalls[chosen], (found.onload + found.offload)[chosen],
+                    new = ArrayCost(found.cycles[chosen], found.windowed[chosen], found.busy[chosen], found.stalls[chosen], (found.onload + found.offload)[chosen],
                                     nest.size[here].prod(1) * joules[here] * cores[here], joined[:-1].sum(0), joined[-1], moved[shared].sum(0), moved[-1],
                                     np.full(len(here), code), chosen - np.searchsorted(owner, here))
                     best = _better(best, new, here, count, objective, static_j)

@@ -119,12 +119,16 @@ def _elements(nest: Nests, levels: ArrayLevels, extent: np.ndarray) -> dict[tupl
     beside = {ONE: nest.unrolled, PER_COL: nest.down, PER_ROW: wide, PER_UNIT: np.ones_like(wide)}
     for spread in {level.spread for level in levels.levels}:
         full = extent * beside[spread].T[:, None, :]
-        across = np.minimum((full[OX] - 1.0) * nest.stride + full[FX], np.maximum(nest.in_w, full[FX]))
-        down = np.minimum((full[OY] - 1.0) * nest.stride + full[FY], np.maximum(nest.in_h, full[FY]))
+        across, down = _side(nest, full, OX, FX, nest.in_w), _side(nest, full, OY, FY, nest.in_h)
         out[WEIGHTS, spread] = full[RELEVANT[WEIGHTS]].prod(0)
         out[INPUTS, spread] = full[0] * full[2] * across * down
         out[OUTPUTS, spread] = full[RELEVANT[OUTPUTS]].prod(0)
     return out
+
+
+def _side(nest: Nests, full: np.ndarray, positions: int, taps: int, whole: np.ndarray) -> np.ndarray:
+    """(L + 1, c) side of an input tile: what its taps reach, within the input."""
+    return np.asarray(np.minimum((full[positions] - 1.0) * nest.stride + full[taps], np.maximum(whole, full[taps])))
 
 
 def _runs(loops: np.ndarray, sizes: np.ndarray) -> tuple[tuple[np.ndarray, ...], ...]:

@@ -41,9 +41,14 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Cost:
-    """(c,) of c mappings: cycles in all, of which `busy` computing, `stalls`, `onload` and `offload`; J; bytes to and from every level (levels, c)."""
+    """(c,) of c mappings: cycles in all, of which `busy` computing, `stalls`, `onload` and `offload`; J; bytes to and from every level (levels, c).
+
+    `windowed` is the sum of those parts, as the published model has it; it lets first tiles of different operands through one port at once, so `cycles` is never less
+    than the busiest port needs for its bytes.
+    """
 
     cycles: np.ndarray
+    windowed: np.ndarray
     busy: np.ndarray
     stalls: np.ndarray
     onload: np.ndarray
@@ -73,7 +78,17 @@ def cost(mapped: Mapped, levels: ArrayLevels, mac_j: np.ndarray, travels: np.nda
     for at, level in enumerate(levels.levels):
         energy = energy + read[at] * level.read_j + written[at] * level.write_j
     total = busy + stalls + on + off + drain
-    return Cost(np.where(mapped.valid, total, np.inf), busy, stalls, on, off, np.where(mapped.valid, energy, np.inf), read, written)
+    return Cost(np.where(mapped.valid, np.maximum(total, _flow(transfers, levels, busy)), np.inf), total, busy, stalls, on, off, np.where(mapped.valid, energy, np.inf), read, written)
+
+
+def _flow(transfers: list[Transfer], levels: ArrayLevels, busy: np.ndarray) -> np.ndarray:
+    """(c,) cycles of the busiest port, were it never idle: nothing is faster, however the windows lie."""
+    longest = np.zeros_like(busy)
+    for at, level in enumerate(levels.levels):
+        for port in (READ, WRITE):
+            mine = [t for t in transfers if t.level == at and t.port == port]
+            longest = np.maximum(longest, sum((t.bytes for t in mine), np.zeros_like(busy)) / (level.read if port == READ else level.write))
+    return longest
 
 
 def _copies(mapped: Mapped, spread: int) -> np.ndarray:
@@ -104,11 +119,16 @@ def _link(mapped: Mapped, levels: ArrayLevels, operand: int, chain: list[int], l
     else:
         wide = mean = _bytes(mapped, levels, operand, position)
         again = count
+    outer = chain[link + 1] == len(levels.levels) - 1
+    gaps: np.ndarray | float = 1.0
+    if operand == INPUTS and outer:  # from outside the whole input comes, what strides pass over and the offsets of taps with it
+        nest = mapped.nest
+        gaps = np.maximum(nest.size[:, 0] * nest.size[:, 2] * nest.in_w * nest.in_h / (mapped.at(mapped.elements[operand, ONE], position) * count), 1.0)
     sides = ([] if link < 0 else [(chain[link], False)]) + [(chain[link + 1], True)]
     for at, upper in sides:
         level = levels.levels[at]
         tile = mapped.at(mapped.elements[operand, level.spread], position)
-        share = travels if chain[link + 1] == len(levels.levels) - 1 and operand != WEIGHTS else 1.0
+        share = travels * gaps if outer and operand != WEIGHTS else 1.0
         copies = _copies(mapped, level.spread)
         # upper side: read down, write up; lower side: written from above, read to above
         moves = [(READ if upper else WRITE, again, wide)] + ([(WRITE if upper else READ, count, mean)] if operand == OUTPUTS else [])

@@ -159,7 +159,7 @@ def _nested(kernels: Kernels, machines: Machines, objective: str) -> OpCosts:
     vector_s = ops.vector_flops / d.vector_rate[0, ops.dtype]
     dram = found.outer_bytes + extra
     compute_s, stalls_s, edges_s = (x / d.clock_hz for x in (found.busy, found.stalls, found.edges))
-    time = np.maximum((found.cycles + extra / outer.read) / d.clock_hz, vector_s)
+    time = np.maximum((np.where(found.valid, found.cycles, 0.0) + extra / outer.read) / d.clock_hz, vector_s)
     compute_j, dram_j = found.mac_j + ops.vector_flops / 2 * tech.PIPELINE_OVER_MAC["vector"] * mac, found.outer_j + extra * outer.read_j
     waits = dram / outer.read / d.clock_hz >= stalls_s   # whether the outermost memory is what it waits for, or one on the chip
     limit = np.argmax(np.stack([compute_s, vector_s, 0.0 * time, np.where(waits, 0.0, stalls_s), np.where(waits, stalls_s, 0.0), edges_s]), axis=0)
