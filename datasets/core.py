@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,12 @@ class Core:
         for c in self.caches:
             out += [f"caches.{c.name}.{f}" for f in ("latency_cycles", "fill_bytes_per_cycle", "outstanding") if getattr(c, f) is None]
         return tuple(out)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over every figure, names and citations left out."""
+        figures = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("key", "name", "year", "notes", "cited")}
+        return hashlib.sha256(repr({**figures, "units": sorted(self.units.items())}).encode()).hexdigest()[:16]
 
     def at(self, clock_hz: float) -> Core:
         """The core at another clock; memory's seconds stay."""

@@ -28,6 +28,7 @@ class NestColumns:
     branches: np.ndarray       # (n, L + 1) data-dependent branches per execution
     missed: np.ndarray         # (n, L + 1) of those, expected mispredicted at best
     vectorizable: np.ndarray   # (n,) bool
+    outer_vectorizable: np.ndarray  # (n,) bool, the loop around the innermost
     element: np.ndarray        # (n,) bytes of the widest element under the innermost loop
     loads: np.ndarray          # (n, L + 1) loads that move with that loop (executed once per its step)
     stores: np.ndarray         # (n, L + 1)
@@ -37,6 +38,7 @@ class NestColumns:
     group_spans: np.ndarray    # (n, G, L) extra steps that a group's shifts reach
     group_element: np.ndarray  # (n, G) bytes
     group_written: np.ndarray  # (n, G) bool
+    group_read: np.ndarray     # (n, G) bool
     valid: np.ndarray          # (n, G) bool
 
     def __len__(self) -> int:
@@ -64,10 +66,11 @@ class NestColumns:
         wide = max((len(g) for g in grouped), default=1) or 1
         out = cls(trips=np.ones((n, most)), ops=np.zeros((n, most + 1, N_CLASSES)), path=np.zeros((n, N_CLASSES)), carried=np.full(n, -1),
                   chain_trips=np.ones(n), branches=np.zeros((n, most + 1)), missed=np.zeros((n, most + 1)),
-                  vectorizable=np.array([x.vectorizable for x in nests], dtype=bool), element=np.full(n, 8.0),
+                  vectorizable=np.array([x.vectorizable for x in nests], dtype=bool),
+                  outer_vectorizable=np.array([x.outer_vectorizable for x in nests], dtype=bool), element=np.full(n, 8.0),
                   loads=np.zeros((n, most + 1)), stores=np.zeros((n, most + 1)), strides=np.zeros((n, most + 1)), streams=np.zeros((n, most + 1)),
                   group_strides=np.zeros((n, wide, most)), group_spans=np.zeros((n, wide, most)), group_element=np.ones((n, wide)),
-                  group_written=np.zeros((n, wide), dtype=bool), valid=np.zeros((n, wide), dtype=bool))
+                  group_written=np.zeros((n, wide), dtype=bool), group_read=np.zeros((n, wide), dtype=bool), valid=np.zeros((n, wide), dtype=bool))
         for row, (nest, groups) in enumerate(zip(nests, grouped, strict=True)):
             out._fill(row, nest, groups)
         return out
@@ -102,6 +105,7 @@ class NestColumns:
                 self.group_spans[row, g, here] = shifts.max(axis=0) - shifts.min(axis=0)
             self.group_element[row, g] = first.bytes_each
             self.group_written[row, g] = any(a.write for a in members)
+            self.group_read[row, g] = any(not a.write for a in members)
             self.valid[row, g] = True
         moving = [m[0] for m in groups]
         for level in range(depth + 1):

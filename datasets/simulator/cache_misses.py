@@ -63,8 +63,9 @@ def lines_touched(nests: NestColumns, line: np.ndarray, sets: np.ndarray) -> tup
     return np.where(nests.valid[:, :, None], out, 0.0), ways
 
 
-def misses(nests: NestColumns, lines: np.ndarray, line: np.ndarray, capacity: np.ndarray, needs: np.ndarray | None = None, ways: np.ndarray | None = None) -> np.ndarray:
-    """(p, C, G) lines each group loads into each of C caches of (p, C) `capacity` bytes; `lines` of `lines_touched`.
+def misses(nests: NestColumns, lines: np.ndarray, line: np.ndarray, capacity: np.ndarray, needs: np.ndarray | None = None,
+           ways: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(p, C, G) lines each group loads into each of C caches of (p, C) `capacity` bytes, and how many a turn while it does so; `lines` of `lines_touched`.
 
     `needs`: its ways needed (p, G, L + 1), held against (p, C) `ways` (infinite where the sets are no affair of the address). Never fewer in a smaller cache; at least the lines
     touched at all, at most one per execution of the group.
@@ -81,4 +82,12 @@ def misses(nests: NestColumns, lines: np.ndarray, line: np.ndarray, capacity: np
     outermost = np.where(fits.any(axis=3), fits.argmax(axis=3), loops)       # outermost l whose loops' data fit
     kept = np.maximum(outermost - 1, 0)                                      # then the loop around keeps its re-use, too
     kept = np.broadcast_to(kept, (*capacity.shape, lines.shape[1]))
-    return np.take_along_axis(np.broadcast_to(loaded[:, None, :, :], (*capacity.shape, *loaded.shape[1:])), kept[..., None], axis=3)[..., 0]
+    def at(values: np.ndarray, level: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(np.broadcast_to(values[:, None, :, :], (*capacity.shape, *values.shape[1:])), level[..., None], axis=3)[..., 0]
+
+    # a loop that brings nothing new (a repetition) does not thin them out: they stand in the first of its turns
+    pace = lines.copy()
+    inside = nests.iterations[:, None]
+    for level in range(loops - 1, -1, -1):
+        pace[:, :, level] = np.where(lines[:, :, level] > lines[:, :, level + 1], loaded[:, :, level] / inside, pace[:, :, level + 1])
+    return at(loaded, kept), at(pace, kept)

@@ -71,10 +71,9 @@ def interval(nests: NestColumns, cores: CoreColumns) -> Interval:
     lines, needs = lines_touched(nests, cores.line, sets)
     ways = np.full(cores.capacity.shape, np.inf)
     ways[:, 0] = cores.ways
-    loaded = misses(nests, lines, cores.line, cores.capacity, needs, ways)             # (p, 3, G)
-    exposed = _exposed(nests, cores, loaded)                                           # (p, 3) misses whose latency somebody waits for
-    total = loaded.sum(axis=2)
-    return _account(nests, cores, turns, loaded, total, exposed)
+    loaded, pace = misses(nests, lines, cores.line, cores.capacity, needs, ways)       # (p, 3, G)
+    waited = _waited(nests, cores)[:, None, :]
+    return _account(nests, cores, turns, loaded, (loaded * waited).sum(axis=2), (pace * waited).sum(axis=2))
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,16 @@ def _turns(nests: NestColumns, cores: CoreColumns) -> _Turns:
     lanes = np.where((width >= 2) & (trips >= width), width, 1.0)
     whole = np.where(sve, np.ceil(trips / lanes), np.floor(trips / lanes))
     inner_turns = np.where(lanes > 1, whole + np.where(sve, 0.0, trips - whole * lanes), trips)
+    outer = np.where(nests.outer_vectorizable & (lanes == 1), np.floor(cores.vector_bytes / nests.element), 1.0)
+    around = nests.trips[:, -2] if last > 1 else np.ones(len(nests))
+    outer = np.where((outer >= 2) & (around >= outer), outer, 1.0)                     # the lanes are turns of the loop around
     reduced = np.where(nests.carried >= 0, 2.0 * np.log2(lanes), 0.0)                  # the lanes of a sum are added up at the end
     entry = np.where(lanes > 1, VECTOR_ENTRY + reduced, 0.0)
     executions = nests.executions
+    executions[:, -2] *= np.where(outer > 1, (np.floor(around / outer) + around % outer) / around, 1.0)
     executions[:, -1] = executions[:, -2] * inner_turns
     # units
-    vector = (inner & (lanes > 1)[:, None])[:, :, None]
+    vector = (inner & (lanes * outer > 1)[:, None])[:, :, None]
     share = np.where(vector, cores.vector_interval[:, None, :], cores.interval[:, None, :]) / cores.count[:, None, :]      # (p, L + 1, 8) cycles an operation
     busy = [ops[:, :, c] * share[:, :, c] for c in (_ADD, _MUL, _FMA, _DIV)]
     busy.append((ops[:, :, _INT] + np.maximum(control - turns, 0.0) + nests.branches) * share[:, :, _INT])
@@ -128,8 +131,8 @@ def _turns(nests: NestColumns, cores: CoreColumns) -> _Turns:
     return _Turns(instructions, cycles, executions, lanes, inner_turns, entry)
 
 
-def _exposed(nests: NestColumns, cores: CoreColumns, loaded: np.ndarray) -> np.ndarray:
-    """(p, 3) misses per level whose latency is waited for: of groups that are read, where no stream prefetcher runs ahead.
+def _waited(nests: NestColumns, cores: CoreColumns) -> np.ndarray:
+    """(p, G) share of a group's misses whose latency is waited for: of groups that are read, where no stream prefetcher runs ahead.
 
     A prefetcher follows a stream to the end of its page and must learn it anew in the next; a stride beyond a page it does not follow.
     """
@@ -149,14 +152,14 @@ def _exposed(nests: NestColumns, cores: CoreColumns, loaded: np.ndarray) -> np.n
     page = cores.prefetch[:, None]
     followed = np.minimum(run, page) / np.maximum(step, wide) + 1.0                    # lines of a page's worth of stream
     share = np.where((step < page) & (step > 0), np.minimum(1.0, TRAINING / followed), 1.0)
-    read = ~nests.group_written & nests.valid
-    also = nests.group_written & nests.valid & (nests.loads.sum(axis=1) > nests.valid.sum(axis=1) - nests.group_written.sum(axis=1))[:, None]
-    return (loaded * (share * (read | also))[:, None, :]).sum(axis=2)
+    return share * nests.group_read
 
 
-def _account(nests: NestColumns, cores: CoreColumns, t: _Turns, loaded: np.ndarray, total: np.ndarray, exposed: np.ndarray) -> Interval:
+def _account(nests: NestColumns, cores: CoreColumns, t: _Turns, loaded: np.ndarray, exposed: np.ndarray, pace: np.ndarray) -> Interval:
+    """The parts and their sum. `loaded` (p, 3, G) misses, `exposed` (p, 3) of those waited for, `pace` (p, 3) of those a turn while they come."""
+    total = loaded.sum(axis=2)
     instructions = (t.executions * t.instructions).sum(axis=1) + t.executions[:, -2] * t.entry
-    in_flight = 1.0 + cores.window / np.maximum(t.instructions[:, -1], 1.0)            # turns the window holds
+    in_flight = 1.0 + cores.window / np.maximum(t.instructions[:, -1], 1.0)            # turns under way: the oldest and those behind it in the window
     turns = t.executions[:, -1]
 
     # chains: within a turn, and from turn to turn; over all turns in the window at once
@@ -169,18 +172,18 @@ def _account(nests: NestColumns, cores: CoreColumns, t: _Turns, loaded: np.ndarr
     ends = np.where(nests.carried >= 0, np.take_along_axis(latency, np.maximum(nests.carried, 0)[:, None], axis=1)[:, 0], (latency * (nests.path > 0)).max(axis=1))
     hidden = np.where((cores.window == 0) & (nests.stores[:, -1] == 0), np.minimum(ends, arithmetic), 0.0)   # in order, only the start of the last operation is waited for
     path = np.maximum(load + arithmetic - hidden, chain)
-    linked = np.minimum(in_flight, np.maximum(nests.chain_trips / t.lanes, 1.0))
-    waits = (path + chain * (linked - 1.0)) / in_flight
+    # the window slides over chains of `length` turns: as one ends, the next is already under way in it
+    length = np.maximum(nests.chain_trips / t.lanes, 1.0)
+    chained = np.where(cores.window == 0, path, (path + chain * (length - 1.0)) / (length - 1.0 + in_flight))
 
     # short misses overlap as far as the window and the miss buffers reach
     beyond = np.concatenate([exposed[:, 1:], np.zeros((len(nests), 1))], axis=1)
     found = np.maximum(exposed - beyond, 0.0)                                          # (p, 3) answered by the next level
-    per_turn = found / turns[:, None]
-    overlap = np.maximum(1.0, np.minimum(per_turn * in_flight[:, None], cores.outstanding[:, :1]))
+    overlap = np.maximum(1.0, np.minimum(pace * in_flight[:, None], cores.outstanding[:, :1]))
     steps = np.maximum(np.diff(cores.hit, axis=1), 0.0)
     extra = np.cumsum(steps, axis=1)                                                   # beyond the first level's hit
-    waits = waits + (per_turn[:, :2] * extra[:, :2] / overlap[:, :2]).sum(axis=1)
-    inner = np.maximum(t.cycles[:, -1], waits)
+    waits = path / in_flight + (found[:, :2] / turns[:, None] * extra[:, :2] / overlap[:, :2]).sum(axis=1)
+    inner = np.max([t.cycles[:, -1], chained, waits], axis=0)                         # loads are not on the chain between turns
     base = (t.executions[:, :-1] * t.cycles[:, :-1]).sum(axis=1) + turns * inner + t.executions[:, -2] * t.entry / cores.dispatch
 
     # long misses: each stands at the head of the window until memory answers, with those behind it in the window
