@@ -124,3 +124,20 @@ def mixtral_layer(batch: int, context: int) -> Workload:
            Op.of("act", "elementwise", elements=2 * batch * hidden, extra_elements=2 * batch * hidden, cost=12, dtype=d),
            Op.of("down", "grouped_gemm", groups=8, m=2 * batch, n=width, k=hidden, params=8 * hidden * width, dtype=d)]
     return Workload("mixtral_layer", tuple(ops), ())
+
+
+def fft_convolution(length: int, channels: int) -> Workload:
+    """A long convolution by Monarch's FFT (Fu et al., FlashFFTConv, 2023), the fusion example of SN40L's paper: products with 32 x 32 Fourier matrices, twiddle
+    factors and transposes between them, a product with the filter's spectrum, and the way back. Real arithmetic stands for complex (both sides alike)."""
+    net = Net("fft_convolution", "bfloat16")
+    rows = length * channels // 32
+    x = net.input((rows, 32))
+    for way in ("forward", "back"):
+        with net.scope(way):
+            if way == "back":
+                x = net.mul(x, net.input((rows, 32)))
+            for _ in range(3):
+                x = net.linear(x, 32, bias=False)
+                x = net.activation(x, "neg")  # one operation an element, as a product with constants that stay on the chip
+                x = net.reshape(net.permute(net.reshape(x, (rows // 32, 32, 32)), (0, 2, 1)), (rows, 32))
+    return net.build()

@@ -123,7 +123,8 @@ def fused_s(workload: Workload, hardware: Hardware) -> float:
     matrix = sum(f / (hardware.rate(op.dtype) * tech.MATRIX_EFFICIENCY) for op, f in zip(workload.ops, ops.matrix_flops, strict=True))
     vector = sum(f / hardware.rate(op.dtype, matrix=False) for op, f in zip(workload.ops, ops.vector_flops, strict=True))
     border = sum(t.bytes for t in workload.tensors if t.producer < 0 or not t.consumers)
-    moved = 0.0 if placement(workload.weight_bytes, 0.0, hardware).hardwired else float(ops.weight_bytes.sum())
+    # second operands that are no parameters (keys, values) flow on the chip, or are graph inputs (a cache) and counted as such
+    moved = 0.0 if placement(workload.weight_bytes, 0.0, hardware).hardwired else float(ops.weight_bytes[ops.param_bytes > 0.0].sum())
     launch = hardware.launch_overhead_s if hardware.launch_overhead_s is not None else tech.LAUNCH_S[hardware.kind]
     return max(float(matrix + vector), (moved + border) / (hardware.dram_bandwidth * tech.DRAM_EFFICIENCY)) + launch
 

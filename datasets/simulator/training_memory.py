@@ -6,7 +6,7 @@
 Only what the update needs is kept. Sparse update (Lin et al., On-Device Training Under 256KB Memory, NeurIPS 2022, section 2.2): an operator that is not in `updates`
 keeps no input; one updated in part keeps that share of its input channels; one with share 0 updates its bias only and keeps nothing; nothing before the first
 updated operator runs backward at all. In place (its section 3.3, operator reordering): a weight's gradient is applied as soon as it is known, so only one lives
-at a time.
+at a time. An elementwise operator writes over its operand where nothing else needs that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..dtypes import BITS
 from ..errors import InputError, UnknownNameError
-from ..workload import Workload
+from ..workload import Tensor, Workload
 
 #: optimizer -> float32 numbers of state per updated parameter
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2}
@@ -62,14 +62,15 @@ def training_memory(workload: Workload, updates: Mapping[str, float] | None = No
     for tensor in workload.tensors:
         made = max(tensor.producer, 0)
         readers = tensor.consumers or (count - 1,)
-        _hold(live, made, max(readers), tensor.bytes)
+        overwritten = _overwritten(workload, tensor, share, back)
+        _hold(live, made, max(readers) - overwritten, tensor.bytes)
         kept = {i: _need(workload, i, share, back) for i in tensor.consumers}
         need = max(kept.values(), default=0.0)
         if need > 0.0:  # kept until the backward step of the first operator that needs it; beyond its forward life only that share
             _hold(live, max(readers) + 1, 2 * count - 1 - min(i for i, k in kept.items() if k > 0.0), tensor.bytes * need)
             saved += tensor.bytes * need
         if tensor.producer >= 0 and back[tensor.producer]:
-            _hold(live, 2 * count - 1 - max(readers), 2 * count - 1 - tensor.producer, tensor.bytes)  # its gradient
+            _hold(live, 2 * count - 1 - max(readers) + overwritten, 2 * count - 1 - tensor.producer, tensor.bytes)  # its gradient
     updated = 0.0
     for i, op in enumerate(workload.ops):
         if share[i] is None or not op.params:
@@ -152,6 +153,14 @@ def _need(workload: Workload, i: int, share: list[float | None], back: list[bool
             return 0.0
         return 1.0 / BITS[op.dtype] if op.dims["cost"] <= 2 else 1.0
     return 0.0
+
+
+def _overwritten(workload: Workload, tensor: Tensor, share: list[float | None], back: list[bool]) -> bool:
+    """Whether a tensor's only reader is an elementwise operator that may write its result over it (and its gradient likewise)."""
+    if tensor.producer < 0 or len(tensor.consumers) != 1:
+        return False
+    reader = tensor.consumers[0]
+    return workload.ops[reader].kind == "elementwise" and _need(workload, reader, share, back) < 1.0
 
 
 def _hold(live: np.ndarray, first: int, last: int, amount: float) -> None:
