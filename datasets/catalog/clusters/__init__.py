@@ -90,7 +90,7 @@ def _read(text: str, where: str, users: bool) -> Cluster:
     import yaml
 
     try:
-        data = yaml.load(text, Loader=_loader(users))
+        data = yaml.load(text, Loader=_loader(users))   # document.py's subclass of the SafeLoader, which refuses a key given twice
     except yaml.YAMLError as error:
         raise FormatError(f"{where}: not YAML: {_one_line(error)}") from None
     except (RecursionError, ValueError) as error:

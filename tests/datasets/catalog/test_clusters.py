@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 
 import pytest
 
 from silicast.datasets import catalog
 from silicast.datasets.catalog.clusters import cluster, cluster_keys, read_cluster
+from silicast.datasets.catalog.clusters.table import table
 from silicast.datasets.errors import FormatError, InputError, UnknownNameError
 
 MINE = """
@@ -69,3 +71,9 @@ def test_a_fault_names_file_and_field(tmp_path: Path, old: str, new: str, said: 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="readable cluster"):
         read_cluster(tmp_path / "none.yaml")
+
+
+def test_the_page_of_the_docs_is_fresh_and_runs() -> None:
+    page = Path(__file__).parents[3] / "docs" / "clusters.md"
+    assert table() in page.read_text(encoding="utf-8"), "put what python -m silicast.datasets.catalog.clusters prints into docs/clusters.md"
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
