@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..hardware import Hardware
 from ..ops import KIND_CODES, KIND_NAMES
 from ..workload import Workload
-from .fpga_blocks import BRAM_BITS, URAM_BITS, block_rams
+from .fpga_blocks import BRAM_BITS, URAM_BITS, block_rams, divisors
 from .kernels import fuse
 
 #: kinds with an engine; the rest is infeasible and named. An addition is a stream adder, a move a wire.
@@ -141,8 +141,7 @@ def _layers(ops: OpColumns) -> _Layers:
 @lru_cache(maxsize=4096)
 def _foldings(rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
     """Every (PE, SIMD) of a layer: divisors of its outputs times divisors of its inputs."""
-    divisors = [np.array([d for d in range(1, n + 1) if n % d == 0], dtype=np.float64) for n in (rows, cols)]
-    pe, simd = np.meshgrid(*divisors, indexing="ij")
+    pe, simd = np.meshgrid(divisors(rows), divisors(cols), indexing="ij")
     return pe.ravel(), simd.ravel()
 
 

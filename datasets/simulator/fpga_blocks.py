@@ -46,6 +46,8 @@ UNROLL_LIMIT = 4096.0
 _USABLE_PERIOD = 0.875
 #: ns of a 16-bit adder and of an unregistered product on UltraScale+ (assumptions)
 _ADD_NS, _PRODUCT_NS = 0.75, 2.0
+#: steps of a shift register or FIFO up to which it is look-up tables (assumption: two SRL32)
+_SHIFT_STEPS = 64.0
 #: LUT per bit of picking one of many packed inputs by a run-time index, and LUT of that path whatever its width (assumption: Vivado HLS builds a shifter
 #: over the whole packed vector; both figures were read off one half of the open hls4ml table, and nothing structural explains the second)
 _SHIFTER_LUT_PER_BIT, _SHIFTER_LUT = 2.0, 4600.0
@@ -125,7 +127,9 @@ class Blocks:
     lookups: np.ndarray          # tables of functions read by each lane
     work: np.ndarray             # vector operations a position of a block without products
     window: np.ndarray           # kernel area
-    line_bits: np.ndarray        # rows of the input a sliding window keeps
+    scaled: np.ndarray           # bool: every lane has a multiplication of its own (normalisation)
+    line_bits: np.ndarray        # of a streamed sliding window: bits of one column of the rows it keeps, kernel height less one
+    line_pixels: np.ndarray      # pixels in a row of its input
     row_pixels: np.ndarray       # positions in a row of the output
     limit: float = 0.0           # largest |weight|; 0: not known, every product counts as a general one
     integer_bits: int = 1
@@ -144,19 +148,23 @@ class Blocks:
         outputs = np.where(recurrent, ops.n, np.maximum(ops.b * ops.n, 1.0))
         words = np.maximum(np.ceil(ops.output_bytes / _VECTOR_BYTES_PER_CYCLE), 1.0) if stream else np.ones(len(ops))
         positions = np.where(matrix, np.maximum(np.where(recurrent, ops.b * ops.m, ops.m), 1.0), words)
+        # channels of a pooling are those of the convolution before it; images are square (the columns keep no shape)
+        before = np.maximum.accumulate(np.where(matrix, np.arange(len(matrix)), -1)) if len(matrix) else np.zeros(0, dtype=np.int64)
+        channels = np.where(matrix, ops.b * ops.k / np.maximum(ops.window, 1.0), np.where(before >= 0, outputs[before], 1.0))
+        pixels = np.maximum(np.round(ops.input_bytes / np.maximum(element_bytes(ops.dtype) * channels, 1e-9)), 1.0)
         if stream:  # a sliding window shifts in every pixel of its input, one a turn, whether or not an output leaves (`nnet_conv2d_stream.h`)
-            pixels = ops.input_bytes / np.maximum(element_bytes(ops.dtype) * ops.b * ops.k / np.maximum(ops.window, 1.0), 1e-9)
-            positions = np.where(matrix & (ops.kind == KIND_CODES["conv"]), np.maximum(positions, np.round(pixels)), positions)
+            positions = np.where((ops.kind == KIND_CODES["conv"]) | (ops.kind == KIND_CODES["pool"]), np.maximum(positions, pixels), positions)
         elements = np.maximum(ops.output_bytes * 8.0 / FABRIC_BITS[ops.dtype], 1.0)
         lanes = np.where(matrix, outputs, np.ceil(elements / positions))
         costly = ops.vector_flops / np.maximum(elements, 1.0) >= _TABLE_FROM_COST
-        row = np.sqrt(np.maximum(ops.m, 1.0))
+        sliding = stream & (ops.window > 1)
         return cls(
             matrix=matrix, inputs=np.where(matrix, np.maximum(ops.k, 1.0), 1.0), outputs=np.where(matrix, outputs, 1.0), positions=positions, serial=recurrent,
             weight_bits=weight_bits, data_bits=data_bits, sum_bits=sum_bits, kept=np.where(ops.param_bytes > 0, ops.density, 1.0),
             stored=np.where(matrix, np.where(recurrent, ops.n * ops.k, ops.b * ops.n * ops.k), 0.0), lanes=lanes,
             lookups=(costly | recurrent | softmax).astype(np.float64), work=np.where(matrix, 0.0, ops.vector_flops / positions),
-            window=ops.window, line_bits=np.where(ops.window > 1, ops.input_bytes * 8.0 / np.maximum(row, 1.0) * np.sqrt(ops.window), 0.0), row_pixels=row,
+            window=ops.window, scaled=ops.kind == KIND_CODES["norm"], line_bits=np.where(sliding, channels * data_bits * (np.sqrt(ops.window) - 1.0), 0.0),
+            line_pixels=np.sqrt(pixels), row_pixels=np.sqrt(np.maximum(ops.m, 1.0)),
             limit=limit, integer_bits=integer_bits)
 
 
@@ -220,11 +228,9 @@ def block_costs(blocks: Blocks, reuse: np.ndarray, latency_strategy: np.ndarray,
     lanes = np.ceil(c.lanes / reuse)
     softmax_like = ~matrix & (c.lookups > 0)
     tables = np.where(c.lookups > 0, np.ceil(lanes / _TABLE_READS) + np.where(softmax_like, 1.0, 0.0), 0.0)
-    lines = np.ceil(c.line_bits / BRAM_BITS)
     fifo_bits = c.lanes * a * stream
-    fifo_depth = np.where(c.positions > 1, c.row_pixels, 2.0)
-    fifo_ram = np.where(fifo_depth > 64.0, block_rams(fifo_depth, fifo_bits), 0.0)
-    fifo_lut = np.where(fifo_ram > 0, 0.0, fifo_bits * np.ceil(fifo_depth / 32.0))
+    fifo_lut, fifo_ram = _queue(np.where(c.positions > 1, c.row_pixels, 2.0), fifo_bits)
+    line_lut, line_ram = _queue(c.line_pixels, c.line_bits)
     window_ff = np.where(c.window > 1, c.inputs * a, 0.0)
 
     stages = np.where(in_logic, np.where(shared, turns + _SHARED_STAGES, logic_stages + (reuse > 1)), reuse + _LOOP_STAGES + ram_stages)
@@ -234,21 +240,22 @@ def block_costs(blocks: Blocks, reuse: np.ndarray, latency_strategy: np.ndarray,
     step = np.where(in_logic & (reuse > 1), first, reuse)
     step = np.where(c.serial, first, step)
     return BlockCosts(
-        lut=np.where(matrix, np.where(in_logic, logic_lut, ram_lut), c.work * a) + fifo_lut,
+        lut=np.where(matrix, np.where(in_logic, logic_lut, ram_lut), c.work * a) + fifo_lut + line_lut,
         ff=np.where(matrix, np.where(in_logic, logic_ff, ram_ff), c.work * a) + window_ff + fifo_bits,
-        dsp=np.where(matrix, np.where(in_logic, np.ceil(bound), ram_dsp) * slices, np.where(softmax_like, lanes, 0.0)),
-        bram_18k=np.where(matrix & ~in_logic, ram + index, 0.0) + tables + lines + fifo_ram,
+        dsp=np.where(matrix, np.where(in_logic, np.ceil(bound), ram_dsp) * slices, np.where(softmax_like | (c.scaled & wide), lanes, 0.0)),
+        bram_18k=np.where(matrix & ~in_logic, ram + index, 0.0) + tables + line_ram + fifo_ram,
         first=first, busy=c.positions * step, unrolled=np.where(in_logic, products, np.where(matrix, parallel, 0.0)))
 
 
 def valid_reuse(inputs: int, outputs: int) -> np.ndarray:
     """The reuse factors hls4ml accepts without rounding, in order: divisors of the inputs, and the inputs times a divisor of the outputs."""
-    return np.unique(np.concatenate([_divisors(inputs), inputs * _divisors(outputs)]))
+    return np.unique(np.concatenate([divisors(inputs), float(inputs) * divisors(outputs)]))
 
 
 @lru_cache(maxsize=4096)
-def _divisors(number: int) -> np.ndarray:
-    small = np.arange(1, int(np.sqrt(float(number))) + 1)
+def divisors(number: int) -> np.ndarray:
+    """The divisors of a number, in order; of one above 2**40 only those up to 2**20 and their counterparts."""
+    small = np.arange(1, min(int(np.sqrt(float(number))), 2**20) + 1)
     small = small[number % small == 0]
     return np.unique(np.concatenate([small, number // small])).astype(np.float64)
 
@@ -260,6 +267,12 @@ def _shares(c: Blocks, wide: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     found = [constant_shares(int(w), c.integer_bits, c.limit, int(a)) for w, a in zip(c.weight_bits, c.data_bits, strict=True)]
     dsp, nonzero, adders = (np.array(column) for column in zip(*found, strict=True))
     return dsp, nonzero, adders
+
+
+def _queue(depth: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(LUT, block RAMs) of a shift register or FIFO: a LUT holds 32 steps of a bit (SRL32, UG574); a deep one is a block RAM."""
+    ram = np.where(depth > _SHIFT_STEPS, block_rams(depth, width), 0.0)
+    return np.where(ram > 0, 0.0, width * np.ceil(depth / 32.0)), ram
 
 
 def _cuts(total_ns: np.ndarray, stages: np.ndarray, usable_ns: float, inputs: np.ndarray) -> np.ndarray:

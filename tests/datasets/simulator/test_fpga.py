@@ -86,10 +86,20 @@ def test_a_streamed_convolution_takes_every_input_pixel():
     assert design(workload, board(), FpgaPlan(io="stream")).interval_cycles == 64
     assert design(workload, board(), FpgaPlan(reuse=3, strategy="resource", io="stream")).interval_cycles == 3 * 64
     assert design(workload, board()).interval_cycles == 36
-    # FIFOs of 6 positions and 3 channels of 16 bits: 48 shift registers; the window of 18 x 16 bits in flip-flops
+    # a FIFO of 3 channels of 16 bits, 6 deep: 48 shift registers; two rows of 8 pixels x 2 channels x 16 bits: 64
     plain, streamed = (design(workload, board(), FpgaPlan(io=io)) for io in ("parallel", "stream"))
-    assert streamed.lut - plain.lut == 48
+    assert streamed.lut - plain.lut == 48 + 64
     assert streamed.ff - plain.ff == 48
+
+
+def test_rows_too_long_for_shift_registers_are_block_ram():
+    # rows of 100 pixels x 1 channel x 2 rows x 16 bits = 3,200 bits: 1 block RAM; a pooling of 2 x 2 keeps 1 row of 98 pixels x 4 channels: 64 bits, 2;
+    # FIFOs behind them of 98 and of 49 positions: 4 x 16 bits, 2; and shift registers
+    net = Net("c")
+    net.max_pool(net.conv(net.image(1, 1, 100, 100), 4, 3, 1, 0), 2, 2)
+    answer = design(net.build(), board(), FpgaPlan(io="stream"))
+    assert answer.bram_18k == 1 + 2 + 2
+    assert answer.interval_cycles == 100 * 100
 
 
 def test_functions_are_tables_in_block_ram():
@@ -139,6 +149,10 @@ def test_weights_that_do_not_fit_block_ram_go_to_uram():
     answer = design(wide, board(lut=10**6, uram=20), plan)
     assert answer.uram == np.ceil(157 * 18432 / 294912)
     assert answer.infeasible == ""
+
+
+def test_a_layer_of_absurd_size_is_an_answer_not_a_crash():
+    assert "bram_18k overflows" in simulate(dense(2**40 + 15, 2**20), board()).infeasible
 
 
 def test_an_op_without_a_block_is_named():
