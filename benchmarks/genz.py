@@ -1,6 +1,6 @@
 """Ours beside GenZ (Bambhaniya et al., "Demystifying Platform Requirements for Diverse LLM Inference Use Cases", 2024) on the same chips and requests.
 
-    python -m benchmarks.genz [CSV] [--json PATH]
+    python benchmarks/genz.py [CSV] [--json PATH]
 
 GenZ is a roofline per operator. Its chips are built here from the figures of its table, and its accounting, as its own breakdown columns show
 it, is taken over where it is an input rather than physics:
@@ -26,7 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks._tables import data_folder, print_table, write_json
+from _tables import data_folder, print_table, write_json
+
 from silicast.datasets.catalog.transformers import transformer
 from silicast.datasets.cluster import Cluster
 from silicast.datasets.errors import TableError

@@ -1,4 +1,4 @@
-"""Measured LLM inference end to end beside ours, without any fitting: python -m benchmarks.llm_serving [--json PATH]
+"""Measured LLM inference end to end beside ours, without any fitting: python benchmarks/llm_serving.py [--json PATH]
 
 * llm_inference_bench: seconds for a batch of equal requests, input = output tokens, five frameworks, A100, H100, MI250, Gaudi2, Max 1550.
 * serving_end_to_end: TTFT and TPOT of served models under a fixed concurrency, three engines, H100, B200, GB200. TTFT is told twice: with
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _tables import data_folder, print_table, write_json
 
-from benchmarks._tables import data_folder, print_table, write_json
 from silicast.datasets import catalog
 from silicast.datasets.catalog.transformers import transformer
 from silicast.datasets.cluster import Cluster, NetworkLevel
