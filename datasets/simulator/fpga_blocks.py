@@ -9,7 +9,8 @@ networks on FPGAs with hls4ml", 2021; `nnet_dense_latency.h`, `nnet_dense_resour
   turns. Up to `reuse = n_in` each multiplier belongs to one output; beyond, every multiplier picks its input and its accumulator.
 
 What a construct costs follows from the fabric: a LUT is a 4:1 multiplexer bit or one bit of an adder (UltraScale CLB, UG574), a block RAM is
-512 x 36 to 16384 x 1 (UG573), a shift register of 32 is a LUT, a DSP48E2 multiplies 27 x 18 bits (UG579). What does not follow is marked.
+512 x 36 to 16384 x 1 (UG573), a shift register of 32 is a LUT, a DSP48E2 multiplies 27 x 18 bits (UG579). What does not follow is marked as an
+assumption; docs/fpga.md lists those that were read off one half of the open hls4ml table.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ _SHIFT_STEPS = 64.0
 _SHIFTER_LUT_PER_BIT, _SHIFTER_LUT = 2.0, 4600.0
 #: LUT per accumulator bit beside its adders: select the bias or the running sum, and hold (assumption)
 _ACCUMULATOR_LUT_PER_BIT = 1.5
-#: loop counters and indices are C integers: three of 32 bits and a few states
+#: loop counters and indices are C integers: three of 32 bits and a few states (assumption)
 _COUNTER_FF = 108.0
-#: cycles of a pipelined reuse loop beyond its turns: fetch, multiply, accumulate, hand on
+#: cycles of a pipelined reuse loop beyond its turns: fetch, multiply, accumulate, hand on (assumption)
 _LOOP_STAGES = 3.0
 #: stages of an unpipelined schedule that shares DSP slices beyond its turns (assumption)
 _SHARED_STAGES = 6.0
