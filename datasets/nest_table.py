@@ -45,7 +45,7 @@ def generate_nests(count: int, seed: int = 0) -> pd.DataFrame:
     columns, machine = NestColumns.of(nests).take(which), CoreColumns.of(cores)
     answer = interval(columns, machine)
     frame = pd.concat([nest_features(nests, columns, which), core_features(cores)], axis=1)
-    return pd.concat([frame, _answers(answer), pd.DataFrame({"nest": [nests[i].digest for i in which]})], axis=1)
+    return pd.concat([frame, _together(frame), _answers(answer), pd.DataFrame({"nest": [nests[i].digest for i in which]})], axis=1)
 
 
 def nest_features(nests: Sequence[LoopNest], columns: NestColumns, which: np.ndarray) -> pd.DataFrame:
@@ -76,10 +76,20 @@ def core_features(cores: Sequence[Core]) -> pd.DataFrame:
     """What a model sees of each core: every figure of `CoreColumns`, stand-ins applied; infinite ones (no bound) as 0."""
     c = CoreColumns.of(cores)
     out: dict[str, Any] = {"isa": np.array(ISAS, dtype=object)[c.isa], "dispatch": c.dispatch, "window": c.window, "has_fma": c.has_fma + 0.0}
-    out |= {f"{u}_{what}": values[:, i] for i, u in enumerate(UNITS) for what, values in (("count", c.count), ("latency", c.latency), ("interval", c.interval))}
+    out |= {f"{u}_{what}": values[:, i] for i, u in enumerate(UNITS) for what, values in (("count", c.count), ("ready", c.latency), ("interval", c.interval))}
     out |= {name: getattr(c, name) for name in ("fp_pipes", "memory_ports", "vector_bytes", "frontend", "history", "prefetch", "line", "clock_hz", "bytes_per_cycle")}
     out |= {f"{what}_{i + 1}": values[:, i] for what, values in (("capacity", c.capacity), ("hit", c.hit), ("fill", c.fill), ("outstanding", c.outstanding)) for i in range(values.shape[1])}
     return pd.DataFrame(out).replace(np.inf, 0.0).infer_objects()
+
+
+def _together(frame: pd.DataFrame) -> pd.DataFrame:
+    """What neither says alone: lanes of a vector, turns of the vector loop, the share of each cache that the data and the innermost loop's data need."""
+    width = np.floor(frame["vector_bytes"] / frame["element_bytes"]).clip(lower=1.0)
+    can = (frame["vectorizable"] > 0) & (frame["inner_trips"] >= width) | (frame["outer_vectorizable"] > 0)
+    lanes = pd.Series(np.where(can, width, 1.0), index=frame.index)
+    out = {"lanes": lanes, "vector_turns": frame["turns"] / lanes, "turns_in_window": frame["window"] / frame[["loads", "stores", *(f"turn_{c}" for c in CLASSES)]].sum(axis=1).add(2.0)}
+    out |= {f"fill_{what}_{i}": frame[what] / frame[f"capacity_{i}"] for what in ("footprint", "footprint_1", "footprint_2") for i in (1, 2, 3)}
+    return pd.DataFrame(out)
 
 
 def _answers(answer: Interval) -> pd.DataFrame:

@@ -102,10 +102,10 @@ class _CoreReader:
         rest: dict[str, Any] = {"memory_bandwidth_bytes_per_s": self._figure(memory["bandwidth"], "memory.bandwidth", "bandwidth")}
         if "latency" in memory:
             rest["memory_latency_s"] = self._figure(memory["latency"], "memory.latency", "time")
+        rest |= {"clock_hz": self._figure(top["clock"], "clock", "frequency"), **self._record(top["pipeline"], "pipeline", PIPELINE, ("dispatch_width", "window", "frontend_cycles"))}
         try:
             return Core(key=str(top["key"]), name=str(top["name"]), isa=str(top["isa"]), units=units, caches=tuple(caches), year=top.get("year"), notes=str(top.get("notes", "")),
-                        clock_hz=self._figure(top["clock"], "clock", "frequency"), cited=self.cited, **rest,
-                        **self._record(top["pipeline"], "pipeline", PIPELINE, ("dispatch_width", "window", "frontend_cycles")))
+                        cited=self.cited, **rest)
         except InputError as error:
             raise InputError(f"{self.where}: {error}") from None
 
