@@ -12,12 +12,16 @@ weights holds them in the wiring: they cost no traffic. `backing` levels hold wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from ..dram import dram_j_per_byte
 from ..errors import InputError
 from ..hardware import Hardware, MemoryLevel
 from ..workload import Workload
 from . import technology as tech
+from .kernels import Kernels
 
 #: the level whose weights are wires
 HARDWIRED = "hardwired"
@@ -56,6 +60,16 @@ class Placement:
             slowest = max(slowest, carried / _bandwidth(level))
         return slowest
 
+    @property
+    def streamed_j(self) -> float:
+        """Joules of that: every link passed is one read at its level's energy; where none is published, that of the memory technology in its name (DDR for others,
+        flash among them: assumption)."""
+        carried, total = 0.0, 0.0
+        for held, level in zip(reversed(self.backed_bytes), reversed(self.backing), strict=True):
+            carried += held
+            total += carried * (level.read_j_per_byte if level.read_j_per_byte is not None else dram_j_per_byte(level.name))
+        return total
+
 
 def placement(weight_bytes: float, activation_bytes: float, hardware: Hardware) -> Placement:
     """Where so many bytes of weights and (peak) activations live on the machine.
@@ -92,6 +106,13 @@ def placement(weight_bytes: float, activation_bytes: float, hardware: Hardware) 
 def streamed_latency_s(latency_s: float, home: Placement) -> float:
     """Seconds of a run whose weights stream in beside the work: the longer of the two (the next layer's weights come while this one computes)."""
     return max(latency_s, home.streamed_s)
+
+
+def without_weight_traffic(kernels: Kernels) -> Kernels:
+    """The kernels of a machine whose weights are wires: parameters cost no bytes; keys, values and other activations still do."""
+    ops = kernels.ops
+    kept = np.where(ops.param_bytes > 0.0, 0.0, ops.weight_bytes)
+    return replace(kernels, ops=replace(ops, weight_bytes=kept))
 
 
 def switch_s(weight_bytes: float, hardware: Hardware, source: int = 0) -> float:

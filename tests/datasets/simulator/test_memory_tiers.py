@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silicast.datasets.catalog import hardware
+from silicast.datasets.columns import OpColumns
 from silicast.datasets.errors import InputError
 from silicast.datasets.hardware import Hardware, MemoryLevel
 from silicast.datasets.layers import Net
-from silicast.datasets.simulator.memory_tiers import fused_s, placement, streamed_latency_s, switch_s, switching_share
+from silicast.datasets.ops import Op
+from silicast.datasets.simulator.kernels import Kernels
+from silicast.datasets.simulator.memory_tiers import fused_s, placement, streamed_latency_s, switch_s, switching_share, without_weight_traffic
 
 
 def npu(*memory: MemoryLevel, backing: tuple[MemoryLevel, ...] = ()) -> Hardware:
@@ -45,6 +48,9 @@ def test_what_memory_cannot_hold_streams_from_behind_through_every_link():
     assert home.streamed_s == pytest.approx(max(1200 / 50, 700 / 10))
     assert home.infeasible == ""
     assert streamed_latency_s(3.0, home) == 70.0
+    assert home.streamed_j == pytest.approx(1200 * 1300e-12 / 8 + 700 * 1300e-12 / 8), "DDR's energy on both links: neither publishes its own"
+    paid = replace(machine, backing=(replace(machine.backing[0], read_j_per_byte=1e-12), replace(machine.backing[1], read_j_per_byte=5e-12)))
+    assert placement(2000.0, 200.0, paid).streamed_j == pytest.approx(1200e-12 + 3500e-12)
     assert streamed_latency_s(100.0, home) == 100.0
     assert "memory overflows by 300 bytes: weights need 11,600" in placement(11600.0, 200.0, machine).infeasible
     assert "memory overflows" in placement(1.0, 1001.0, machine).infeasible, "activations never leave the machine"
@@ -68,6 +74,14 @@ def test_hardwired_weights_cost_no_traffic_and_have_a_capacity():
     work = net.build()
     plain, free = npu(DRAM), npu(MemoryLevel("hardwired", 1e9, serves=("weights",)), DRAM)
     assert fused_s(work, free) < fused_s(work, plain) / 1000
+
+
+def test_wires_take_parameters_out_of_the_traffic_and_leave_caches_in():
+    ops = OpColumns.from_ops([Op.of("w", "gemm", m=1, n=8, k=8, params=64, dtype="int8"),
+                              Op.of("a", "attention", batch=1, heads=1, kv_heads=1, q_len=1, kv_len=10, head_dim=4, v_dim=4, dtype="int8")])
+    wired = without_weight_traffic(Kernels.cold(ops)).ops
+    assert wired.weight_bytes.tolist() == [0.0, 80.0]
+    assert wired.matrix_flops.tolist() == ops.matrix_flops.tolist()
 
 
 def test_switching_a_model_takes_what_the_maker_says():
