@@ -10,7 +10,7 @@ second half's accuracy was 0.923 and the whole table's 0.952.
 Settings the table does not state, inferred from the first half: activations and accumulators of 16 bits (hls4ml's default), weights with one bit before
 the point, freshly initialised (Glorot uniform, Keras's default; their range decides which constants vanish).
 
-Beside it, rule4ml's published R2 of 0.80 to 0.98 and sMAPE of 10 to 30 %, learned from about 15,000 synthesised networks (Rahimifar et al. 2024): other
+Beside it, rule4ml's published R2 of 0.80 to 0.98 and sMAPE of 10 to 30 %, learned from synthesised networks (Rahimifar et al., arXiv:2408.05314): other
 networks, and learned, so an orientation. The table is not part of silicast; without it the benchmark says so and ends with exit code 2.
 """
 
