@@ -30,7 +30,7 @@ from silicast.datasets.simulator.spatial import systolic_cycles
 #: how far ours may lie from ZigZag's
 BAND = 0.10
 #: shares of each memory that the free search lets tiles fill, beside all of it
-FREE_SHARES = (1.0, 0.25, 1 / 16, 1 / 64)
+FREE_SHARES = (1.0, 0.25, 1 / 16, 1 / 64, 1 / 256)
 SCALESIM = ("m", "n", "k", "array_rows", "array_cols", "dataflow", "compute_cycles")
 ZIGZAG = ("in_channels", "out_channels", "height_width", "kernel", "stride", "objective", "latency_cycles", "energy_pj", "search_s")
 

@@ -2,8 +2,8 @@
 
 An order says how the temporal loops nest. Each memory then takes, from the innermost outwards, as many loops of every operand it serves
 as fit; where operands share one, the division that leaves the fewest accesses to the level above wins (loop-order-based memory allocation:
-Symons et al., "LOMA: Fast Auto-Scheduling on DNN Accelerators through Loop-Order-based Memory Allocation", AICAS 2021). `shares` below
-one keep tiles smaller than what fits, which loads the first of them sooner. All mappings of all layers are columns of the same arrays.
+Symons et al., "LOMA: Fast Auto-Scheduling on DNN Accelerators through Loop-Order-based Memory Allocation", AICAS 2021). `share` below
+one keeps tiles smaller than what fits, which loads the first of them sooner. All mappings of all layers are columns of the same arrays.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _allocate(nest: Nests, levels: ArrayLevels, loops: np.ndarray, sizes: np.nda
                 ends[o].append(np.full(count, length))
             break
         tile = {o: mapped.elements[o, level.spread] * _bytes(mapped, levels, o, current[o]) for o in served}
-        room = level.capacity * share
+        room = level.capacity * (share if level.spread == ONE else 1.0)
         best = np.full(count, np.inf)
         chosen = [c.copy() for c in current]
         inside = {o: np.arange(length + 1)[:, None] >= current[o] for o in served}
