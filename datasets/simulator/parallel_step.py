@@ -90,6 +90,7 @@ def simulate_training(model: Transformer, cluster: Cluster, plan: ParallelPlan, 
     hardware = cluster.hardware
     work = DeviceWork(model, cluster, plan, sequence_length, hardware)
     stage, head = work.stage(), work.head()
+    stage = replace(stage, backward_s=stage.backward_s + (accumulate_s(model, plan, hardware) if count > 1 else 0.0))
     memory = training_memory(model, plan, count, sequence_length, cluster.memory_bytes)
     backing = _backing(plan, hardware, host)
     offload = _offload_s(model, plan, count, backing)
@@ -138,6 +139,12 @@ def attention_flops(model: Transformer, batch: int, sequence_length: int) -> flo
 def head_flops(model: Transformer, batch: int, sequence_length: int) -> float:
     """FLOPs of the language-model head, forward; it is never recomputed."""
     return 2.0 * model.vocab * model.hidden * batch * sequence_length
+
+
+def accumulate_s(model: Transformer, plan: ParallelPlan, hardware: Hardware) -> float:
+    """Seconds a micro-batch spends on adding its gradients to those before it: the products that make them read and write the sum in its own
+    format, where a lone micro-batch writes 16 bits once (Megatron-LM's fused accumulation)."""
+    return sum(stage_params(model, plan)) * (2 * BITS[plan.gradient_dtype] / 8 - 2.0) / (hardware.dram_bandwidth * tech.DRAM_EFFICIENCY)
 
 
 def _optimizer_s(model: Transformer, plan: ParallelPlan, hardware: Hardware) -> float:

@@ -1,7 +1,8 @@
 """What one device does for one micro-batch in training, and the traffic around it: a stage's layers simulated kernel by kernel, its collectives.
 
 Attention that keeps its scores (`flash` off) is priced as the kernels it was: product, softmax, dropout, product, each over the whole square of
-scores (Megatron-LM before FlashAttention). Exchanges of experts whose routing is bounded to a few nodes carry a token to a node once and
+scores (Megatron-LM before FlashAttention). What serving fuses into a product runs by itself: the backward pass needs the product's own output, and
+an all-reduce stands between it and the residual addition (Megatron-LM's bias-GeLU and bias-dropout-add kernels). Exchanges of experts whose routing is bounded to a few nodes carry a token to a node once and
 spread it there (DeepSeek-V3 technical report, 2024, sections 2.1.2 and 3.2.2).
 """
 
@@ -78,14 +79,16 @@ class DeviceWork:
         notes: list[str] = []
         for block in self.model.blocks:
             forward, backward = self._layer("forward", block.kind, block.window), self._layer("backward", block.kind, block.window)
-            f, b = _seconds(forward, plan), _seconds(backward, plan)
-            attention = _of_attention(forward)
-            joules = forward.values["energy_j"] * (2 if plan.recompute == "full" else 1) + backward.values["energy_j"]
+            (f_apart, f_joules), (b_apart, b_joules) = self._apart(forward), self._apart(backward)
+            f, b, attention = _seconds(forward, plan, f_apart), _seconds(backward, plan, b_apart), _of_attention(forward)
+            joules = (forward.values["energy_j"] + f_joules) * (2 if plan.recompute == "full" else 1) + backward.values["energy_j"] + b_joules
             if not plan.flash:
                 kept, back = self._scores()
-                f, b = f - attention + kept.values["latency_s"], b - _of_attention(backward) + back.values["latency_s"]
-                attention = kept.values["latency_s"]
-                joules += kept.values["energy_j"] * (2 if plan.recompute != "none" else 1) + back.values["energy_j"]   # the few joules of the fused kernels stay
+                (k_apart, k_joules), (r_apart, r_joules) = self._apart(kept), self._apart(back)
+                stored, returned = float(kept.op_latency_s.sum() + k_apart.sum()), float(back.op_latency_s.sum() + r_apart.sum())
+                f, b, attention = f - attention + stored, b - _of_attention(backward) + returned, stored
+                # the joules of the fused kernels that these replace stay in: they are few
+                joules += (kept.values["energy_j"] + k_joules) * (2 if plan.recompute != "none" else 1) + back.values["energy_j"] + r_joules
             again = {"none": 0.0, "selective": 0.0 if plan.flash else attention, "full": f}[plan.recompute]
             tensor = self.tensor_s()
             passes = 3 if plan.recompute == "full" else 2
@@ -100,6 +103,22 @@ class DeviceWork:
             notes += [*forward.notes]
         f, b, again, tensor_s, expert, ring, joules = (float(v) for v in sums)
         return Stage(f, b, again, tensor_s, expert, ring, joules, tuple(notes))
+
+    def _apart(self, run: Simulation) -> tuple[np.ndarray, float]:
+        """(V,) seconds, and joules in all, of the elementwise kernels that the simulator fused into a product, each by itself; residual additions
+        with their dropout mask."""
+        out, joules = np.zeros(len(run.workload.ops)), 0.0
+        for i, op in enumerate(run.workload.ops):
+            if op.kind != "elementwise" or run.op_latency_s[i] > 0:
+                continue
+            if self.plan.dropout and op.name.endswith("_add"):
+                d = op.dims   # one byte a mask: half an element of 16 bits
+                op = Op.of(op.name, "elementwise", dtype=op.dtype, elements=d["elements"], cost=d["cost"] + 2, extra_elements=d["extra_elements"] + d["elements"] // 2)
+            builder = WorkloadBuilder(op.name, "transformer")
+            builder.add(op, [builder.input("x", int(op.counts["input_elements"]), op.dtype)])
+            alone = simulate(builder.build(), self.hardware).values
+            out[i], joules = alone["latency_s"], joules + alone["energy_j"]
+        return out, joules
 
     def _scores(self) -> tuple[Simulation, Simulation]:
         """Attention whose scores are written out, forward and backward."""
@@ -199,12 +218,13 @@ class DeviceWork:
         return exposed, gathered
 
 
-def _seconds(run: Simulation, plan: ParallelPlan) -> float:
+def _seconds(run: Simulation, plan: ParallelPlan, apart: np.ndarray) -> float:
     """Latency of a layer; with sequence parallelism norms and residual additions see only their share of the tokens."""
-    if not plan.sequence or plan.tensor == 1:
-        return run.values["latency_s"]
-    outside = sum(t for op, t in zip(run.workload.ops, run.op_latency_s, strict=True) if op.name.split(".")[0] in ("attention_norm", "ffn_norm", "attention_add", "ffn_add"))
-    return run.values["latency_s"] - float(outside) * (1 - 1 / plan.tensor)
+    each = run.op_latency_s + apart
+    if plan.sequence and plan.tensor > 1:
+        cut = np.array([op.name.split(".")[0] in ("attention_norm", "ffn_norm", "attention_add", "ffn_add") for op in run.workload.ops])
+        each = np.where(cut, each / plan.tensor, each)
+    return float(each.sum())
 
 
 def _of_attention(run: Simulation) -> float:
