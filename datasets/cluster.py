@@ -153,7 +153,7 @@ class Cluster:
 
     def group(self, size: int, stride: int = 1) -> Group:
         """What a communicator of the ranks 0, stride, 2 stride, ... crosses. Every other communicator of that shape may run at the same
-        time: each device has its own ports. Raises InputError when the ranks do not exist."""
+        time: each device has its own ports. Ranks that fill no whole group of a level are rounded up to one that does. Raises InputError when the ranks do not exist."""
         if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in (size, stride)) or size * stride > max(self.devices, size):
             raise InputError(f"cluster {self.key!r}: a group of {size!r} ranks with stride {stride!r} needs {size!r} x {stride!r} devices, it has {self.devices}")
         if size > self.devices:

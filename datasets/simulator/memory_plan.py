@@ -10,7 +10,7 @@ s b h (10 + 24/t + 5 a s / (h t)) under tensor parallelism, s b h / t (34 + 5 a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..dtypes import BITS
 from ..hardware import MemoryLevel
@@ -100,7 +100,6 @@ def training_memory(model: Transformer, plan: ParallelPlan, microbatches: int, s
     one = layer_activation_bytes(model, plan, sequence_length, heaviest)
     kept = plan.kept_microbatches(microbatches) * layers * one
     if plan.recompute == "full":   # the layer being recomputed is whole once
-        from dataclasses import replace
         kept += layer_activation_bytes(model, replace(plan, recompute="none"), sequence_length, heaviest)
     # the head's inputs and float32 logits; the last of several stages keeps one micro-batch only
     logits = plan.microbatch * sequence_length / plan.context * (4.0 * model.vocab / plan.tensor + weight * model.hidden)
