@@ -17,7 +17,7 @@ from ..ops import ELEMENTWISE_COST
 from . import technology as tech
 from .costs import OpCosts, pick
 from .gemm import column, matrix_rate, row
-from .joules import Joules, arithmetic_j, least, limit_code, worth
+from .joules import Joules, arithmetic_j, float32_vector_j, least, limit_code, worth
 from .kernels import RESIDENT_SHARE, Kernels
 from .machine import Machines
 
@@ -88,10 +88,10 @@ def attention_costs(kernels: Kernels, machines: Machines, objective: str) -> OpC
     fill = row(machines.fill_s) + (split > 1.0) * row(machines.launch_s + machines.fill_s)
     time = np.maximum(np.maximum(compute_s, kv_dram / sustained), kv_cache / cache_rate) + own_s + alone_s + fill
 
-    per_matrix, per_vector = (x[..., None] for x in arithmetic_j(ops, machines))
+    per_matrix, per_vector = arithmetic_j(ops, machines)[0][..., None], row(float32_vector_j(machines))
     work = heads * blocks * tq * np.maximum(walked, 1.0)
     joules = Joules.of(machines, work * (2.0 * dims * per_matrix + _PER_PAIR * per_vector), dram, column(ops.output_bytes), cache_traffic, work * dims / 16.0)
     best = least(worth(objective, time, compute_s + alone_s, joules, machines), cache_traffic)
     t, c, ds, cs, dr, ct, *parts = pick(best, time, compute_s + alone_s, dram_s, cache_s, dram, cache_traffic, joules.compute, joules.local, joules.cache, joules.dram)
     limit = limit_code([c, np.zeros_like(c), np.zeros_like(c), cs, ds, np.broadcast_to(machines.fill_s, c.shape)])
-    return OpCosts(t, np.minimum(np.maximum(c, cs), t), sum(parts), dr, ct, limit, best.astype(np.int32), *parts)
+    return OpCosts(t, np.minimum(np.maximum(c, cs), t), np.sum(parts, axis=0), dr, ct, limit, best.astype(np.int32), *parts)

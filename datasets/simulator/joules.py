@@ -12,7 +12,7 @@ from . import technology as tech
 from .machine import Machines
 from .power import power_capped
 
-_FLOAT16 = DTYPE_CODES["float16"]
+_FLOAT16, _FLOAT32 = DTYPE_CODES["float16"], DTYPE_CODES["float32"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Joules:
         """From J of arithmetic and bytes through each level; `written` of the DRAM bytes are writes. Machines lie on axis 1."""
         read_j, write_j, cache_j, local_j = (x[:, None] if dram.ndim == 3 else x for x in (machines.dram_read_j, machines.dram_write_j, machines.cache_j, machines.local_j))
         return cls(compute, local * local_j, cache * cache_j, np.maximum(dram - written, 0.0) * read_j + np.minimum(written, dram) * write_j)
+
+
+def float32_vector_j(machines: Machines) -> np.ndarray:
+    """(D,) J per operation of vector work in FP32: what a softmax is computed in, whatever its operands."""
+    return machines.mac_j[:, _FLOAT32] / 2 * tech.PIPELINE_OVER_MAC["vector"]
 
 
 def arithmetic_j(ops: OpColumns, machines: Machines) -> tuple[np.ndarray, np.ndarray]:

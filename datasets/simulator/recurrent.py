@@ -34,4 +34,4 @@ def recurrent_costs(kernels: Kernels, machines: Machines, objective: str) -> OpC
     per_matrix, per_vector = arithmetic_j(ops, machines)
     j = Joules.of(machines, column["matrix_flops"] * per_matrix + column["vector_flops"] * per_vector, dram, column["output_bytes"], step_weights, column["matrix_flops"] / 32.0)
     parts = [np.broadcast_to(x, time.shape).copy() for x in (j.compute, j.local, j.cache, j.dram)]
-    return OpCosts(time, compute_s, sum(parts), dram, np.broadcast_to(step_weights, time.shape).copy(), limit, np.zeros(time.shape, dtype=np.int32), *parts)
+    return OpCosts(time, compute_s, np.broadcast_to(j.total, time.shape).copy(), dram, np.broadcast_to(step_weights, time.shape).copy(), limit, np.zeros(time.shape, dtype=np.int32), *parts)

@@ -46,7 +46,7 @@ def stream_costs(kernels: Kernels, machines: Machines, objective: str) -> OpCost
     traffic = np.broadcast_to(traffic, time.shape)
     j = Joules.of(machines, ops.vector_flops[:, None] * per_vector, dram, keep * ops.output_bytes[:, None], traffic, traffic)
     parts = [np.broadcast_to(x, time.shape).copy() for x in (j.compute, j.local, j.cache, j.dram)]
-    return OpCosts(time, np.minimum(np.maximum(compute_s, cache_s), time), sum(parts), dram, traffic.copy(), limit, np.zeros(time.shape, dtype=np.int32), *parts)
+    return OpCosts(time, np.minimum(np.maximum(compute_s, cache_s), time), np.broadcast_to(j.total, time.shape).copy(), dram, traffic.copy(), limit, np.zeros(time.shape, dtype=np.int32), *parts)
 
 
 def busy_share(ops: OpColumns, units: np.ndarray) -> np.ndarray:
