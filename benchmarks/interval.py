@@ -37,6 +37,16 @@ SIZES: dict[str, tuple[int, ...]] = {
 }
 #: processor family and model -> core of the catalogue
 KNOWN = {("AuthenticAMD", 25, 1): "zen3", ("AuthenticAMD", 25, 33): "zen3", ("GenuineIntel", 6, 85): "skylake_sp"}
+#: build -> kernel (or its beginning) -> why it is apart, where it is
+REASONS: dict[str, dict[str, str]] = {
+    "vector": {"matmul_ijk": "gcc builds vectors of the strided operand from scalar loads; the model leaves such a loop scalar", "transpose": "stores to lines of one row, loads at a large stride"},
+    "": {"copy": "one store a cycle expected, one in two measured", "jacobi": "gcc keeps more pointers than strides; neighbours' loads cross lines", "conv2d": "gcc tests and prepares each entry of a loop of three turns",
+         "stencil3d": "gcc keeps more pointers than strides; neighbours' loads cross lines", "matmul_ikj": "gcc keeps two pointers for one stride; stores and loads of one row",
+         "horner": "gcc copies a register before each multiply-add", "matmul_ijk": "a step down a column of B misses the first cache, and from 64 pages on the first translation buffer: the model overlaps the one fully and does not count the other",
+         "positive_sum": "the branch after the comparison is counted as two instructions, gcc needs one more"},
+}
+#: apart: factors beyond which a row needs a reason
+APART = {"time ratio": 1.4, "instructions ratio": 1.15}
 #: repetitions after which the first, cold one no longer counts
 WARM = 1000
 PUBLISHED = "Eyerman et al., TOCS 2009: 7 % mean error of interval analysis against detailed simulation, with miss counts given to it by simulation"
@@ -111,6 +121,9 @@ def _row(name: str, n: int, build: str, program: Path, core: Core, counted: bool
             row["measured ipc"] = row["instructions"] / (seconds * core.clock_hz)
         parts = {p: float(warm(p)) for p in ("base", "branch", "long_miss", "memory_bound")}
         row["limit"] = "memory" if parts["memory_bound"] > parts["base"] + parts["branch"] + parts["long_miss"] else max(("base", "branch", "long_miss"), key=lambda p: parts[p])
+    if any(abs(np.log(row[what])) > np.log(limit) for what, limit in APART.items() if what in row):
+        told = [text for b in (build, "") for start, text in REASONS.get(b, {}).items() if name.startswith(start)]
+        row["apart because"] = told[0] if told else "none found beyond the shared core"
     return row
 
 

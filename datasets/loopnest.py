@@ -143,13 +143,6 @@ class LoopNest:
             and all(a.strides[-1] == 0 or abs(a.strides[-1]) == a.bytes_each for a in s.accesses) for s in self.inner)
 
     @property
-    def outer_vectorizable(self) -> bool:
-        """Whether the lanes can be turns of the loop around the innermost instead, which keeps every chain in its own lane: strides there contiguous or still."""
-        return self.vectorize and not self.vectorizable and len(self.loops) > 1 and all(
-            s.depth >= len(self.loops) - 1 and not s.branches and all(a.strides[len(self.loops) - 2] in (0, a.bytes_each) for a in s.accesses)
-            and any(a.strides[len(self.loops) - 2] for a in s.accesses) for s in self.statements)
-
-    @property
     def flops(self) -> int:
         """Floating-point operations, 2 per multiply-add."""
         total = 0

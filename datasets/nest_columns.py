@@ -28,7 +28,6 @@ class NestColumns:
     branches: np.ndarray       # (n, L + 1) data-dependent branches per execution
     missed: np.ndarray         # (n, L + 1) of those, expected mispredicted at best
     vectorizable: np.ndarray   # (n,) bool
-    outer_vectorizable: np.ndarray  # (n,) bool, the loop around the innermost
     element: np.ndarray        # (n,) bytes of the widest element under the innermost loop
     loads: np.ndarray          # (n, L + 1) loads that move with that loop (executed once per its step)
     stores: np.ndarray         # (n, L + 1)
@@ -66,8 +65,7 @@ class NestColumns:
         wide = max((len(g) for g in grouped), default=1) or 1
         out = cls(trips=np.ones((n, most)), ops=np.zeros((n, most + 1, N_CLASSES)), path=np.zeros((n, N_CLASSES)), carried=np.full(n, -1),
                   chain_trips=np.ones(n), branches=np.zeros((n, most + 1)), missed=np.zeros((n, most + 1)),
-                  vectorizable=np.array([x.vectorizable for x in nests], dtype=bool),
-                  outer_vectorizable=np.array([x.outer_vectorizable for x in nests], dtype=bool), element=np.full(n, 8.0),
+                  vectorizable=np.array([x.vectorizable for x in nests], dtype=bool), element=np.full(n, 8.0),
                   loads=np.zeros((n, most + 1)), stores=np.zeros((n, most + 1)), strides=np.zeros((n, most + 1)), streams=np.zeros((n, most + 1)),
                   group_strides=np.zeros((n, wide, most)), group_spans=np.zeros((n, wide, most)), group_element=np.ones((n, wide)),
                   group_written=np.zeros((n, wide), dtype=bool), group_read=np.zeros((n, wide), dtype=bool), valid=np.zeros((n, wide), dtype=bool))

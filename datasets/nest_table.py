@@ -59,7 +59,7 @@ def nest_features(nests: Sequence[LoopNest], columns: NestColumns, which: np.nda
     out |= {f"turn_{c}": inner[:, i] for i, c in enumerate(CLASSES)}
     out |= {"outer_loads_per_turn": (columns.executions * columns.loads)[:, :-1].sum(axis=1) / turns, "outer_stores_per_turn": (columns.executions * columns.stores)[:, :-1].sum(axis=1) / turns,
             "mispredicted_per_turn": (columns.executions * columns.missed).sum(axis=1) / turns, "branches": columns.branches[:, -1],
-            "vectorizable": columns.vectorizable + 0.0, "outer_vectorizable": columns.outer_vectorizable + 0.0, "element_bytes": columns.element}
+            "vectorizable": columns.vectorizable + 0.0, "element_bytes": columns.element}
     depth = footprint.shape[1]
     for back in range(min(depth, 8)):                                           # from the innermost outwards; a nest of fewer loops repeats its whole
         out[f"footprint_{back}"] = footprint[:, depth - 1 - back]
@@ -85,7 +85,7 @@ def core_features(cores: Sequence[Core]) -> pd.DataFrame:
 def _together(frame: pd.DataFrame) -> pd.DataFrame:
     """What neither says alone: lanes of a vector, turns of the vector loop, the share of each cache that the data and the innermost loop's data need."""
     width = np.floor(frame["vector_bytes"] / frame["element_bytes"]).clip(lower=1.0)
-    can = (frame["vectorizable"] > 0) & (frame["inner_trips"] >= width) | (frame["outer_vectorizable"] > 0)
+    can = (frame["vectorizable"] > 0) & (frame["inner_trips"] >= width)
     lanes = pd.Series(np.where(can, width, 1.0), index=frame.index)
     out = {"lanes": lanes, "vector_turns": frame["turns"] / lanes, "turns_in_window": frame["window"] / frame[["loads", "stores", *(f"turn_{c}" for c in CLASSES)]].sum(axis=1).add(2.0)}
     out |= {f"fill_{what}_{i}": frame[what] / frame[f"capacity_{i}"] for what in ("footprint", "footprint_1", "footprint_2") for i in (1, 2, 3)}

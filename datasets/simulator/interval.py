@@ -111,16 +111,12 @@ def _turns(nests: NestColumns, cores: CoreColumns) -> _Turns:
     lanes = np.where((width >= 2) & (trips >= width), width, 1.0)
     whole = np.where(sve, np.ceil(trips / lanes), np.floor(trips / lanes))
     inner_turns = np.where(lanes > 1, whole + np.where(sve, 0.0, trips - whole * lanes), trips)
-    outer = np.where(nests.outer_vectorizable & (lanes == 1), np.floor(cores.vector_bytes / nests.element), 1.0)
-    around = nests.trips[:, -2] if last > 1 else np.ones(len(nests))
-    outer = np.where((outer >= 2) & (around >= outer), outer, 1.0)                     # the lanes are turns of the loop around
     reduced = np.where(nests.carried >= 0, 2.0 * np.log2(lanes), 0.0)                  # the lanes of a sum are added up at the end
     entry = np.where(lanes > 1, VECTOR_ENTRY + reduced, 0.0)
     executions = nests.executions
-    executions[:, -2] *= np.where(outer > 1, (np.floor(around / outer) + around % outer) / around, 1.0)
     executions[:, -1] = executions[:, -2] * inner_turns
     # units
-    vector = (inner & (lanes * outer > 1)[:, None])[:, :, None]
+    vector = (inner & (lanes > 1)[:, None])[:, :, None]
     share = np.where(vector, cores.vector_interval[:, None, :], cores.interval[:, None, :]) / cores.count[:, None, :]      # (p, L + 1, 8) cycles an operation
     busy = [ops[:, :, c] * share[:, :, c] for c in (_ADD, _MUL, _FMA, _DIV)]
     busy.append((ops[:, :, _INT] + np.maximum(control - turns, 0.0) + nests.branches) * share[:, :, _INT])
