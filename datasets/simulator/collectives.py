@@ -68,7 +68,8 @@ STACK_ALGORITHMS: dict[str, dict[str, tuple[str, ...]]] = {
 NVLS_START_S = 25e-6
 #: one more peer of a direct exchange delays the last message by so much: NCCL tuning.cc, "arity serialization latency"
 PEER_GAP_S = 0.4e-6
-#: passes of a rank's own chunk through memory that no link hides: read own, read received, write (a reducing step of a ring)
+#: passes of a rank's own chunk through memory that no link hides: read own, read received, write (a reducing step of a ring;
+#: assumption, also for steps that only copy)
 MEMORY_PASSES = 3.0
 
 
