@@ -79,7 +79,7 @@ def _allocate(nest: Nests, levels: ArrayLevels, loops: np.ndarray, sizes: np.nda
             for o in served:
                 ends[o].append(np.full(count, length))
             break
-        tile = {o: mapped.elements[o, level.spread] * _bytes(mapped, levels, o, current[o]) for o in served}
+        tile = {o: mapped.elements[o, level.spread] * element_bytes_at(mapped, levels, o, current[o], level.spread) for o in served}
         room = level.capacity * (share if level.spread == ONE else 1.0)
         best = np.full(count, np.inf)
         chosen = [c.copy() for c in current]
@@ -105,12 +105,14 @@ def _allocate(nest: Nests, levels: ArrayLevels, loops: np.ndarray, sizes: np.nda
     return Mapped(**{**mapped.__dict__, "ends": tuple(tuple(e) for e in ends), "valid": valid})
 
 
-def _bytes(mapped: Mapped, levels: ArrayLevels, operand: int, position: np.ndarray) -> np.ndarray:
-    """(c,) bytes of an element of the operand in a level entered at a position: sums are wide until they are finished."""
+def element_bytes_at(mapped: Mapped, levels: ArrayLevels, operand: int, position: np.ndarray, spread: int) -> np.ndarray:
+    """(c,) bytes of an element of the operand in a level entered at a position: sums are wide until they are finished, and so are the registers of the array, where
+    they meet."""
     nest = mapped.nest
     if operand != OUTPUTS:
         return nest.weight_b if operand == WEIGHTS else nest.input_b
-    return np.where(mapped.at(mapped.partial, position), np.maximum(levels.sum_bytes, nest.output_b), nest.output_b)
+    wide = np.maximum(levels.sum_bytes, nest.output_b)
+    return wide if spread != ONE else np.where(mapped.at(mapped.partial, position), wide, nest.output_b)
 
 
 def _elements(nest: Nests, levels: ArrayLevels, extent: np.ndarray) -> dict[tuple[int, int], np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .array_levels import ONE, PER_COL, PER_ROW, ArrayLevels
 from .array_nest import INPUTS, OUTPUTS, WEIGHTS
-from .array_search import Mapped, _bytes
+from .array_search import Mapped, element_bytes_at
 
 READ, WRITE = 0, 1
 
@@ -111,14 +111,7 @@ def _link(mapped: Mapped, levels: ArrayLevels, operand: int, chain: list[int], l
     count = mapped.inner[-1] / period
     roomy = double.get((operand, link), np.zeros(len(zero), dtype=bool))
     window = np.where(roomy, period, period / mapped.at(mapped.reused[operand], position))
-    if operand == OUTPUTS:
-        wide = _bytes(mapped, levels, OUTPUTS, position)
-        again = count - mapped.at(mapped.distinct, position)
-        first = 1.0 - again / count
-        mean = wide + first * (mapped.nest.output_b - wide)      # the last visit leaves finished
-    else:
-        wide = mean = _bytes(mapped, levels, operand, position)
-        again = count
+    again = count - mapped.at(mapped.distinct, position) if operand == OUTPUTS else count
     outer = chain[link + 1] == len(levels.levels) - 1
     gaps: np.ndarray | float = 1.0
     if operand == INPUTS and outer:  # from outside the whole input comes, what strides pass over and the offsets of taps with it
@@ -130,6 +123,9 @@ def _link(mapped: Mapped, levels: ArrayLevels, operand: int, chain: list[int], l
         tile = mapped.at(mapped.elements[operand, level.spread], position)
         share = travels * gaps if outer and operand != WEIGHTS else 1.0
         copies = _copies(mapped, level.spread)
+        wide = element_bytes_at(mapped, levels, operand, position, level.spread)
+        finished = mapped.nest.output_b if level.spread == ONE else wide
+        mean = wide + (1.0 - again / count) * (finished - wide)      # the last visit leaves finished
         # upper side: read down, write up; lower side: written from above, read to above
         moves = [(READ if upper else WRITE, again, wide)] + ([(WRITE if upper else READ, count, mean)] if operand == OUTPUTS else [])
         for port, times, each in moves:
@@ -152,7 +148,7 @@ def _double(mapped: Mapped, levels: ArrayLevels) -> dict[tuple[int, int], np.nda
                 place = levels.chain(operand).index(at)
                 end = mapped.ends[operand][place]
                 inside = mapped.ends[operand][place - 1] if place else np.zeros_like(end)
-                tile = mapped.at(mapped.elements[operand, level.spread], end) * _bytes(mapped, levels, operand, inside)
+                tile = mapped.at(mapped.elements[operand, level.spread], end) * element_bytes_at(mapped, levels, operand, inside, level.spread)
                 # of a tile walked through by this level's outermost loops only a piece is in use at a time
                 walked = np.minimum(mapped.at(mapped.fresh[operand], end), mapped.at(mapped.inner, end) / mapped.at(mapped.inner, inside))
                 part[operand, place] = tile / walked / level.capacity
@@ -236,4 +232,4 @@ def _first(mapped: Mapped, levels: ArrayLevels, operand: int) -> np.ndarray:
     """(c,) bytes of the first tile of the innermost memory, of one copy: what must be there before anything starts."""
     level = levels.levels[levels.chain(operand)[0]]
     end = mapped.ends[operand][0]
-    return mapped.at(mapped.elements[operand, level.spread], end) * _bytes(mapped, levels, operand, np.zeros_like(end))
+    return mapped.at(mapped.elements[operand, level.spread], end) * element_bytes_at(mapped, levels, operand, np.zeros_like(end), level.spread)
