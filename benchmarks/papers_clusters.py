@@ -1,6 +1,8 @@
 """Published results of clusters and training systems beside ours: python benchmarks/papers_clusters.py [--json FILE]
 
 Nothing is fitted; what a paper does not say is an assumption and stands in the row. A miss stays, with its reason.
+Headlines of abstracts (MegaScale, Frontier, breadth-first, GSPMD, FRED) are as printed there; figures and plans of tables inside the papers were written from
+memory of them and not compared with the print again.
 """
 
 from __future__ import annotations
