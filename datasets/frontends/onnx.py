@@ -6,23 +6,24 @@ quantise/dequantise pairs, lower each node that is left to one op. The rules are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 from ..dtypes import BITS
-from ..errors import FormatError, GraphError, SilicastError, UnsupportedOpError
+from ..errors import GraphError, SilicastError, UnsupportedOpError
 from ..ops import Op
 from ..workload import Tensor, Workload
-from .onnx_dims import bind, stated_shape
+from .onnx_contrib import FOREIGN
+from .onnx_dims import bind, stated_axes, stated_inputs
 from .onnx_graph import Flat
-from .onnx_matrix import MATRIX
-from .onnx_ops import PARAMETERS, RULES
+from .onnx_load import load
+from .onnx_ops import PARAMETERS, REFUSED, RULES
 from .onnx_order import check_text
 from .onnx_quant import fuse
 from .onnx_shapes import STANDARD, Node, Value
-from .onnx_site import DTYPES, Formats, Lowered, Site
+from .onnx_site import DTYPES, Formats, Lowered, Lowering, Site
 
 #: element types that hold indices, masks and text, never parameters
 _NO_PARAMETER = frozenset({"int64", "int32", "bool"})
@@ -45,14 +46,17 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, unknow
     """
     path = Path(path)
     try:
-        model = _load(path)
-        flat, notes = _flatten(model, dims or {})
+        model = load(path)
+        flat = _flatten(model, dims or {}, unknown_ops == "bound", dtype)
         formats = Formats(flat, dtype)
-        nodes = _alive(fuse(_alive(flat.nodes, flat), flat, formats), flat)
+        nodes = _alive(fuse(_alive(flat.nodes, flat.lived(flat.outputs)), flat, formats), flat.lived(flat.outputs))
+        notes = [f"{name} = {value}" for name, value in (dims or {}).items()] + list(dict.fromkeys(flat.notes))
         try:
-            return _lower(path.stem, nodes, flat, formats, unknown_ops, notes)
+            workload = _lower(path.stem, nodes, flat, formats, unknown_ops, notes)
         except UncountedError as error:
             raise UnsupportedOpError(f"{error}{_remedy(error.node, nodes, flat, formats)}") from None
+        _all_used(flat)
+        return workload
     except SilicastError as error:
         if str(error).startswith(str(path)) or type(error).__init__ is not Exception.__init__:
             raise
@@ -61,38 +65,7 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, unknow
         raise GraphError(f"{path}: subgraphs are nested too deeply") from None
 
 
-def _load(path: Path) -> Any:
-    """The ModelProto of a file. Raises FormatError for anything that is not one."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        if path.stat().st_size > 2**31 - 1:
-            raise FormatError(f"{path}: {path.stat().st_size} bytes is more than a protobuf file can hold (2 GiB); keep the weights in external data")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FormatError(f"{path}: no such file") from None
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error})") from None
-    if not data:
-        raise FormatError(f"{path}: the file is empty; expected an ONNX model")
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except DecodeError:
-        raise FormatError(f"{path}: not an ONNX model, or truncated ({len(data)} bytes do not parse)") from None
-    if not model.HasField("graph") or not model.opset_import or not (model.graph.node or model.graph.output):
-        raise FormatError(f"{path}: not a complete ONNX model: expected a graph with nodes and an opset; truncated, or another format")
-    if model.functions:
-        from onnx import inliner
-
-        try:
-            model = inliner.inline_local_functions(model, False)
-        except Exception as error:  # a C++ exception of no fixed type
-            raise GraphError(f"{path}: its local functions cannot be inlined ({error})") from None
-    return model
-
-
-def _flatten(model: Any, dims: Mapping[str, int]) -> tuple[Flat, list[str]]:
+def _flatten(model: Any, dims: Mapping[str, int], bounded: bool, dtype: str | None) -> Flat:
     graph = model.graph
     check_text(graph)
     constants = [*(t.name for t in graph.initializer), *(t.values.name for t in graph.sparse_initializer)]
@@ -100,25 +73,58 @@ def _flatten(model: Any, dims: Mapping[str, int]) -> tuple[Flat, list[str]]:
     inputs = [item for item in graph.input if item.name not in names]
     _unique(constants, "two initializers")
     _unique((item.name for item in graph.input), "two inputs")
-    shapes = []
-    for item in inputs:
-        if item.type.WhichOneof("value") != "tensor_type":
-            raise UnsupportedOpError(f"input {item.name!r} is no tensor but a {item.type.WhichOneof('value') or 'value of no type'}; it cannot be counted")
-        shapes.append(stated_shape(item.name, item.type.tensor_type))
-    bound, values = bind(shapes, dims)
-    opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
-    declared = {v.name: (_declared(v.type.tensor_type, dims), v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.output)
+    shapes, sequences, notes = stated_inputs(inputs, dims)
+    declared = {v.name: (stated_axes(v.type.tensor_type), v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.output)
                 if v.type.HasField("tensor_type")}
-    flat = Flat(opsets, declared)
+    bound, values, used = bind(shapes, dims, lambda key: _names_inside(graph, key, declared) or key in sequences.values())
+    opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
+    flat = Flat(opsets, declared, dims, bounded, lambda nodes, outputs: _price(nodes, outputs, flat, dtype))
+    flat.notes += notes
+    flat.used |= used | set(sequences.values())
     for item in shapes:
-        flat.values[item.name] = Value(bound[item.name], item.elem)
+        flat.values[item.name] = Value(bound[item.name], item.elem, bound[item.name] is not None and 0 in bound[item.name], origin=item.name)
         if item.name in values:
             flat.scalar(item.name, values[item.name])
         elif item.axes == ():
             flat.unbound.append(item.name)
-    entered = flat.walk(graph, f"graph {graph.name!r}" if graph.name else "graph")
-    flat.outputs = list(entered.values())
-    return flat, [f"{name} = {value}" for name, value in dims.items()]
+    for name, key in sequences.items():
+        flat.values[name] = Value(None, 0, items=tuple(f"{name}[{i}]" for i in range(dims[key])))
+    entered = flat.walk(graph, f"graph {graph.name[:80]!r}" if graph.name else "graph")
+    for name in entered.values():
+        items = flat.values[name].items
+        flat.outputs += [name] if items is None else items
+    return flat
+
+
+def _names_inside(graph: Any, key: str, declared: Mapping[str, Any]) -> bool:
+    """Whether a key of `dims` may bind something made inside the graph: a tensor, its axis, a size's name, the trips of a loop."""
+    def inside(nodes: Any, depth: int = 0) -> bool:
+        return depth < 100 and any(key in node.output or key.rpartition(".")[0] in node.output or (key.endswith(".trips") and key[:-6] in (node.name, *node.output[:1]))
+                                   or any(inside(g.node, depth + 1) for a in node.attribute for g in ([a.g] if a.type == 5 else a.graphs)) for node in nodes)
+
+    return any(axes is not None and key in axes for axes, _ in declared.values()) or inside(graph.node)
+
+
+def _all_used(flat: Flat) -> None:
+    for key in flat.dims:
+        if key not in flat.used:
+            raise GraphError(f"--dim {key}={flat.dims[key]} binds nothing: what it names is known from the file, or is not read")
+
+
+def _price(nodes: list[Node], outputs: Sequence[str], flat: Flat, dtype: str | None) -> tuple[float, ...]:
+    """(operations, bytes, elements handed on) of nodes. An operator that no rule counts is dearest, so that it is named; what does
+    not fit its shapes cannot run: -1."""
+    formats = Formats(flat, dtype)
+    work = traffic = 0.0
+    for node in _alive(nodes, flat.lived(outputs)):
+        try:
+            for op, _ in _ops(node, flat, formats, set(), "error", []):
+                work, traffic = work + op.flops, traffic + op.bytes_read + op.bytes_written
+        except UnsupportedOpError:
+            work = float("inf")
+        except (SilicastError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError):
+            return -1.0, 0.0, 0.0
+    return work, traffic, float(sum(prod(flat.values[o].shape or ()) for o in outputs))
 
 
 def _unique(names: Iterable[str], what: str) -> None:
@@ -129,17 +135,9 @@ def _unique(names: Iterable[str], what: str) -> None:
         seen.add(name)
 
 
-def _declared(tensor: Any, dims: Mapping[str, int]) -> tuple[int, ...] | None:
-    """A shape the file states for an intermediate tensor, used only where inference has none (custom operators)."""
-    if not tensor.HasField("shape"):
-        return None
-    sizes = [d.dim_value if d.HasField("dim_value") else dims.get(d.dim_param, -1) for d in tensor.shape.dim]
-    return None if any(s < 0 for s in sizes) else tuple(sizes)
-
-
-def _alive(nodes: list[Node], flat: Flat) -> list[Node]:
-    """The nodes that an output depends on, in order."""
-    needed = {flat.lives(name) for name in flat.outputs}
+def _alive(nodes: list[Node], needed: set[str]) -> list[Node]:
+    """The nodes that one of `needed` depends on, in order."""
+    needed = set(needed)
     kept: list[Node] = []
     for node in reversed(nodes):
         if any(name in needed for name in node.writes if name):
@@ -152,67 +150,89 @@ def _lower(name: str, nodes: list[Node], flat: Flat, formats: Formats, unknown_o
     ops: list[Op] = []
     maker: dict[str, int] = {}
     readers: dict[str, list[int]] = {}
+    between: list[Tensor] = []
     claimed: set[str] = set()
     for node in nodes:
         try:
-            op = _op(node, flat, formats, claimed, unknown_ops, notes)
+            steps = _ops(node, flat, formats, claimed, unknown_ops, notes)
         except SilicastError as error:
             if node.where in str(error):
                 raise
             raise type(error)(f"{node.where}: {error}") from None
         except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, AttributeError) as error:
-            raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {error})") from None
-        for made in node.writes:
-            if made:
-                maker[made] = len(ops)
-        for read in dict.fromkeys(node.reads):
-            if read and not flat.values[read].const:
-                readers.setdefault(read, []).append(len(ops))
-        ops.append(op)
+            raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {str(error)[:200]})") from None
+        early = {i for _, lowered in steps[:-1] for i in lowered.makes}
+        for at, (op, lowered) in enumerate(steps):
+            made = [i for i in range(len(node.writes)) if i not in early] if at == len(steps) - 1 else lowered.makes
+            for written in (node.writes[i] for i in made if i < len(node.writes)):
+                if written:
+                    maker[written] = len(ops)
+            reads = node.reads if lowered.reads is None else [node.reads[i] for i in lowered.reads if i < len(node.reads)]
+            for read in dict.fromkeys(reads):
+                if read and not flat.values[read].const:
+                    readers.setdefault(read, []).append(len(ops))
+            if at:
+                before = steps[at - 1][0]
+                elements = int(before.counts["output_elements"])
+                between.append(Tensor(before.name, (elements * BITS[before.output_dtype] + 7) // 8, len(ops) - 1, (len(ops),)))
+            ops.append(op)
     if not ops:
-        raise GraphError("nothing is left to count: every node is a view or depends on constants only")
-    kept = {flat.lives(output) for output in flat.outputs}
+        empty = next((n for n, v in flat.values.items() if v.shape is not None and 0 in v.shape), "")
+        raise GraphError("nothing is left to count: every node is a view or depends on constants only" + (f"; tensor {empty!r} is empty" if empty else ""))
+    kept = flat.lived(flat.outputs)
     tensors = [Tensor(n, _bytes(n, flat, formats), maker.get(n, -1), tuple(readers.get(n, ())))
                for n in dict.fromkeys((*readers, *maker)) if n in readers or n in kept]
-    return Workload.of(name, ops, tensors, notes=notes)
+    return Workload.of(name, ops, [*tensors, *between], notes=notes)
 
 
 def _bytes(name: str, flat: Flat, formats: Formats) -> int:
     shape = flat.values[name].shape
     if shape is None:
-        raise GraphError(f"the shape of tensor {name!r} cannot be inferred")
+        raise GraphError(f"the shape of tensor {name!r} cannot be inferred{'; ' if flat.blame(name) else ''}{flat.blame(name)}")
     return (prod(shape) * BITS[formats.of(name)] + 7) // 8
 
 
-def _op(node: Node, flat: Flat, formats: Formats, claimed: set[str], unknown_ops: str, notes: list[str]) -> Op:
-    site = Site(node, flat, formats)
-    rule = RULES.get(node.op) if node.domain in STANDARD else None
+def rule_of(node: Node) -> Callable[[Site], Lowering] | None:
+    """How a node is lowered; None for one that cannot be counted."""
+    if node.domain in STANDARD:
+        return RULES.get(node.op)
+    entry = FOREIGN.get(node.domain, {}).get(node.op)
+    return None if entry is None else entry.rule
+
+
+def _ops(node: Node, flat: Flat, formats: Formats, claimed: set[str], unknown_ops: str, notes: list[str]) -> list[tuple[Op, Lowered]]:
+    site, rule = Site(node, flat, formats), rule_of(node)
     if rule is None:
         if unknown_ops != "bound":
             raise UncountedError(node)
-        lowered = _bounded(site)
+        lowering: Lowering = _bounded(site)
         notes.append(f"{node.where} is only bounded by its traffic")
     else:
-        lowered = rule(site)
-    weight = formats.of(node.reads[lowered.weight], as_weight=True) if lowered.weight is not None else ""
+        lowering = rule(site)
+    steps = lowering if isinstance(lowering, list) else [lowering]
     output = formats.of(next(n for n in node.writes if n))
-    compute = output if lowered.compute is None or not node.reads else formats.of(node.reads[lowered.compute])
-    sizes: dict[str, Any] = dict(lowered.sizes)
-    return Op.of(node.name, lowered.kind, dtype=compute, weight_dtype=weight, output_dtype=output, params=_params(node, flat, claimed),
-                 source=f"onnx {node.op} {node.name}", **sizes)
+    made = []
+    for step in steps:
+        weight = "" if step.weight is None else step.stores or formats.of(node.reads[step.weight], as_weight=True)
+        compute = output if step.compute is None or not node.reads else formats.of(node.reads[step.compute])
+        name = node.name if len(steps) == 1 else f"{node.name}/{step.label}"
+        sizes: dict[str, Any] = dict(step.sizes)
+        made.append((Op.of(name, step.kind, dtype=compute, weight_dtype=weight, output_dtype=output, params=_params(node, flat, claimed, step),
+                           source=f"onnx {node.op} {node.name}", **sizes), step))
+    return made
 
 
 def _why(node: Node) -> str:
-    if node.op in ("If", "Loop", "Scan", "SequenceMap"):
-        return ": how control flow runs depends on data"
-    if node.op in ("Range", "ConstantOfShape", "NonZero", "Unique", "Compress", "NonMaxSuppression"):
-        return ": the size of its output depends on data, or its inputs do not fit"
-    return "" if node.domain in STANDARD else ": silicast does not know operators of this domain"
+    if node.reason:
+        return f": {node.reason}"
+    if node.domain in STANDARD:
+        return f": {REFUSED[node.op]}" if node.op in REFUSED else ""
+    return ": silicast does not know this operator of the domain" if node.domain in FOREIGN else ": silicast does not know operators of this domain"
 
 
 def _remedy(node: Node, nodes: list[Node], flat: Flat, formats: Formats) -> str:
     """What the caller can do about a node that cannot be counted; only what works is promised."""
-    told = [f"bind the scalar input {name!r} it depends on: --dim {name}={value}" for name, value in _scalars_behind(node, flat)]
+    told = [] if "--dim" in node.reason else [f"bind the scalar input {name!r} it depends on: --dim {name}={value}" for name, value in _scalars_behind(node, flat)]
     try:
         _lower("tried", nodes, flat, formats, "bound", [])
         told.append("--unknown-ops bound lets it through, bounded by its inputs and outputs")
@@ -251,19 +271,23 @@ def _bounded(site: Site) -> Lowered:
                    next((i for i in range(len(node.inputs)) if site.has(i) and not site.is_const(i)), None))
 
 
-def _params(node: Node, flat: Flat, claimed: set[str]) -> int:
-    """Elements of the constants this node is the first to use as parameters."""
+def _params(node: Node, flat: Flat, claimed: set[str], step: Lowered) -> int:
+    """Elements of the constants this step is the first to use as parameters."""
     total = 0
-    slots = PARAMETERS.get(node.op, range(len(node.inputs))) if node.domain in STANDARD else range(len(node.inputs))
+    slots: Iterable[int] = range(len(node.inputs))
+    if step.slots is not None:
+        slots = step.slots
+    elif node.domain in STANDARD:
+        slots = PARAMETERS.get(node.op, range(len(node.inputs)))
     for index in slots:
         name = node.inputs[index] if index < len(node.inputs) else ""
         value = flat.values[name] if name else None
         if value is None or not value.const or value.shape is None or value.origin in claimed:
             continue
-        count = prod(value.shape)
+        count = step.packed.get(index, prod(value.shape))
         # one number beside an elementwise operator is a literal, not a parameter; a bias may come dequantised from int32
-        literal = count <= 1 and node.op not in MATRIX and not node.op.endswith("Normalization")
-        integer_bias = node.op == "QLinearConv" or (node.op in MATRIX and value.stored)
+        literal = count <= 1 and step.kind not in ("gemm", "conv", "norm", "grouped_gemm", "deform_conv", "recurrent")
+        integer_bias = node.op == "QLinearConv" or (step.kind in ("gemm", "conv") and (value.stored or node.domain not in STANDARD))
         if literal or (DTYPES.get(value.stored or value.elem, "bool") in _NO_PARAMETER and not integer_bias):
             continue
         claimed.add(value.origin)

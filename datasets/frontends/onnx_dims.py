@@ -6,14 +6,17 @@ of a scalar integer input is bound by the input's name (`sr=16000`). Exporters w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import GraphError, UnknownNameError
+from ..errors import GraphError, UnknownNameError, UnsupportedOpError
 
 #: dim_param texts that say nothing but "free": two axes that carry one need not be equal
 ANONYMOUS = frozenset({"", "?", "None", "-1"})
+
+#: a sequence has no more tensors than this
+MAX_ITEMS = 1000
 
 #: no tensor of a real workload has more elements than this (2^50 float16 are 2 PiB)
 MAX_ELEMENTS = 2**50
@@ -31,25 +34,62 @@ class InputShape:
 
 
 def stated_shape(name: str, tensor_type: Any) -> InputShape:
-    """The shape in an ONNX tensor type. Raises GraphError for a zero or negative size (-1 means free)."""
+    """The shape in an ONNX tensor type. Raises GraphError for a negative size (-1 means free); 0 is an empty tensor (a cache at its start)."""
     if not tensor_type.HasField("shape"):
         return InputShape(name, tensor_type.elem_type, None)
     axes: list[Axis] = []
     for axis, dim in enumerate(tensor_type.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value != -1:
-            if dim.dim_value <= 0:
-                raise GraphError(f"input {name!r} axis {axis} has the size {dim.dim_value}; expected a positive size or a free dimension")
+            if dim.dim_value < 0:
+                raise GraphError(f"input {name!r} axis {axis} has the size {dim.dim_value}; expected 0 or more, or a free dimension")
             axes.append(int(dim.dim_value))
         else:
             axes.append(dim.dim_param if dim.dim_param not in ANONYMOUS else None)
     return InputShape(name, tensor_type.elem_type, tuple(axes))
 
 
-def bind(inputs: Iterable[InputShape], dims: Mapping[str, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """(shape of every input, value of every scalar input that was given one).
+def stated_axes(tensor_type: Any) -> tuple[Axis, ...] | None:
+    """What a file says of the shape of a tensor inside the graph: sizes, names, None for nothing; None without a rank."""
+    if not tensor_type.HasField("shape"):
+        return None
+    return tuple(int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param if d.dim_param not in ANONYMOUS else None for d in tensor_type.shape.dim)
 
-    Raises GraphError listing what stays free and how to give it, or for a size that is not positive or contradicts the
-    file; UnknownNameError for a name in `dims` that no input has.
+
+def stated_inputs(inputs: Iterable[Any], dims: Mapping[str, int]) -> tuple[list[InputShape], dict[str, str], list[str]]:
+    """(tensors, sequence name -> the key of `dims` with its length, notes) of graph inputs (ValueInfoProto).
+
+    A sequence of n tensors becomes the inputs `name[0]`, ...; an optional is taken to hold something, which the notes tell. Raises
+    GraphError for a sequence without a length, UnsupportedOpError for maps and the like.
+    """
+    shapes: list[InputShape] = []
+    sequences: dict[str, str] = {}
+    notes: list[str] = []
+    for item in inputs:
+        kind, given = item.type.WhichOneof("value"), item.type
+        if kind == "optional_type":
+            given = given.optional_type.elem_type
+            kind = given.WhichOneof("value")
+            notes.append(f"input {item.name!r} is optional; it is taken to be given")
+        if kind == "tensor_type":
+            shapes.append(stated_shape(item.name, given.tensor_type))
+        elif kind == "sequence_type" and given.sequence_type.elem_type.WhichOneof("value") == "tensor_type":
+            key = sequences[item.name] = f"{item.name}.length"
+            if key not in dims:
+                raise GraphError(f"input {item.name!r} is a sequence of tensors: give --dim {key}=VALUE")
+            if not 0 <= dims[key] <= MAX_ITEMS:
+                raise GraphError(f"--dim {key}={dims[key]}: expected a length from 0 to {MAX_ITEMS}")
+            shapes += [stated_shape(f"{item.name}[{i}]", given.sequence_type.elem_type.tensor_type) for i in range(dims[key])]
+        else:
+            raise UnsupportedOpError(f"input {item.name!r} is no tensor but a {kind or 'value of no type'}; it cannot be counted")
+    return shapes, sequences, notes
+
+
+def bind(inputs: Iterable[InputShape], dims: Mapping[str, int],
+         elsewhere: Callable[[str], bool] = lambda key: False) -> tuple[dict[str, tuple[int, ...]], dict[str, int], set[str]]:
+    """(shape of every input, value of every scalar input that was given one, the keys of `dims` that were used).
+
+    Raises GraphError listing what stays free and how to give it, or for a size that is negative or contradicts the
+    file; UnknownNameError for a name in `dims` that no input has and that names nothing `elsewhere`.
     """
     inputs = tuple(inputs)
     for key, value in dims.items():
@@ -81,7 +121,7 @@ def bind(inputs: Iterable[InputShape], dims: Mapping[str, int]) -> tuple[dict[st
             if used_key is not None:
                 used.add(used_key)
         shapes[item.name] = tuple(sizes)
-    unknown = [key for key in dims if key not in used]
+    unknown = [key for key in dims if key not in used and not elsewhere(key)]
     if unknown:
         known = [*symbols, *(f"{i.name}.{a}" for i in inputs for a, axis in enumerate(i.axes or ()) if not isinstance(axis, int))]
         known += [i.name for i in inputs if i.axes == ()]
@@ -90,18 +130,20 @@ def bind(inputs: Iterable[InputShape], dims: Mapping[str, int]) -> tuple[dict[st
         raise GraphError("; ".join(free[:6]) + (f"; and {len(free) - 6} more" if len(free) > 6 else ""))
     for name, shape in shapes.items():
         check_size(f"input {name!r}", shape)
-    return shapes, values
+    return shapes, values, used
 
 
 def check_size(what: str, shape: Iterable[int]) -> int:
     """The number of elements; raises GraphError when a size is negative or the product absurd."""
+    shape = tuple(shape)
     count = 1
     for size in shape:
         if size < 0:
-            raise GraphError(f"{what} has the impossible shape {tuple(shape)}")
-        count *= size
+            raise GraphError(f"{what} has the impossible shape {shape[:12]}")
+        count = min(count * size, 2**100)
     if count > MAX_ELEMENTS:
-        raise GraphError(f"{what} would have {count:.3g} elements (shape {'x'.join(map(str, shape))}); at most {MAX_ELEMENTS:.3g} are accepted")
+        sizes = "x".join(map(str, shape[:12])) + ("x..." if len(shape) > 12 else "")
+        raise GraphError(f"{what} would have more than {MAX_ELEMENTS:.3g} elements (shape {sizes}); at most that many are accepted")
     return count
 
 
@@ -122,6 +164,6 @@ def _size_of(item: InputShape, index: int, axis: Axis, dims: Mapping[str, int]) 
         return axis, key
     if key is None:
         return None, None
-    if dims[key] <= 0:
-        raise GraphError(f"--dim {key}={dims[key]}: expected a positive size")
+    if dims[key] < 0:
+        raise GraphError(f"--dim {key}={dims[key]}: expected a size of 0 or more")
     return dims[key], key

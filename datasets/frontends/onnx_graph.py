@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError, GraphError
+from .onnx_contrib import ALIASES, foreign_shapes, rename
+from .onnx_control import CONTROL
 from .onnx_dims import check_size
 from .onnx_fold import GROWING, SMALL, Call, evaluate
 from .onnx_order import captured, check_text, ordered
-from .onnx_shapes import STANDARD, Inferred, Node, ShapeRules, Value
+from .onnx_sequence import SEQUENCES, sequence
+from .onnx_shapes import STANDARD, Axes, Inferred, Node, ShapeRules, Value
+from .onnx_sizes import upper_bound
 
 #: operators whose output is their first input under another shape: nothing is computed or moved
 VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
@@ -25,6 +29,12 @@ RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Random
 
 #: constants computed from one constant that hold the same numbers: parameters are counted at the origin
 SAME_NUMBERS = VIEWS | {"Transpose", "Cast", "DequantizeLinear", "QuantizeLinear"}
+
+#: nodes of the main graph at most, and of all branches and trips of loops together: what a second reads
+MOST_NODES, MOST_INNER = 250_000, 20_000
+
+#: nodes, names of what they are for -> what that costs; dearer is greater
+Price = Callable[[list[Node], Sequence[str]], tuple[float, ...]]
 
 
 def attribute(proto: Any) -> Any:
@@ -46,29 +56,43 @@ def attribute(proto: Any) -> Any:
 
 
 class Flat:
-    """The walk: `nodes` that stay, `values` by name, `alias` from a view to where it lives, `outputs` of the graph,
-    `unbound` scalar inputs: their value is not known, and could be given."""
+    """The walk: `nodes` that stay, `values` by name, `alias` from a view to where it lives, `outputs` of the graph, `unbound`
+    scalar inputs: their value is not known, and could be given; `notes` on what was decided on the way.
 
-    def __init__(self, opsets: Mapping[str, int], declared: Mapping[str, tuple[tuple[int, ...] | None, int]]) -> None:
+    `declared` holds what the file states of tensors, `dims` what the caller binds; with `bounded` a size that depends on data
+    takes its upper bound; `price` tells what nodes cost (an `If` on data takes the dearer branch).
+    """
+
+    def __init__(self, opsets: Mapping[str, int], declared: Mapping[str, tuple[tuple[int | str | None, ...] | None, int]],
+                 dims: Mapping[str, int], bounded: bool, price: Price) -> None:
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}
         self.outputs: list[str] = []
         self.unbound: list[str] = []
+        self.notes: list[str] = []
+        self.dims, self.used, self.price = dims, set[str](), price
         self._shapes = ShapeRules(opsets.get("", 0), self.values)
         self.opset = self._shapes.opset
-        self._declared = declared
+        self._declared, self._bounded = declared, bounded
+        self._open: dict[str, str] = {}
+        self._orders: dict[int, tuple[Any, list[Any]]] = {}
+        self._left = MOST_INNER
 
     def lives(self, name: str) -> str:
         """The name of the tensor in memory behind a view."""
         return self.alias.get(name, name)
 
+    def lived(self, names: Iterable[str]) -> set[str]:
+        """The tensors in memory behind names."""
+        return {self.lives(name) for name in names}
+
     def scalar(self, name: str, value: int) -> None:
-        """Gives a scalar graph input a value: what depends on it alone folds away."""
+        """Gives a tensor of one number a value: what depends on it alone folds away."""
         from onnx.helper import tensor_dtype_to_np_dtype
 
         known = self.values[name]
-        self.values[name] = Value((), known.elem, True, np.asarray(value).astype(tensor_dtype_to_np_dtype(known.elem)), origin=name)
+        self.values[name] = Value(known.shape, known.elem, True, np.full(known.shape or (), value).astype(tensor_dtype_to_np_dtype(known.elem)), origin=name)
 
     def constant(self, name: str, tensor: Any) -> None:
         """Enters a TensorProto; its numbers are read only when they are few and present."""
@@ -91,25 +115,23 @@ class Flat:
         except (ValueError, TypeError, KeyError) as error:
             raise FormatError(f"initializer {name!r}: its data do not fit its type {tensor.data_type} and shape {tuple(tensor.dims)} ({error})") from None
 
-    def walk(self, graph: Any, path: str, scopes: tuple[dict[str, str], ...] = ()) -> dict[str, str]:
-        """Enters a graph's constants and nodes; returns local name -> entered name. The main graph has no scopes."""
-        local: dict[str, str] = {}
+    def walk(self, graph: Any, path: str, scopes: tuple[dict[str, str], ...] = (), given: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Enters a graph's constants and nodes; returns local name -> entered name. The main graph has no scopes; `given` are the
+        inputs of an inner one. Raises GraphError when inner graphs, unrolled, are too many nodes."""
+        local: dict[str, str] = dict(given or {})
         inner = bool(scopes)
-        if inner:
-            check_text(graph)  # of the main graph the reader has done it
+        self._spend(graph, path, inner)
         prefix = f"{path}@{len(self.values)}:" if inner else ""  # unique even where sibling branches share names
         for tensor in graph.initializer:
             local[tensor.name] = prefix + tensor.name
             self.constant(prefix + tensor.name, tensor)
         for sparse in graph.sparse_initializer:
-            local[sparse.values.name] = prefix + sparse.values.name
-            self.values[prefix + sparse.values.name] = Value(tuple(sparse.dims), sparse.values.data_type, True, origin=prefix + sparse.values.name)
+            name = local[sparse.values.name] = prefix + sparse.values.name
+            check_size(f"sparse initializer {sparse.values.name!r}", sparse.dims)
+            self.values[name] = Value(tuple(sparse.dims), sparse.values.data_type, True, origin=name)
         if not inner:
             local.update((item.name, item.name) for item in graph.input)
         chain = (*scopes, local)
-
-        def outer(name: str) -> bool:
-            return any(name in scope for scope in scopes)
 
         def entered(name: str) -> str:
             for scope in reversed(chain):
@@ -117,7 +139,7 @@ class Flat:
                     return scope[name]
             return ""
 
-        for index, proto in enumerate(ordered(graph.node, local, outer, path)):
+        for index, proto in enumerate(self._order(graph, local, scopes, path)):
             for name in proto.output:
                 if name:
                     local[name] = prefix + name
@@ -127,30 +149,52 @@ class Flat:
             try:
                 self._enter(node, chain)
             except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, AttributeError) as error:
-                raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {error})") from None
+                raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {str(error)[:200]})") from None
         for item in graph.output:
             if not entered(item.name):
                 raise GraphError(f"{path}: the output {item.name!r} is provided by no node, input or initializer")
         return {item.name: entered(item.name) for item in graph.output}
 
+    def _spend(self, graph: Any, path: str, inner: bool) -> None:
+        if inner:
+            self._left -= len(graph.node)
+        if self._left < 0 or len(graph.node) > MOST_NODES:
+            what = f"its loops and branches unroll to more than {MOST_INNER} nodes; bind fewer trips" if self._left < 0 else \
+                f"{len(graph.node)} nodes are more than the {MOST_NODES} that are read; export a part of the network"
+            raise GraphError(f"{path[:300]}: {what}")
+
+    def _order(self, graph: Any, local: Mapping[str, str], scopes: tuple[dict[str, str], ...], path: str) -> list[Any]:
+        """The nodes in dependency order, found once for the body of a loop."""
+        known = self._orders.get(id(graph))
+        if known is None or known[0] is not graph:
+            if scopes:
+                check_text(graph)  # of the main graph the reader has done it
+            known = self._orders[id(graph)] = (graph, ordered(graph.node, local, lambda name: any(name in scope for scope in scopes), path))
+        return known[1]
+
+    def afford(self, node: Node, graph: Any, trips: int) -> None:
+        """Raises GraphError, before a single trip, when so many trips through `graph` are too many nodes."""
+        if trips * max(1, len(graph.node)) > self._left:
+            raise GraphError(f"{node.where}: {trips} trips through {len(graph.node)} nodes unroll to more than {MOST_INNER} nodes; bind fewer: --dim {node.name}.trips=VALUE")
+
     def _enter(self, node: Node, chain: tuple[dict[str, str], ...]) -> None:
-        if node.domain in STANDARD:
-            if node.op == "If" and self._inlined(node, chain):
+        if ALIASES.get(node.domain, {}).get(node.op):
+            rename(node)
+        standard = node.domain in STANDARD
+        if standard and node.op in CONTROL:
+            if CONTROL[node.op](self, node, chain):
                 return
-            if self._folded(node):
+        elif standard and (node.op in SEQUENCES or any(n and self.values[n].items is not None for n in node.inputs)):
+            if sequence(self, node):
                 return
-        inferred = self._shapes.infer(node) if node.domain in STANDARD else {}
-        for name, local in zip(node.outputs, node.proto.output, strict=True):
+        elif standard and self._folded(node):
+            return
+        inferred = self._shapes.infer(node) if standard else foreign_shapes(node, self)
+        for index, (name, local) in enumerate(zip(node.outputs, node.proto.output, strict=True)):
             if name:
-                shape, elem = inferred.get(local, (None, 0))
-                if shape is None:  # what the file itself says, as a last resort
-                    declared = self._declared.get(name, (None, 0))
-                    shape, elem = declared[0], elem or declared[1]
-                if shape is not None:
-                    check_size(f"{node.where}: output {local!r}", shape)
-                self.values[name] = Value(shape, elem)
+                self._state(node, index, name, local, *(inferred[index] if index < len(inferred) else (None, 0)))
         first = self.values[node.outputs[0]] if node.outputs and node.outputs[0] else None
-        if node.domain in STANDARD and node.op in VIEWS and node.inputs and first is not None:
+        if standard and node.op in VIEWS and node.inputs and first is not None:
             if not first.elem:
                 first.elem = self.values[node.inputs[0]].elem
             self.alias[node.outputs[0]] = self.lives(node.inputs[0])
@@ -171,22 +215,66 @@ class Flat:
                 node.reads.append(self.lives(real))
         self.nodes.append(node)
 
-    def _inlined(self, node: Node, chain: tuple[dict[str, str], ...]) -> bool:
-        """Takes the branch of an If whose condition is a constant."""
-        condition = self.values[node.inputs[0]].data if node.inputs and node.inputs[0] else None
-        if condition is None or condition.size != 1:
-            return False
-        branch = "then_branch" if bool(condition.reshape(())) else "else_branch"
-        graph = node.attrs.get(branch)
-        if graph is None or len(graph.output) != len(node.outputs):
-            raise GraphError(f"{node.where} has no {branch} with {len(node.outputs)} outputs")
-        entered = self.walk(graph, f"{node.path}/{node.name}.{branch}", chain)
-        for name, item in zip(node.outputs, graph.output, strict=True):
-            if name:
-                inner = entered[item.name]
-                self.values[name] = self.values[inner]
-                self.alias[name] = self.lives(inner)
-        return True
+    def _state(self, node: Node, index: int, name: str, local: str, axes: Axes | None, elem: int) -> None:
+        """Enters output `index` with what is inferred, what the file states, what the caller binds, or its upper bound."""
+        stated, its_elem = self._declared.get(name, (None, 0))
+        value = self.values[name] = Value(None, elem or its_elem)
+        if axes is None or None in axes:
+            axes = self._bound(node, index, name, local, axes, stated)
+        if axes is not None and None not in axes:
+            value.shape = tuple(a for a in axes if a is not None)
+            check_size(f"{node.where}: output {local!r}", value.shape)
+        if local in self.dims and value.elem in (6, 7, 9, 12, 13) and value.shape is not None and all(a == 1 for a in value.shape):
+            self.used.add(local)
+            self.scalar(name, self.dims[local])
+
+    def _bound(self, node: Node, index: int, name: str, local: str, axes: Axes | None, stated: tuple[int | str | None, ...] | None) -> Axes | None:
+        dims = self.dims
+        if axes is None and stated is None:
+            rank = next(r for r in range(len(dims) + 1) if f"{local}.{r}" not in dims)
+            most = upper_bound(node, index, self)
+            axes = (None,) * (rank or len(most or ())) if rank or most is not None else None
+        else:
+            most = upper_bound(node, index, self)
+        rank = len(axes) if axes is not None else len(stated or ())
+        if axes is None and stated is None:
+            self._open[name] = f"it depends on the data {node.where} reads: give --dim {local}.0=VALUE and so on for each of its axes"
+            return None
+        found: list[int | None] = list(axes) if axes is not None else [None] * rank
+        for axis in range(rank):
+            said = stated[axis] if stated is not None and len(stated) == rank else None
+            key = f"{local}.{axis}" if f"{local}.{axis}" in dims else said if isinstance(said, str) and said in dims else None
+            if found[axis] is None and key is not None:
+                found[axis] = dims[key]
+                self.used.add(key)
+            elif found[axis] is None and isinstance(said, int):
+                found[axis] = said
+            elif found[axis] is None and self._bounded and most is not None and len(most) == rank:
+                found[axis] = most[axis]
+                self.notes.append(f"{node.where}: axis {axis} of {local!r} depends on data; its upper bound {most[axis]} was taken")
+        missing = [axis for axis, size in enumerate(found) if size is None]
+        if missing:
+            limit = f", at most {most[missing[0]]} (--unknown-ops bound takes that)" if most is not None and len(most) == rank else ""
+            flags = " ".join(f"--dim {local}.{axis}=VALUE" for axis in missing[:6])
+            self._open[name] = f"it depends on the data {node.where} reads: give {flags}{limit}"
+        return tuple(found)
+
+    def blame(self, name: str) -> str:
+        """Which node's data the unknown shape of `name` goes back to, and the flag that settles it; "" when no data is behind it."""
+        makers = {made: node for node in self.nodes for made in node.outputs if made}
+        waiting, seen = [name], set[str]()
+        while waiting:
+            at = waiting.pop(0)
+            if at in seen:
+                continue
+            seen.add(at)
+            if at in makers:
+                waiting += [n for n in makers[at].inputs if n and self.values[n].shape is None]
+            if at in self.alias and self.values[self.alias[at]].shape is None:
+                waiting.append(self.alias[at])
+            elif at in self._open and not (at in makers and any(n and self.values[n].shape is None for n in makers[at].inputs)):
+                return self._open[at]
+        return ""
 
     def _folded(self, node: Node) -> bool:
         """Enters the outputs as constants when they depend on constants and shapes only."""
@@ -210,10 +298,10 @@ class Flat:
         data_out: list[np.ndarray] | None = None
         if known and op not in GROWING:
             data_out = evaluate(op, self._call(node, inputs))
-        inferred: Inferred = {}
+        inferred: Inferred = []
         if data_out is None:
             inferred = self._shapes.infer(node)
-            shape = inferred.get(node.proto.output[0], (None, 0))[0]
+            shape = closed(inferred, 0)
             # Range guards its own length; the others are evaluated only when their size is known to be small
             if known and op in GROWING and (op == "Range" if shape is None else check_size(f"{node.where}: output", shape) <= SMALL):
                 data_out = evaluate(op, self._call(node, inputs))
@@ -227,8 +315,10 @@ class Flat:
                 array = data_out[index]
                 value = Value(array.shape, _elem(array), True, array if array.size <= SMALL else None, origin=name)
             else:
-                shape, elem = inferred.get(local, (None, 0))
-                value = Value(shape, elem, True, origin=name)
+                shape = closed(inferred, index)
+                if shape is not None:
+                    check_size(f"{node.where}: output {local!r}", shape)
+                value = Value(shape, inferred[index][1] if index < len(inferred) else 0, True, origin=name)
             if source is not None and index == 0:
                 value.origin = source.origin
                 if op == "DequantizeLinear" or source.stored:
@@ -246,15 +336,21 @@ class Flat:
                 array = np.asarray(attrs[key], dtype=dtype)
                 self.values[name] = Value(array.shape, _elem(array), True, array, origin=name)
                 return True
-        inferred = self._shapes.infer(node).get(node.proto.output[0])
-        if inferred is None:
+        inferred = self._shapes.infer(node)
+        if not inferred:
             return False
-        self.values[name] = Value(inferred[0], inferred[1], True, origin=name)
+        self.values[name] = Value(closed(inferred, 0), inferred[0][1], True, origin=name)
         return True
 
     def _call(self, node: Node, inputs: Sequence[Value | None]) -> Call:
         attrs = {k: self._numbers(node.name, v) if hasattr(v, "data_type") else v for k, v in node.attrs.items()}
         return Call(attrs, [None if v is None else v.data for v in inputs], self.opset)
+
+
+def closed(inferred: Inferred, index: int) -> tuple[int, ...] | None:
+    """The shape of output `index` when all of it is known."""
+    axes = inferred[index][0] if index < len(inferred) else None
+    return None if axes is None or None in axes else tuple(a for a in axes if a is not None)
 
 
 def _elem(array: np.ndarray) -> int:

@@ -146,8 +146,10 @@ def _attention(s: Site) -> Lowered:
             raise GraphError(f"{s.node.where}: inputs of rank 3 need q_num_heads and kv_num_heads")
         batch, q_len, head_dim = q[0], q[1], q[2] // heads
         kv_len, v_dim = k[1], v[2] // kv_heads
+    causal = bool(s.attr("is_causal", 0))
+    left, right = s.attr("left_window_size", -1), 0 if causal else s.attr("right_window_size", -1)  # negative: as far as there are keys
     return Lowered("attention", {"batch": batch, "heads": heads, "kv_heads": kv_heads, "q_len": q_len, "kv_len": kv_len + past, "head_dim": head_dim,
-                                 "v_dim": v_dim, "causal": int(bool(s.attr("is_causal", 0)))}, 0, 1)
+                                 "v_dim": v_dim, "causal": int(causal or right == 0), "window": left + 1 + right if left >= 0 and right >= 0 else 0}, 0, 1)
 
 
 MATRIX: dict[str, Callable[[Site], Lowered]] = {

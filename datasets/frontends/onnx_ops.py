@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import ceil, log2, prod
 
 from ..dtypes import BITS
 from ..errors import GraphError
 from ..ops import ELEMENTWISE_COST as COST
 from .onnx_matrix import MATRIX
-from .onnx_site import Lowered, Site, fold_depth
+from .onnx_signal import SIGNAL
+from .onnx_site import Lowered, Lowering, Site, fold_depth
+from .onnx_vision import VISION
 
 #: elementwise operator -> vector operations per output element (per further operand for Sum, Mean, Max, Min)
 ELEMENTWISE: dict[str, int] = {
@@ -36,7 +38,7 @@ ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "Tanh"
 REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
 POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
 MOVES = ("Transpose", "Concat", "Split", "Slice", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "ScatterND", "ScatterElements",
-         "Scatter", "TensorScatter", "CenterCropPad", "Col2Im", "MaxUnpool", "EyeLike")
+         "Scatter", "TensorScatter", "CenterCropPad", "Col2Im", "MaxUnpool", "EyeLike", "BitCast")
 
 #: inputs that may be parameters, where not every one may: running statistics, initial states, scales and sizes are none
 PARAMETERS: dict[str, tuple[int, ...]] = {
@@ -44,7 +46,7 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
     "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "BatchNormalization": (1, 2), "Gather": (0,), "GatherND": (0,), "GatherElements": (0,),
     **dict.fromkeys(("MatMul", "MatMulInteger", "Einsum"), (0, 1)),
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization"), (1, 2)),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "OneHot", "Attention", "CumSum", "CumProd"), ()),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "OneHot", "Attention", "CumSum", "CumProd", "NonZero", "Compress", "Unique", "TfIdfVectorizer", "Range"), ()),
 }
 
 
@@ -144,20 +146,49 @@ def _move(s: Site) -> Lowered:
     return Lowered("move", {"elements": elements}, None)
 
 
-def _resize(s: Site) -> Lowered:
-    if s.attr("mode", "nearest") == "nearest":
-        return _move(s)
-    resized = sum(a != b for a, b in zip(s.shape(0), s.out_shape(), strict=True))
-    taps = (4 if s.attr("mode", "") == "cubic" else 2) ** resized
-    return Lowered("elementwise", {"elements": s.out_size(), "cost": 2 * taps})  # one multiply-add per tap
+def _selected(s: Site) -> Lowered:
+    # every element (of the condition, for Compress) is looked at once; what is kept is written
+    seen = s.size(1 if s.node.op == "Compress" else 0)
+    out = s.out_size()
+    return Lowered("elementwise", {"elements": max(seen, out), "extra_elements": s.size(0) if s.node.op == "Compress" else 0}, 0)
 
 
-def _grid_sample(s: Site) -> Lowered:
-    taps = {"nearest": 1, "cubic": 16, "bicubic": 16}.get(s.attr("mode", "linear"), 2 ** (len(s.shape(0)) - 2))
-    return Lowered("elementwise", {"elements": s.out_size(), "cost": 2 * taps, "extra_elements": s.size(1)})
+def _unique(s: Site) -> Lowered:
+    size = s.size(0)  # sorted by comparisons: n log2 n
+    return Lowered("elementwise", {"elements": size, "cost": max(1, ceil(log2(max(2, size))))}, 0)
 
 
-Rule = Callable[[Site], Lowered]
+def _made(s: Site) -> Lowered:
+    # Range: a product and a sum per number; ConstantOfShape only writes
+    return Lowered("elementwise", {"elements": s.out_size(), "cost": 2}, None) if s.node.op == "Range" else Lowered("move", {"elements": s.out_size()}, None)
+
+
+def _multinomial(s: Site) -> list[Lowered]:
+    rows, cols = s.shape(0)
+    return [Lowered("softmax", {"rows": rows, "cols": cols}, 0, None, "softmax", slots=()),
+            Lowered("elementwise", {"elements": s.out_size(), "cost": max(1, ceil(log2(max(2, cols)))) + COST["other"]}, None, None, "draw", (), slots=())]
+
+
+def _loss(s: Site) -> Lowered | list[Lowered]:
+    """A log-softmax (unless the input holds logarithms already), one number per target, weighted, and their sum."""
+    shape, targets = s.shape(0), s.size(1)
+    weighted = int(s.has(2))
+    extra = targets + (s.size(2) if weighted else 0)
+    own = s.node.op == "NegativeLogLikelihoodLoss"
+    softmax = [] if own else [Lowered("softmax", {"rows": targets, "cols": shape[1]}, 0, None, "softmax", (0,), (1,) if s.writes(1) else (), slots=())]
+    picked = Lowered("elementwise", {"elements": targets, "cost": 1 + weighted, "extra_elements": extra}, 0, None, "pick", (0, 1, 2) if own else (1, 2), slots=())
+    if s.attr("reduction", "mean") == "none":
+        return [*softmax, picked] if softmax else picked
+    return [*softmax, picked, Lowered("reduce", {"rows": 1, "cols": targets}, None, None, "sum", (), slots=())]
+
+
+def _tf_idf(s: Site) -> Lowered:
+    # per place and per (length, skip): one look-up, at the price of another function
+    grams = s.attr("max_gram_length", 1) * (1 + s.attr("max_skip_count", 0))
+    return Lowered("elementwise", {"elements": s.size(0), "cost": COST["other"] * grams, "extra_elements": 0}, 0)
+
+
+Rule = Callable[[Site], Lowering]
 #: every ONNX operator that can be counted
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise), **dict.fromkeys(REDUCTIONS, _reduction), **dict.fromkeys(MOVES, _move), **MATRIX,
@@ -166,5 +197,17 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization", "LpNormalization",
                      "MeanVarianceNormalization"), _norm),
     **dict.fromkeys(POOLS, _pool),
-    **dict.fromkeys(("Gather", "GatherND", "GatherElements"), _gather), **dict.fromkeys(("Resize", "Upsample"), _resize), "GridSample": _grid_sample,
+    **dict.fromkeys(("Gather", "GatherND", "GatherElements"), _gather), **VISION, **SIGNAL,
+    **dict.fromkeys(("NonZero", "Compress"), _selected), "Unique": _unique, **dict.fromkeys(("Range", "ConstantOfShape"), _made), "Multinomial": _multinomial,
+    **dict.fromkeys(("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"), _loss), "TfIdfVectorizer": _tf_idf,
+}
+
+#: standard operators that are refused wherever an output depends on them, and why
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(("StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch"), "text has no size in bytes that a shape tells"),
+    "ImageDecoder": "the size of its output is in the data of the image",
+    **dict.fromkeys(("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence",
+                     "Optional", "OptionalGetElement", "OptionalHasElement"), "what its sequence or optional holds depends on data"),
+    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), "how control flow runs depends on data"),
+    **dict.fromkeys(("Shape", "Size"), "the shape it asks for depends on data"), "Constant": "it holds text or nothing",
 }

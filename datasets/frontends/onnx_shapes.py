@@ -18,14 +18,17 @@ SHAPED_ALIKE = frozenset({"GroupNormalization", "MeanVarianceNormalization", "In
                           "Sigmoid", "Reciprocal", "Floor", "Ceil", "Elu", "Selu", "LeakyRelu", "HardSigmoid", "Hardmax"})
 COMPARING = frozenset({"GreaterOrEqual", "LessOrEqual", "Greater", "Less", "Equal", "And", "Or", "Xor"})
 
-#: output name -> (shape, or None when it depends on data; ONNX element type)
-Inferred = dict[str, tuple[tuple[int, ...] | None, int]]
+#: axes of a shape; None for one that depends on data
+Axes = tuple[int | None, ...]
+#: per output: its axes (None: not even their number is known) and its ONNX element type
+Inferred = list[tuple[Axes | None, int]]
 
 
 @dataclass(slots=True)
 class Value:
     """One tensor: `shape` None when nothing could infer it; `stored` is the element type in memory when it differs from
-    `elem` (a quantised weight read through DequantizeLinear); `origin` names the constant whose numbers it holds."""
+    `elem` (a quantised weight read through DequantizeLinear); `origin` names the constant whose numbers it holds. A sequence
+    has `items`, the names of its tensors; an optional that holds nothing is `absent`."""
 
     shape: tuple[int, ...] | None
     elem: int
@@ -33,11 +36,14 @@ class Value:
     data: np.ndarray | None = None
     stored: int = 0
     origin: str = ""
+    items: tuple[str, ...] | None = None
+    absent: bool = False
 
 
 @dataclass(slots=True)
 class Node:
-    """A node that stays. `inputs`/`outputs` name values (for shapes; "" is absent); `reads`/`writes` name where they live."""
+    """A node that stays. `inputs`/`outputs` name values (for shapes; "" is absent); `reads`/`writes` name where they live;
+    `reason` says why it could not be resolved on the way."""
 
     name: str
     op: str
@@ -49,11 +55,18 @@ class Node:
     reads: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     proto: Any = None
+    reason: str = ""
 
     @property
     def where(self) -> str:
         """The node in words, for messages."""
-        return f"node {self.name!r} ({self.op}{f' of domain {self.domain!r}' if self.domain not in STANDARD else ''}, in {self.path})"
+        domain = f" of domain {clipped(self.domain)}" if self.domain not in STANDARD else ""
+        return f"node {clipped(self.name)} ({self.op[:60]}{domain}, in {self.path[-300:]})"
+
+
+def clipped(name: str, most: int = 120) -> str:
+    """A name for a message, quoted, however long it is."""
+    return repr(name) if len(name) <= most else f"{name[:most]!r}..."
 
 
 class ShapeRules:
@@ -67,43 +80,72 @@ class ShapeRules:
         self._opset_imports = [helper.make_opsetid("", self.opset)]
         self._types: dict[tuple[int, tuple[int, ...]], Any] = {}
         self._schemas: dict[str, Any] = {}
+        self._known: dict[Any, Inferred] = {}
 
     def infer(self, node: Node) -> Inferred:
-        """Local output name -> (shape or None, element type) by onnx's rule for this operator; {} when there is none."""
-        from onnx import defs, numpy_helper, shape_inference
-
-        schema = self._schemas.get(node.op)
+        """(axes or None, element type) of every output by onnx's rule for this operator; [] when there is none."""
+        schema = self._schema(node.op)
         if schema is None:
-            if not defs.has(node.op, self.opset, ""):
-                return {}
-            schema = self._schemas[node.op] = defs.get_schema(node.op, self.opset, "")
+            return []
         if not schema.has_type_and_shape_inference_function and node.op in SHAPED_ALIKE | COMPARING:
             return self._shaped_alike(node)
-        types: dict[str, Any] = {}
-        data: dict[str, Any] = {}
-        for position, (local, name) in enumerate(zip(node.proto.input, node.inputs, strict=True)):
-            if not local:
+        seen: list[Any] = []
+        for position, name in enumerate(node.inputs):
+            if not name:
+                seen.append(None)
                 continue
             value = self._values[name]
             if value.shape is None or not value.elem:
-                return {}
-            types[local] = self._type(value.elem, value.shape)
+                return []
             sizes = value.elem in (6, 7) or node.op in ("Resize", "Upsample", "Range")
-            if value.data is not None and sizes and (position or node.op in ("Range", "ConstantOfShape")):
-                data[local] = numpy_helper.from_array(value.data, local)
+            told = value.data is not None and sizes and (position or node.op in ("Range", "ConstantOfShape"))
+            seen.append((value.elem, value.shape, value.data.tobytes() if told and value.data is not None else None))
+        attributes = node.proto.attribute
+        if any(a.type in (5, 10) for a in attributes):
+            return self._ask(schema, node, seen)
+        key = (node.op, tuple(seen), tuple(map(bool, node.outputs)), *(a.SerializeToString() for a in attributes))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._ask(schema, node, seen)
+        return found
+
+    def _schema(self, op: str) -> Any:
+        """The operator in this opset, or the first later one (runtimes accept newer operators in older files); None: there is none."""
+        from onnx import defs
+
+        if op not in self._schemas:
+            later = None if defs.has(op, self.opset, "") else next((v for v in range(self.opset + 1, defs.onnx_opset_version() + 1) if defs.has(op, v, "")), None)
+            self._schemas[op] = defs.get_schema(op, later or self.opset, "") if later or defs.has(op, self.opset, "") else None
+        return self._schemas[op]
+
+    def _ask(self, schema: Any, node: Node, seen: list[Any]) -> Inferred:
+        from onnx import numpy_helper, shape_inference
+
+        types: dict[str, Any] = {}
+        data: dict[str, Any] = {}
+        for local, name, known in zip(node.proto.input, node.inputs, seen, strict=False):
+            if known is not None:
+                types[local] = self._type(known[0], known[1])
+                told = self._values[name].data
+                if known[2] is not None and told is not None:
+                    data[local] = numpy_helper.from_array(told, local)
         for local in captured(node.proto) if any(a.type in (5, 10) for a in node.proto.attribute) else ():
-            seen = self._values.get(local)
-            if seen is not None and seen.shape is not None and seen.elem:
-                types.setdefault(local, self._type(seen.elem, seen.shape))
+            outside = self._values.get(local)
+            if outside is not None and outside.shape is not None and outside.elem:
+                types.setdefault(local, self._type(outside.elem, outside.shape))
         try:
             found = shape_inference.infer_node_outputs(schema, node.proto, types, data, opset_imports=self._opset_imports)
         except Exception:  # whatever the C++ rule rejects has no inferred shape; who needs the shape says so, with the node
-            return {}
-        out: Inferred = {}
-        for local, proto in found.items():
+            return []
+        out: Inferred = []
+        for local in node.proto.output:
+            proto = found.get(local)
+            if proto is None or not proto.HasField("tensor_type"):
+                out.append((None, 0))
+                continue
             tensor = proto.tensor_type
-            known = tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim)
-            out[local] = (tuple(d.dim_value for d in tensor.shape.dim) if known else None, tensor.elem_type)
+            axes = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim) if tensor.HasField("shape") else None
+            out.append((axes, tensor.elem_type))
         return out
 
     def _shaped_alike(self, node: Node) -> Inferred:
@@ -112,7 +154,7 @@ class ShapeRules:
         if shape is not None:
             for other in others:  # before opset 7 the first input alone gives the shape
                 shape = None if other is None or shape is None else np.broadcast_shapes(shape, other)
-        return {node.proto.output[0]: (shape, 9 if node.op in COMPARING else first.elem)}
+        return [(shape, 9 if node.op in COMPARING else first.elem)]
 
     def _type(self, elem: int, shape: tuple[int, ...]) -> Any:
         from onnx import helper

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..dtypes import BITS, dtype_pair
 from ..errors import GraphError, UnsupportedOpError
-from .onnx_graph import Flat
-from .onnx_shapes import Node
+from .onnx_shapes import Node, Value, clipped
 from .recast import is_float
 
 #: ONNX element type -> silicast dtype
@@ -22,20 +21,46 @@ DTYPES: dict[int, str] = {
 }
 
 
+class Tensors(Protocol):
+    """What a rule may look up: the tensors by name, the opset, and what keeps a size unknown."""
+
+    values: dict[str, Value]
+    opset: int
+
+    def blame(self, name: str) -> str:
+        """Which operator's data the unknown shape of `name` goes back to, and what to do about it; "" when nothing is known."""
+
+
 @dataclass(frozen=True)
 class Lowered:
-    """One op to be: its kind and sizes, which input's dtype it computes in (None: the output's), which input is its weight."""
+    """One op to be: its kind and sizes, which input's dtype it computes in (None: the output's), which input is its weight.
+
+    Of several steps that one node takes, each reads the one before it and its own inputs `reads` (None: all of the node's);
+    `makes` are outputs of the node made before the last step. `slots` are the inputs whose constants count as parameters
+    (None: by the operator), `packed` the elements of a constant that is stored several to a byte, `stores` the weights' dtype
+    when the file's element type does not tell it.
+    """
 
     kind: str
     sizes: Mapping[str, int]
     compute: int | None = 0
     weight: int | None = None
+    label: str = ""
+    reads: tuple[int, ...] | None = None
+    makes: tuple[int, ...] = ()
+    slots: tuple[int, ...] | None = None
+    packed: Mapping[int, int] = field(default_factory=dict)
+    stores: str = ""
+
+
+#: one op, or the steps a node takes one after the other
+Lowering = Lowered | list[Lowered]
 
 
 class Formats:
     """The dtype of every tensor in memory; `dtype` (a format or weight-only scheme) recasts the floating ones."""
 
-    def __init__(self, flat: Flat, dtype: str | None) -> None:
+    def __init__(self, flat: Tensors, dtype: str | None) -> None:
         self._flat = flat
         self._compute, self._weight = ("", "") if dtype is None else dtype_pair(dtype)
         self.override: dict[str, str] = {}
@@ -57,8 +82,13 @@ class Formats:
 class Site:
     """One node with its shapes at hand. Sizes are Python ints; a shape nobody could infer raises GraphError naming the tensor."""
 
-    def __init__(self, node: Node, flat: Flat, formats: Formats) -> None:
+    def __init__(self, node: Node, flat: Tensors, formats: Formats) -> None:
         self.node, self.flat, self.formats = node, flat, formats
+
+    @property
+    def reads(self) -> range:
+        """Every input position."""
+        return range(len(self.node.inputs))
 
     def attr(self, name: str, default: Any) -> Any:
         """An attribute of the node."""
@@ -79,13 +109,14 @@ class Site:
     def _shape(self, name: str) -> tuple[int, ...]:
         shape = self.flat.values[name].shape if name else None
         if shape is None:
-            raise GraphError(f"{self.node.where}: the shape of {name or 'an absent tensor'!r} cannot be inferred; it depends on data, or the node's inputs do not fit "
-                             f"({', '.join(self._told(n) for n in self.node.inputs if n)})")
+            told = ", ".join(self._told(n) for n in self.node.inputs[:6] if n)
+            raise GraphError(f"{self.node.where}: the shape of {clipped(name) if name else 'an absent tensor'} cannot be inferred; "
+                             f"{self.flat.blame(name) or 'it depends on data, or the inputs of the node do not fit'} ({told})")
         return shape
 
     def _told(self, name: str) -> str:
         shape = self.flat.values[name].shape
-        return f"{name}: {'unknown' if shape is None else 'x'.join(map(str, shape)) or 'scalar'}"
+        return f"{clipped(name)}: {'unknown' if shape is None else 'x'.join(map(str, shape[:12])) or 'scalar'}"
 
     def shape(self, index: int = 0) -> tuple[int, ...]:
         """The shape of input `index`."""
@@ -96,6 +127,14 @@ class Site:
     def size(self, index: int = 0) -> int:
         """Elements of input `index`."""
         return prod(self.shape(index))
+
+    def elem(self, index: int) -> int:
+        """The ONNX element type of input `index`, 0 when it is absent."""
+        return self.flat.values[self.node.inputs[index]].elem if self.has(index) else 0
+
+    def writes(self, index: int) -> bool:
+        """Whether output `index` is asked for."""
+        return index < len(self.node.outputs) and bool(self.node.outputs[index])
 
     def out_shape(self, index: int = 0) -> tuple[int, ...]:
         """The shape of output `index`."""

@@ -45,15 +45,23 @@ class TestDimensions:
         with pytest.raises(GraphError, match=r"--dim x\.0=8: the file fixes input 'x' axis 0 at 4"):
             net(RELU, {"x": [4, 3]}, ["y"], dims={"x.0": 8})
 
-    @pytest.mark.parametrize("value", [0, -3])
-    def test_value_must_be_positive(self, net, value):
-        with pytest.raises(GraphError, match="expected a positive size"):
-            net(RELU, {"x": ["batch", 3]}, ["y"], dims={"batch": value})
+    def test_value_must_not_be_negative(self, net):
+        with pytest.raises(GraphError, match="--dim batch=-3: expected a size of 0 or more"):
+            net(RELU, {"x": ["batch", 3]}, ["y"], dims={"batch": -3})
 
-    @pytest.mark.parametrize("size", [0, -2])
-    def test_impossible_size_in_the_file(self, net, size):
-        with pytest.raises(GraphError, match=f"input 'x' axis 1 has the size {size}"):
-            net(RELU, {"x": [2, size]}, ["y"])
+    def test_impossible_size_in_the_file(self, net):
+        with pytest.raises(GraphError, match="input 'x' axis 1 has the size -2"):
+            net(RELU, {"x": [2, -2]}, ["y"])
+
+    def test_an_empty_cache_is_no_work(self, net):
+        # a decoder's first step: the keys so far are 0 x 8; the joined keys are the 3 new ones
+        nodes = [make_node("Concat", ["past", "new"], ["k"], axis=0), make_node("Relu", ["k"], ["y"])]
+        workload = net(nodes, {"past": ["so_far", 8], "new": [3, 8]}, ["y"], dims={"so_far": 0})
+        assert [op.dims["elements"] for op in workload.ops] == [24, 24]
+
+    def test_nothing_in_is_nothing_to_count(self, net):
+        with pytest.raises(GraphError, match=r"nothing is left to count.*tensor 'x' is empty"):
+            net(RELU, {"x": ["batch", 3]}, ["y"], dims={"batch": 0})
 
     def test_absurd_sizes(self, net):
         with pytest.raises(GraphError, match="input 'x' would have"):
@@ -114,10 +122,10 @@ class TestShapeArithmetic:
 
     def test_constant_of_an_unfit_shape_is_not_made(self, net):
         # ConstantOfShape wants int64 sizes; given others onnx infers nothing, and 2^60 elements must not be tried
-        with pytest.raises(SilicastError, match=r"node 'c' \(ConstantOfShape.*size of its output"):
+        with pytest.raises(SilicastError, match=r"node 'c' \(ConstantOfShape.*the shape of 'c' cannot be inferred"):
             net([make_node("ConstantOfShape", ["s"], ["c"]), make_node("Add", ["x", "c"], ["y"])], {"x": [1]}, ["y"], {"s": np.array([2**30, 2**30], np.uint64)})
 
-    def test_constant_condition_takes_its_branch(self, onnx_file):
+    def test_condition_takes_its_branch(self, onnx_file):
         def branch(op: str) -> onnx.GraphProto:
             return helper.make_graph([make_node(op, ["x"], ["same"], name=op)], op, [], [helper.make_tensor_value_info("same", 1, None)])
 
@@ -127,9 +135,10 @@ class TestShapeArithmetic:
         path = onnx_file(nodes, {"x": [4], "rate": (TensorProto.INT64, [])}, ["y"], {"fast": np.array(16)})
         assert [op.name for op in read(path, dims={"rate": 16}).ops] == ["Relu", "Exp", "y"]
         assert [op.name for op in read(path, dims={"rate": 8}).ops] == ["Tanh", "Sqrt", "y"]
-        with pytest.raises(UnsupportedOpError, match=r"node 'choose' \(If, in graph 'g'\).*scalar input 'rate'.*--dim rate=16; or --unknown-ops bound"):
-            read(path)
-        assert read(path, unknown_ops="bound").bounded_ops
+        # not given: of each the dearer branch, tanh (12 operations) and exp (8), which the notes tell
+        worst = read(path)
+        assert [op.name for op in worst.ops] == ["Tanh", "Exp", "y"]
+        assert [note for note in worst.notes if "else_branch is counted, the dearer one" in note and "'choose'" in note]
 
 
 class TestUnknown:
@@ -171,7 +180,7 @@ class TestUnknown:
         body = helper.make_graph([make_node("Identity", ["c"], ["co"]), make_node("Relu", ["x"], ["o"])], "body",
                                  [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("c", 9, [])],
                                  [helper.make_tensor_value_info("co", 9, []), helper.make_tensor_value_info("o", 1, [4])])
-        with pytest.raises(UnsupportedOpError, match=r"node 'spin' \(Loop.*control flow"):
+        with pytest.raises(UnsupportedOpError, match=r"node 'spin' \(Loop.*how often it runs depends on data: give --dim spin\.trips=VALUE"):
             net(make_node("Loop", ["n", "t"], ["y"], body=body, name="spin"), {"x": [4], "n": (TensorProto.INT64, [])}, ["y"], {"t": np.array(True)})
 
     def test_local_functions_are_inlined(self, onnx_file):
@@ -206,9 +215,9 @@ class TestDamage:
     def test_missing_and_foreign_files(self, tmp_path):
         with pytest.raises(FormatError, match=r"gone\.onnx: no such file"):
             read(tmp_path / "gone.onnx")
-        (tmp_path / "net.pt").write_bytes(b"x")
-        with pytest.raises(FormatError, match=r"'\.pt'; expected one of \.onnx, \.json"):
-            read(tmp_path / "net.pt")
+        (tmp_path / "net.xyz").write_bytes(b"x")
+        with pytest.raises(FormatError, match=r"'\.xyz'; expected one of \.onnx, "):
+            read(tmp_path / "net.xyz")
         (tmp_path / "folder.onnx").mkdir()
         with pytest.raises(FormatError, match="not a regular file"):
             read(tmp_path / "folder.onnx")
@@ -320,7 +329,7 @@ class TestGraph:
             read(tmp_path / "net.json", dims={"batch": 2})
 
     def test_readers_are_a_plain_dict(self):
-        assert list(READERS) == [".onnx", ".json"]
+        assert {".onnx", ".json"} <= set(READERS)
 
     def test_ten_thousand_nodes(self, onnx_file):
         nodes, last = [], "x"
@@ -331,7 +340,7 @@ class TestGraph:
         path = onnx_file(nodes, {"x": [1, 8, 16, 16]}, [last], {"s": np.array([1, 8, 16, 16]), **{f"w{i}": (8, 8, 3, 3) for i in range(10)}})
         began = time.process_time()
         workload = read(path)
-        assert time.process_time() - began < 3  # 0.6 s on one idle core
+        assert time.process_time() - began < 4  # 0.5 s on one idle core
         assert (len(workload.ops), workload.macs, workload.params) == (7500, 2500 * 256 * 64 * 9, 5760)
 
 
