@@ -36,12 +36,12 @@ def bank_level(hardware: Hardware) -> MemoryLevel | None:
                  and level.capacity_bytes >= hardware.dram.capacity_bytes), None)
 
 
-def in_bank_s(ops: OpColumns, bank_bandwidth: float, pin_bandwidth: float, reuse: float = 1.0) -> np.ndarray:
-    """(n,) seconds of n kernels in the banks; inf for a kind that cannot run there. Bandwidths in bytes per second.
+def in_bank_s(ops: OpColumns, bank_bandwidth: float, pin_bandwidth: float, reuse: float = 1.0, rate: np.ndarray | float = np.inf) -> np.ndarray:
+    """(n,) seconds of n kernels in the banks; inf for a kind that cannot run there. Bandwidths in bytes per second, `rate` (n,) of the units in op/s.
 
     Operands go in and results come out over the pins; `reuse` as in `bank_reads`.
     """
-    time = bank_reads(ops, reuse) / bank_bandwidth + (ops.input_bytes + ops.output_bytes) / pin_bandwidth
+    time = np.maximum(bank_reads(ops, reuse) / bank_bandwidth, ops.matrix_flops / rate) + (ops.input_bytes + ops.output_bytes) / pin_bandwidth
     return np.where(np.isin(ops.kind, _IN_BANKS) & (ops.weight_bytes > 0.0) & (ops.matrix_flops > 0.0), time, np.inf)
 
 
@@ -51,7 +51,10 @@ def bank_reads(ops: OpColumns, reuse: float = 1.0) -> np.ndarray:
 
 
 def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Sequence[Hardware], reuse: float = 1.0) -> OpCosts:
-    """The (n, D) costs with kernels moved into the banks of the devices (the D machines) that have them, wherever that is faster."""
+    """The (n, D) costs with kernels moved into the banks of the devices (the D machines) that have them, wherever that is faster.
+
+    `dram_bytes` counts what is read inside the banks as well as what crosses the pins.
+    """
     banks = [bank_level(device) for device in devices]
     if not any(banks):
         return costs
@@ -62,7 +65,7 @@ def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Se
         if level is None:
             continue
         pins = float(machines.figures.dram_bandwidth[at]) * tech.DRAM_EFFICIENCY
-        seconds = in_bank_s(ops, (level.bandwidth_bytes_per_s or 0.0) * tech.DRAM_EFFICIENCY, pins, reuse) + machines.fill_s[at]
+        seconds = in_bank_s(ops, (level.bandwidth_bytes_per_s or 0.0) * tech.DRAM_EFFICIENCY, pins, reuse, machines.figures.matrix_rate[at, ops.dtype]) + machines.fill_s[at]
         seconds = seconds + ops.vector_flops / machines.figures.vector_rate[at, ops.dtype]  # epilogues and softmax: on the processor, after
         there = seconds < time[:, at]
         outside = ops.input_bytes + ops.output_bytes + kernels.extra_bytes
@@ -70,7 +73,7 @@ def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Se
         arithmetic = machines.mac_j[at, ops.dtype] * (ops.matrix_flops + ops.vector_flops) / 2.0 * tech.PIPELINE_OVER_MAC["array"]
         dram_j = bank_reads(ops, reuse) * read_j + outside * machines.dram_read_j[at]
         nothing = np.zeros(len(ops))
-        for array, value in ((time, seconds), (compute, nothing), (energy, arithmetic + dram_j), (dram, outside), (limit, LIMITS.index("dram")),
+        for array, value in ((time, seconds), (compute, nothing), (energy, arithmetic + dram_j), (dram, bank_reads(ops, reuse) + outside), (limit, LIMITS.index("dram")),
                              (parts["compute_j"], arithmetic), (parts["local_j"], nothing), (parts["cache_j"], nothing), (parts["dram_j"], dram_j)):
             array[:, at] = np.where(there, value, array[:, at])
     return replace(costs, time_s=time, compute_s=compute, dynamic_j=energy, dram_bytes=dram, limit=limit, **parts)

@@ -26,6 +26,13 @@ def test_a_matrix_is_read_once_for_every_vector():
     assert in_bank_s(ops, 4.096e12, 256e9)[0] == pytest.approx(33554432 / 4.096e12 + 16384 / 256e9)
 
 
+def test_units_no_faster_than_their_rate():
+    # 8-bit weights come twice as many a second as the 16-bit units multiply
+    narrow = OpColumns.from_ops([Op.of("w", "gemm", m=1, n=4096, k=4096, params=4096 * 4096, dtype="int8")])
+    assert in_bank_s(narrow, 1e12, 1e15)[0] == pytest.approx(4096 * 4096 / 1e12, rel=1e-3)
+    assert in_bank_s(narrow, 1e12, 1e15, rate=1e12)[0] == pytest.approx(2 * 4096 * 4096 / 1e12, rel=1e-3)
+
+
 def test_grouped_queries_share_a_cache_and_read_it_for_each():
     attention = OpColumns.from_ops([Op.of("a", "attention", batch=2, heads=8, kv_heads=2, q_len=1, kv_len=1000, head_dim=64, v_dim=64, dtype="bfloat16")])
     assert bank_reads(attention)[0] == 4 * (2 * 2 * 1000 * 128 * 2)
@@ -50,7 +57,7 @@ def test_each_kernel_runs_on_the_faster_side():
     assert split.time_s[0, 0] < plain.time_s[0, 0] / 8, "a vector: 1.024 TB/s in the banks, 64 GB/s over the pins"
     for name in ("time_s", "dynamic_j", "dram_bytes"):
         assert (getattr(split, name)[:, 1] == getattr(plain, name)[:, 1]).all(), "a machine without banks is as it was"
-    assert split.dram_bytes[0, 0] == 2 * 4096 * 2
+    assert split.dram_bytes[0, 0] == 4096 * 4096 * 2 + 2 * 4096 * 2
     parts = split.compute_j + split.local_j + split.cache_j + split.dram_j
     assert parts[0, 0] == pytest.approx(split.dynamic_j[0, 0])
 
