@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -185,3 +187,8 @@ def test_bad_questions_are_one_clear_error() -> None:
         ServingPlan(memory_share=0.0)
     with pytest.raises(InputError, match="acceptance"):
         Draft(transformer("gpt2"), 4, 1.5)
+
+
+def test_the_page_runs_as_it_stands() -> None:
+    page = Path(__file__).parents[3] / "docs" / "llm.md"
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
