@@ -31,6 +31,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# the shared rooms of the benchmarks (_tables, kernel_tables, ...) lie beside them
+bench: export PYTHONPATH = benchmarks
 bench: $(READY)
 	$(BIN)/python benchmarks/simulate.py --json docs/benchmarks/simulate.json
 	$(BIN)/python benchmarks/predict.py --json docs/benchmarks/predict.json

@@ -50,15 +50,19 @@ def read_text(text: str, where: str, *, users: bool = True) -> Hardware:
 
     Raises FormatError, UnitError or InputError, one line naming `where` and the field path.
     """
+    return Reader(where, users).device(parsed(text, where, users))
+
+
+def parsed(text: str, where: str, users: bool) -> Any:
+    """What YAML `text` holds, read by a safe loader that refuses a key given twice. Raises FormatError naming `where` and the line."""
     import yaml
 
     try:
-        data = yaml.load(text, Loader=_loader(users))
+        return yaml.load(text, Loader=_loader(users))
     except yaml.YAMLError as error:
         raise FormatError(f"{where}: not YAML: {_one_line(error)}") from None
     except (RecursionError, ValueError) as error:
         raise FormatError(f"{where}: not YAML: {type(error).__name__}") from None
-    return _Reader(where, users).device(data)
 
 
 def read_json(text: str, where: str) -> Hardware:
@@ -68,15 +72,15 @@ def read_json(text: str, where: str) -> Hardware:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: not JSON: {error}") from None
     if not isinstance(data, Mapping) or "format" not in data:
-        return _Reader(where, True).device(data)
+        return Reader(where, True).device(data)
     try:
         return Hardware.from_json(data)
     except InputError as error:
         raise FormatError(f"{where}: {error}") from None
 
 
-class _Reader:
-    """Reads one file; collects the citations on the way."""
+class Reader:
+    """Reads one file of the catalogue by the rules above; collects the citations on the way. Readers of other documents extend it."""
 
     def __init__(self, where: str, users: bool) -> None:
         self.where, self.users = where, users
@@ -84,6 +88,7 @@ class _Reader:
         self.cited: dict[str, str] = {}
 
     def device(self, data: Any) -> Hardware:
+        """The machine of a parsed file."""
         given = self._mapping(data, "", FIELDS, required=("key", "name", "kind", "clock", "memory"))
         self.sources = {str(name): self._words(text, f"sources.{name}") for name, text in self._mapping(given.get("sources", {}), "sources").items()}
         out: dict[str, Any] = {name: self._words(given[name], name) for name in ("key", "name", "kind", "vendor", "notes") if name in given}

@@ -31,7 +31,7 @@ from ...cluster import Cluster, NetworkLevel
 from ...errors import FormatError, InputError, UnknownNameError
 from ...hardware import Hardware
 from .. import hardware, normal
-from ..document import _loader, _one_line, _Reader
+from ..document import Reader, parsed
 
 __all__ = ["cluster", "cluster_keys", "read_cluster"]
 
@@ -87,18 +87,10 @@ def _named(key: str) -> Cluster:
 
 
 def _read(text: str, where: str, users: bool) -> Cluster:
-    import yaml
-
-    try:
-        data = yaml.load(text, Loader=_loader(users))   # document.py's subclass of the SafeLoader, which refuses a key given twice
-    except yaml.YAMLError as error:
-        raise FormatError(f"{where}: not YAML: {_one_line(error)}") from None
-    except (RecursionError, ValueError) as error:
-        raise FormatError(f"{where}: not YAML: {type(error).__name__}") from None
-    return _ClusterReader(where, users).cluster(data)
+    return _ClusterReader(where, users).cluster(parsed(text, where, users))
 
 
-class _ClusterReader(_Reader):
+class _ClusterReader(Reader):
     """Reads a cluster's file by the rules of a device's."""
 
     def cluster(self, data: Any) -> Cluster:
