@@ -2,8 +2,8 @@
 
 `rows()` gives a dict a headline: system, headline, published, simulated, ratio (simulated / published), assumptions. What cannot be expressed keeps its
 row, with `simulated` None and the reason. Nothing is fitted to these rows. Machines that are not GPUs serving LLMs (SN40L, PIM-GPT, Cambricon-LLM,
-HNLPU) stand in `papers_machines.py`. Figures that are not in an abstract (prices, limits, accepted shares, 68.5 %, 2.98x, 2.67x, 11 tok/s) are from memory of
-the papers and were not read again.
+HNLPU) stand in `papers_machines.py`. Figures that are not in an abstract (traces, prices, limits, 14.1 to 7.5 and 5.7 ms, 68.5 %,
+2.98x, 2.67x, 11 tok/s) are from memory of the papers and were not read again; the accepted shares of drafted tokens are assumptions.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def speculation() -> list[dict[str, Any]]:
     for task, published, acceptance in (("XSum", 14.1 / 7.52, 0.7), ("HumanEval", 14.1 / 5.73, 0.85)):
         plain, quick = (simulate_serving(model, cluster, 512, 128, 1, plan=ServingPlan(dtype="bfloat16", tensor=8, draft=d)) for d in (None, Draft(draft, 4, acceptance)))
         out.append(_row("speculative sampling", f"time per token, times less, {task}", published, plain.tpot_s / quick.tpot_s,
-                        f"LLaMA 65B drafted by a 3B model in place of Chinchilla 70B and 4B; {acceptance:g} of the tokens accepted (read off their figure 1); {plain.tpot_s * 1e3:.1f} ms a token without; a draft on all chips pays "
+                        f"LLaMA 65B drafted by a 3B model in place of Chinchilla 70B and 4B; {acceptance:g} of the tokens accepted (assumption); {plain.tpot_s * 1e3:.1f} ms a token without; a draft on all chips pays "
                         "their collectives at every token, theirs is cut into fewer layers for that"))
     return out
 
