@@ -37,7 +37,7 @@ SIZES: dict[str, tuple[int, ...]] = {
 }
 #: processor family and model -> core of the catalogue
 KNOWN = {("AuthenticAMD", 25, 1): "zen3", ("AuthenticAMD", 25, 33): "zen3", ("GenuineIntel", 6, 85): "skylake_sp"}
-#: build -> kernel (or its beginning) -> why it is apart, where it is
+#: build -> kernel (or its beginning) -> why it is apart, where it is: read off the compiled code for instructions, supposed for time
 REASONS: dict[str, dict[str, str]] = {
     "vector": {"matmul_ijk": "gcc builds vectors of the strided operand from scalar loads; the model leaves such a loop scalar", "transpose": "stores to lines of one row, loads at a large stride"},
     "": {"copy": "one store a cycle expected, one in two measured", "jacobi": "gcc keeps more pointers than strides; neighbours' loads cross lines", "conv2d": "gcc tests and prepares each entry of a loop of three turns",
@@ -123,7 +123,7 @@ def _row(name: str, n: int, build: str, program: Path, core: Core, counted: bool
         row["limit"] = "memory" if parts["memory_bound"] > parts["base"] + parts["branch"] + parts["long_miss"] else max(("base", "branch", "long_miss"), key=lambda p: parts[p])
     if any(abs(np.log(row[what])) > np.log(limit) for what, limit in APART.items() if what in row):
         told = [text for b in (build, "") for start, text in REASONS.get(b, {}).items() if name.startswith(start)]
-        row["apart because"] = told[0] if told else "none found beyond the shared core"
+        row["apart, supposed reason"] = told[0] if told else "none found beyond the shared core"
     return row
 
 
