@@ -84,7 +84,7 @@ def core_features(cores: Sequence[Core]) -> pd.DataFrame:
 
 def _together(frame: pd.DataFrame) -> pd.DataFrame:
     """What neither says alone: lanes of a vector, turns of the vector loop, the share of each cache that the data and the innermost loop's data need."""
-    width = np.floor(frame["vector_bytes"] / frame["element_bytes"]).clip(lower=1.0)
+    width = np.maximum(np.floor(frame["vector_bytes"] / frame["element_bytes"]), 1.0)
     can = (frame["vectorizable"] > 0) & (frame["inner_trips"] >= width)
     lanes = pd.Series(np.where(can, width, 1.0), index=frame.index)
     out = {"lanes": lanes, "vector_turns": frame["turns"] / lanes, "turns_in_window": frame["window"] / frame[["loads", "stores", *(f"turn_{c}" for c in CLASSES)]].sum(axis=1).add(2.0)}
