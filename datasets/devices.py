@@ -65,7 +65,7 @@ def sample_device(rng: np.random.Generator, family: str, around: Sequence[Hardwa
     device = replace(
         base, key="sampled", name=f"sampled {family}", units=units, clock_hz=base.clock_hz * clock,
         matrix_rate={d: r * rate for d, r in base.matrix_rate.items()}, vector_rate={d: r * rate for d, r in base.vector_rate.items()},
-        memory=_scaled_memory(base.memory, rate, factor), array=array, fabric=fabric,
+        memory=_in_copies(_scaled_memory(base.memory, rate, factor), base, array), array=array, fabric=fabric,
         tdp_w=base.tdp_w and base.tdp_w * power, idle_w=base.idle_w and base.idle_w * power,
         launch_overhead_s=base.launch_overhead_s and base.launch_overhead_s * factor((0.5, 2.0)),
         area_mm2=None, base_clock_hz=None, aliases=(), vendor="", year=None, cited={}, notes=f"sampled around {base.key}; not a real device, no figure is published",
@@ -108,6 +108,16 @@ def _scaled_fabric(fabric: Fabric, factor: Factor) -> tuple[Fabric, float]:
                     dsp=_follow(fabric.dsp, size * factor(JITTER)), bram_18k=_follow(fabric.bram_18k, size * factor(JITTER)),
                     uram=_follow(fabric.uram, size * factor(JITTER)) if fabric.uram else 0)
     return scaled, scaled.dsp / fabric.dsp
+
+
+def _in_copies(levels: tuple[MemoryLevel, ...], base: Hardware, array: SpatialArray | None) -> tuple[MemoryLevel, ...]:
+    """Levels that stand at every multiplier, row or column of the base's array stand so on the new one, each copy as large as the base's."""
+    old = base.array
+    if old is None or array is None:
+        return levels
+    copies = {old.rows * old.cols * old.count: array.rows * array.cols * array.count, old.rows * old.count: array.rows * array.count, old.cols * old.count: array.cols * array.count}
+    return tuple(replace(level, instances=copies[given.instances], capacity_bytes=given.capacity_bytes / given.instances * copies[given.instances])
+                 if given.instances in copies else level for level, given in zip(levels, base.memory, strict=True))
 
 
 def _scaled_memory(levels: tuple[MemoryLevel, ...], rate: float, factor: Factor) -> tuple[MemoryLevel, ...]:

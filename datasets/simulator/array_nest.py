@@ -131,7 +131,10 @@ def _primes(n: int) -> list[int]:
     return [*out, n] if n > 1 else out
 
 
-@lru_cache(maxsize=16)
-def orders(length: int) -> np.ndarray:
-    """(length!, length) every order of so many loops, innermost first."""
-    return np.array(list(permutations(range(length))), dtype=np.int8)
+@lru_cache(maxsize=256)
+def orders(alike: tuple[int, ...]) -> np.ndarray:
+    """(orders, L) every different order of L pieces, innermost first; `alike` gives equal pieces equal numbers, whose swaps change nothing."""
+    pairs = [(i, j) for j in range(len(alike)) for i in range(j) if alike[i] == alike[j]]
+    table = np.array(list(permutations(range(len(alike)))), dtype=np.int8)
+    place = table.argsort(1)
+    return table[np.logical_and.reduce([place[:, i] < place[:, j] for i, j in pairs])] if pairs else table

@@ -8,7 +8,7 @@ one keeps tiles smaller than what fits, which loads the first of them sooner. Al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -18,8 +18,8 @@ from .array_nest import FX, FY, INPUTS, OUTPUTS, OX, OY, REDUCTION, RELEVANT, WE
 
 #: temporal loops at most: 720 orders a layer
 MOST_LOOPS = 6
-#: mappings scored at once: some 300 float64 arrays of this many cells, 80 MB
-SLICE = 2**15
+#: mappings scored at once: some 300 float64 arrays of this many cells, 40 MB
+SLICE = 2**14
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Mapped:
 def columns(nest: Nests, levels: ArrayLevels, share: float = 1.0, most: int = MOST_LOOPS) -> list[tuple[np.ndarray, Mapped]]:
     """[(layer of each column, mappings)]: every order of every layer, in slices of about `SLICE` columns."""
     pieces = [factors(tuple(int(x) for x in row), most) for row in nest.temporal]
+    alike = [tuple(p.index(piece) for piece in p) for p in pieces]
     out = []
-    for length in sorted({len(p) for p in pieces}):
-        order = orders(length)
-        rows = np.array([i for i, p in enumerate(pieces) if len(p) == length])
+    for pattern in sorted(set(alike)):
+        order, length = orders(pattern), len(pattern)
+        rows = np.array([i for i, p in enumerate(alike) if p == pattern])
         for at in range(0, len(rows), max(1, SLICE // len(order))):
             layers = rows[at:at + max(1, SLICE // len(order))]
             for begin in range(0, len(order), SLICE):
@@ -69,7 +70,9 @@ def _allocate(nest: Nests, levels: ArrayLevels, loops: np.ndarray, sizes: np.nda
     for loop in range(7):
         np.cumprod(np.where(loops == loop, sizes, 1.0), axis=0, out=extent[loop, 1:])
     inner = np.vstack([np.ones((1, count)), np.cumprod(sizes, axis=0)])
-    mapped = Mapped(nest, sizes, loops, inner, _elements(nest, levels, extent), *_runs(loops, sizes), *_sums(extent), (), np.ones(count, bool))
+    hold, reused, fresh = _runs(loops, sizes)
+    partial, distinct = _sums(extent)
+    mapped = Mapped(nest, sizes, loops, inner, _elements(nest, levels, extent), hold, reused, fresh, partial, distinct, (), np.ones(count, dtype=bool))
     current = [np.zeros(count, dtype=np.int64) for _ in range(3)]
     ends: list[list[np.ndarray]] = [[], [], []]
     valid = mapped.valid.copy()
@@ -102,7 +105,7 @@ def _allocate(nest: Nests, levels: ArrayLevels, loops: np.ndarray, sizes: np.nda
             ends[o].append(current[o])
         fits = sum(mapped.at(tile[o], current[o]) for o in served) <= level.capacity
         valid &= np.asarray(fits)
-    return Mapped(**{**mapped.__dict__, "ends": tuple(tuple(e) for e in ends), "valid": valid})
+    return replace(mapped, ends=tuple(tuple(e) for e in ends), valid=valid)
 
 
 def element_bytes_at(mapped: Mapped, levels: ArrayLevels, operand: int, position: np.ndarray, spread: int) -> np.ndarray:
@@ -147,7 +150,9 @@ def _runs(loops: np.ndarray, sizes: np.ndarray) -> tuple[tuple[np.ndarray, ...],
             new[j + 1] = np.where(walks[j], new[j] * sizes[j], 1.0)
         for j in range(length - 1, -1, -1):
             past[j] = np.where(walks[j], j, past[j + 1])
-        hold.append(past), reused.append(again), fresh.append(new)
+        hold.append(past)
+        reused.append(again)
+        fresh.append(new)
     return tuple(hold), tuple(reused), tuple(fresh)
 
 

@@ -67,8 +67,8 @@ def pipeline(chain: OpColumns, hardware: Hardware, depth: int = 4, objective: st
         choices = []
         for start in range(max(0, stop - depth), stop):
             if (start, stop) in found:
-                time, moved, _ = found[start, stop]
-                cost = (time, moved) if objective == "latency" else (moved, time)
+                took, sent, _ = found[start, stop]
+                cost = (took, sent) if objective == "latency" else (sent, took)
                 before = best[start]
                 choices.append(((before[0][0] + cost[0], before[0][1] + cost[1]), (*before[1], start)))
         best.append(min(choices))

@@ -205,7 +205,8 @@ def _matrix(kernels: Kernels, machines: Machines, objective: str = "latency") ->
     time = np.where(allowed, np.maximum(compute_s[..., None], dram_s) + first, np.inf)
     element = ((ops.input_bytes + ops.weight_bytes) / np.maximum(ops.b * ops.k * (ops.m / np.maximum(ops.window, 1.0) + ops.n), 1.0))[:, None]
     sram_bytes = moved * np.clip(element, 0.5, 8.0)
-    energy = sum(_joules(kernels, machines, dram, sram_bytes[..., None]))
+    arithmetic, scratch, outer = _joules(kernels, machines, dram, sram_bytes[..., None])
+    energy = arithmetic + scratch + outer
     under_limit = power_capped(time, compute_s[..., None], energy, machines.static_w[:, None], machines.limit_w[:, None])[0]
     if objective == "latency":
         near = under_limit <= under_limit.min(-1, keepdims=True) * 1.001

@@ -56,13 +56,15 @@ def test_prime_factors_and_their_orders():
     assert sorted(factors((1, 1, 1, 56, 56, 1, 1), 6)) == [(3, 2), (3, 4), (3, 7), (4, 2), (4, 4), (4, 7)]
     assert factors((1,) * 7, 6) == ((0, 1),)
     assert len(factors((2, 3, 5, 7, 11, 13, 17), 3)) == 7          # never fewer than the loops
-    assert len(orders(4)) == 24
+    assert len(orders((0, 1, 2, 3))) == 24
+    assert len(orders((0, 1, 0, 0))) == 4                           # three equal pieces: only where the other one stands matters
 
 
 def test_levels_of_a_machine():
     levels = array_levels(catalog.hardware("tpu_like"))
     assert [(x.name, x.spread, x.capacity) for x in levels.levels[:-1]] == [("rf_out", PER_UNIT, 2), ("rf", PER_UNIT, 128), ("sram", ONE, 2 * 2**20)]
-    assert levels.levels[-1].read == levels.levels[-1].write == 8 and levels.levels[-1].shared_port
+    assert levels.levels[-1].read == levels.levels[-1].write == 8
+    assert levels.levels[-1].shared_port
     assert levels.sum_bytes == 2
     two = array_levels(replace(machine(count=2), array=SpatialArray(2, 2, "ws", 2)))
     assert [x.capacity for x in two.levels] == [8, 4, 64, np.inf]
