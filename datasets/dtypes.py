@@ -11,7 +11,7 @@ from .errors import UnknownNameError
 #: dtype -> bits of one stored element
 BITS: dict[str, int] = {
     "float64": 64, "float32": 32, "tfloat32": 32, "bfloat16": 16, "float16": 16, "float8": 8, "float4": 4,
-    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4, "bool": 8,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4, "bool": 8, "int2": 2,
 }
 
 #: as people and frameworks write them
@@ -20,13 +20,14 @@ ALIASES: dict[str, str] = {
     "bf16": "bfloat16", "fp16": "float16", "half": "float16", "f16": "float16",
     "fp8": "float8", "fp8_block": "float8", "float8_e4m3fn": "float8", "float8_e5m2": "float8", "e4m3": "float8",
     "fp4": "float4", "nvfp4": "float4", "mxfp4": "float4",
-    "i8": "int8", "uint8": "int8", "sq": "int8", "i4": "int4", "uint4": "int4",
+    "i8": "int8", "uint8": "int8", "sq": "int8", "i4": "int4", "uint4": "int4", "i2": "int2", "uint2": "int2",
     "uint16": "int16", "uint32": "int32", "uint64": "int64",
 }
 
 #: quantisation schemes that store weights narrower than they compute: name -> (compute dtype, weight dtype)
 SCHEMES: dict[str, tuple[str, str]] = {
     "int8_wo": ("float16", "int8"), "int4_wo": ("float16", "int4"), "w8a16": ("float16", "int8"), "w4a16": ("float16", "int4"),
+    "int2_wo": ("float16", "int2"), "w2a16": ("float16", "int2"),
 }
 
 #: dtype -> formats tried in turn when a machine has no rate for it: wider ones first, which hold every value of it
@@ -39,6 +40,7 @@ STAND_INS: dict[str, tuple[str, ...]] = {
     "float8": ("float16", "bfloat16", "float32"),
     "float4": ("float8", "float16", "bfloat16", "float32"),
     "int8": ("int16", "float16", "bfloat16", "float32", "int32"),
+    "int2": ("int4", "int8", "int16", "float16", "bfloat16", "float32"),
     "int4": ("int8", "int16", "float16", "bfloat16", "float32"),
     "int16": ("int32", "float32"),
     "int32": ("float32", "int64"),

@@ -25,7 +25,7 @@ from ..dtypes import DTYPE_CODES, DTYPE_NAMES
 from ..ops import KIND_CODES
 
 #: dtype code -> bits a fabric computes it in
-FABRIC_BITS = np.array([{"int8": 8.0, "int4": 4.0, "float8": 8.0, "float4": 4.0, "bool": 1.0}.get(d, 16.0) for d in DTYPE_NAMES])
+FABRIC_BITS = np.array([{"int8": 8.0, "int4": 4.0, "int2": 2.0, "float8": 8.0, "float4": 4.0, "bool": 1.0}.get(d, 16.0) for d in DTYPE_NAMES])
 #: dtype code -> code of the format a fabric computes it in: floating point becomes 16-bit fixed point
 FABRIC_DTYPE = np.array([DTYPE_CODES[d if d.startswith("int") or d == "bool" or b < 16 else "int16"] for d, b in zip(DTYPE_NAMES, FABRIC_BITS, strict=True)])
 #: a product of fewer bits, both operands together, goes to look-up tables. Vivado HLS's choice: hls4ml's documentation says operands "below about 10 bits"

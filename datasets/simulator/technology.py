@@ -12,11 +12,12 @@ import numpy as np
 from ..dtypes import DTYPE_NAMES
 
 #: dtype -> (pJ at 45 nm, pJ at 7 nm) of one multiply plus one add. bfloat16 at 45 nm is not in the table: float16 stands in.
-#: float8, float4, int4 scale from int8 by bit width squared (multiplier area; assumption). float64 from float32 by 4 (assumption).
+#: float8, float4, int4, int2 scale from int8 by bit width squared (multiplier area; assumption). float64 from float32 by 4 (assumption).
 _MAC_PJ: dict[str, tuple[float, float]] = {
     "int8": (0.23, 0.077), "int32": (3.2, 1.51), "bfloat16": (1.5, 0.32), "float16": (1.5, 0.50), "float32": (4.6, 1.69),
     "tfloat32": (1.5, 0.50), "float64": (18.4, 6.76), "float8": (0.23, 0.077), "float4": (0.0575, 0.01925), "int4": (0.0575, 0.01925),
     "int16": (0.92, 0.31), "int64": (12.8, 6.04), "bool": (0.03, 0.007),
+    "int2": (0.014375, 0.0048125),
 }
 
 #: bytes of an SRAM -> (pJ at 45 nm, pJ at 7 nm) per 64-bit access
