@@ -90,7 +90,7 @@ def _three_tiers() -> list[Row]:
              "FFT convolution": fft_convolution(2**15, 512)}
     gains = {name: float(simulate_ops(work.columns, [socket]).time_s.sum()) / fused_s(work, socket) for name, work in works.items()}
     note = "on one socket: " + ", ".join(f"{name} {gain:.2f}" for name, gain in gains.items()) + \
-           f"; unfused: every operator alone, operands and results in HBM, {tech.LAUNCH_S['npu'] * 1e6:g} us between kernels (assumption; the paper's launch cost is not published, and decode pays it most)"
+           f"; the FFT convolution is of our size (the paper names one, from memory); unfused: every operator alone, operands and results in HBM, {tech.LAUNCH_S['npu'] * 1e6:g} us between kernels (assumption; the paper's launch cost is not published, and decode pays it most)"
     return [*out, _row("SambaNova SN40L (MICRO 2024)", "fused over unfused, least, times", 2.0, min(gains.values()), note),
             _row("SambaNova SN40L (MICRO 2024)", "fused over unfused, most, times", 13.0, max(gains.values()), note)]
 
@@ -169,7 +169,7 @@ def _stacked_cache() -> list[Row]:
 def _flexible() -> list[Row]:
     """FEATHER (Tong et al., ISCA 2024): a dataflow chosen layer by layer, against fixed ones."""
     def array(dataflow: str) -> Hardware:
-        return Hardware(f"array_{dataflow}", dataflow, "asic", (MemoryLevel("sram", 2**20, 64e9), MemoryLevel("dram", 2**32, 32e9)), 1e9, array=SpatialArray(16, 16, dataflow),
+        return Hardware(f"array_{dataflow}", dataflow, "asic", (MemoryLevel("sram", 2**20, 64e9), MemoryLevel("dram", 2**32, 32e9)), 1e9, array=SpatialArray(16, 16, dataflow), matrix_rate={"int8": 512e9},
                         vector_rate={"int8": 3.2e10}, process_nm=28.0)
 
     nets = {"ResNet-50": resnet50(1, "int8"), "MobileNetV2": mobilenet_v2(1, "int8"), "BERT": bert_base(128, "int8")}
@@ -190,7 +190,7 @@ def _fused_attention() -> list[Row]:
     """FuseMax (Nayak et al., MICRO 2024): softmax on the 2D array as well, against FLAT's 1D vector units."""
     def machine(vector_lanes: int) -> Hardware:
         return Hardware(f"lanes_{vector_lanes}", "array with vector lanes", "asic", (MemoryLevel("sram", 16 * 2**20, 4e12), MemoryLevel("dram", 2**35, 400e9)), 940e6,
-                        array=SpatialArray(256, 256, "ws"), vector_rate={"bfloat16": vector_lanes * 940e6}, process_nm=45.0)
+                        array=SpatialArray(256, 256, "ws"), matrix_rate={"bfloat16": 2.0 * 65536 * 940e6}, vector_rate={"bfloat16": vector_lanes * 940e6}, process_nm=45.0)
 
     gains = {}
     for length in (1024, 16384, 262144):
@@ -200,12 +200,13 @@ def _fused_attention() -> list[Row]:
         gains[length] = _latency(net.build(), machine(256)) / _latency(net.build(), machine(256 * 256))
     return [_row("FuseMax (MICRO 2024)", "attention over FLAT, times", 6.7, _mean(list(gains.values())),
                  "BERT-like heads at " + ", ".join(f"{n} tokens {gain:.1f}" for n, gain in gains.items()) + "; exponentials on 256 lanes against all 65,536 elements of the array (sizes from memory); both sides overlap "
-                 "products and softmax perfectly in our model, where FuseMax shares the array between them")]
+                 "products and softmax perfectly in our model, where FuseMax shares the array between them; at the longest, both sides wait for keys and values that our array reads again for every block of queries")]
 
 
 def _utilisation() -> list[Row]:
     """DRACO (Jha et al., 2020): MobileNetV1 on a 64 x 64 row-stationary array."""
-    array = Hardware("rs_64", "64 x 64 row stationary", "asic", (MemoryLevel("sram", 2**20, 512e9), MemoryLevel("dram", 2**32, 100e9)), 1e9, array=SpatialArray(64, 64, "rs"), vector_rate={"int8": 1.28e11})
+    array = Hardware("rs_64", "64 x 64 row stationary", "asic", (MemoryLevel("sram", 2**20, 512e9), MemoryLevel("dram", 2**32, 100e9)), 1e9, array=SpatialArray(64, 64, "rs"),
+                     matrix_rate={"int8": 2.0 * 64 * 64 * 1e9}, vector_rate={"int8": 1.28e11})
     share = simulate(mobilenet_v1(1, "int8"), array).values["utilization"]
     return [_row("DRACO (2020)", "gain in PE utilisation of MobileNetV1, %", 41.8, None,
                  f"not expressible: its regrouping of depthwise layers is found by a search whose result the abstract does not give. The baseline is: {share:.1%} of 64 x 64 PEs busy under row stationary (memories assumed)")]

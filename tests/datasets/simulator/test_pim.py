@@ -62,6 +62,14 @@ def test_each_kernel_runs_on_the_faster_side():
     assert parts[0, 0] == pytest.approx(split.dynamic_j[0, 0])
 
 
+def test_a_wafer_multiplies_where_its_weights_lie():
+    wafer = [hardware("wse_2")]
+    kernels, machines = Kernels.cold(products(1, dtype="float16")), Machines.of(wafer)
+    split = with_banks(throughput_costs(kernels, machines), kernels, machines, wafer)
+    # 32 MiB at 20 PB/s are 1.7 ns: what is left is the fill
+    assert split.time_s[0, 0] == pytest.approx(float(machines.fill_s[0]), rel=0.1)
+
+
 def test_units_that_use_a_byte_more_often_are_never_slower():
     ops = products(1, 3, 64)
     times = [in_bank_s(ops, 1e12, 1e11, reuse) for reuse in (1, 2, 8, 64)]
