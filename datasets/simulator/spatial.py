@@ -111,7 +111,7 @@ def _array_cycles(kernels: Kernels, machines: Machines, m: np.ndarray, n: np.nda
     for code in np.unique(d.dataflow):
         at = d.dataflow == code
         cycles[:, at], moved[:, at] = by_flow[DATAFLOWS[code]][:, at], local[DATAFLOWS[code]][:, at]
-    return cycles, moved
+    return cycles * _pace(ops, machines)[0], moved
 
 
 def spatial_costs(kernels: Kernels, machines: Machines, objective: str = "latency") -> OpCosts:

@@ -1,6 +1,7 @@
 """Spatial arrays: SCALE-Sim's cycles on every row of its table, and hand arithmetic on a made-up array."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from silicast.datasets.columns import OpColumns
 from silicast.datasets.hardware import Hardware, MemoryLevel, SpatialArray
 from silicast.datasets.ops import Op
 from silicast.datasets.simulator import simulate_ops
-from silicast.datasets.simulator.spatial import ARRAY_MAPPINGS, systolic_cycles
+from silicast.datasets.simulator.costs import OBJECTIVES
+from silicast.datasets.simulator.kernels import Kernels
+from silicast.datasets.simulator.machine import Machines
+from silicast.datasets.simulator.spatial import ARRAY_MAPPINGS, spatial_costs, systolic_cycles
 
 LAUNCH = 0.5e-6  # technology.LAUNCH_S["npu"]
 
@@ -122,6 +126,53 @@ def test_causal_attention_costs_about_half():
     sizes = {"batch": 1, "heads": 2, "kv_heads": 2, "q_len": 64, "kv_len": 64, "head_dim": 16, "v_dim": 16}
     full, half = (cost(npu(), "attention", **sizes, causal=c).compute_s[0, 0] for c in (0, 1))
     assert half / full == pytest.approx(65 / 128)            # 64 * 65 / 2 pairs of 64 * 64
+
+
+def product_cost(hardware: Hardware, objective: str = "latency", **sizes):
+    kernels = Kernels.cold(OpColumns.from_ops([Op.of("x", "gemm", dtype="int8", **sizes)]))
+    return spatial_costs(kernels, Machines.of([hardware]), objective)
+
+
+@pytest.mark.parametrize("key", ["tpu_v1", "tpu_v4", "tpu_like"])
+def test_each_objective_is_best_at_its_own(key):
+    found = {o: product_cost(catalog.hardware(key), o, m=300, n=900, k=5000) for o in OBJECTIVES}
+    time, energy = ({o: getattr(c, f)[0, 0] for o, c in found.items()} for f in ("time_s", "dynamic_j"))
+    assert time["latency"] <= min(time.values()) * 1.002            # equals within a thousandth are chosen by traffic
+    static = 28.0 if key == "tpu_v1" else 0.0                        # ISCA 2017: idle power
+    if key != "tpu_v4":
+        assert energy["energy"] + static * time["energy"] <= min(energy[o] + static * time[o] for o in found) * 1.002
+    with pytest.raises(KeyError):
+        product_cost(catalog.hardware(key), "area", m=1, n=1, k=1)
+
+
+def test_parts_of_the_energy_make_the_whole():
+    for key in ("tpu_v1", "eyeriss", "tpu_like"):
+        found = product_cost(catalog.hardware(key), m=64, n=64, k=64)
+        assert (found.compute_j + found.local_j + found.cache_j + found.dram_j)[0, 0] == pytest.approx(found.dynamic_j[0, 0])
+
+
+def test_cores_cut_a_product_along_its_best_dimension():
+    # 4 x 4 arrays, ws. 64 x 4 x 4 is one fold: over four arrays 16 rows each, 10 + 16 + 0 - 1 cycles; 4 x 64 x 4 is 16 folds, four each
+    assert cost(npu(count=4), m=64, n=4, k=4).compute_s[0, 0] == pytest.approx((10 + 16 - 1) * 1e-9)
+    assert cost(npu(count=4), m=4, n=64, k=4).compute_s[0, 0] == pytest.approx((4 * (10 + 4) - 1) * 1e-9)
+    # both: 64 x 8 x 4 has two folds of 64 rows; two by two beats four along the rows, 2 x (10 + 16) - 1
+    assert cost(npu(count=4), m=64, n=8, k=4).compute_s[0, 0] == pytest.approx((10 + 32 - 1) * 1e-9)
+
+
+def test_serial_and_skipping_arrays_without_detail():
+    def cycles(hardware: Hardware, **rest: str) -> float:
+        return float(simulate_ops(OpColumns.from_ops([Op.of("x", "gemm", dtype="int8", m=8, n=8, k=800, **rest)]), [hardware]).compute_s[0, 0] * 1e9)
+
+    plain = npu()
+    serial, skipping = (replace(plain, array=replace(plain.array, **{field: "weights"})) for field in ("serial_bits", "skips_zeros"))
+    units = replace(plain, sparsity="2:4")                                                # N:M units as a GPU has them
+    dense = cycles(plain)
+    assert cycles(serial) == pytest.approx(8 * dense)
+    assert cycles(serial, weight_dtype="int4") == pytest.approx(4 * dense)
+    assert cycles(skipping, sparsity="2:4") == pytest.approx(dense / 2)
+    assert cycles(units, sparsity="2:4") == pytest.approx(dense / 2)
+    assert dense / 2 < cycles(skipping, sparsity="0.5") < dense                            # the fullest unit sets the pace
+    assert cycles(units, sparsity="0.5") == cycles(plain, sparsity="0.5") == dense
 
 
 def test_mappings_are_few_and_distinct():
