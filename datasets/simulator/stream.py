@@ -38,7 +38,9 @@ def stream_costs(kernels: Kernels, machines: Machines, objective: str) -> OpCost
     dram_s = dram / (d.dram_bandwidth * tech.DRAM_EFFICIENCY)
     # every processor reads the scale and shift of a norm for itself; rows of a table are each read by one
     own = np.where((ops.kind == KIND_CODES["norm"])[:, None], 1.0 / d.units, share)
-    cache_s = (moved / share + ops.weight_bytes[:, None] / own) / machines.cache_bandwidth
+    # and the projections of a scan that its channels share (inputs beyond two a result)
+    shared = np.where(scan, np.maximum(ops.input_bytes - 2.0 * ops.output_bytes, 0.0)[:, None], 0.0)
+    cache_s = ((moved - shared) / share + shared * d.units + ops.weight_bytes[:, None] / own) / machines.cache_bandwidth
     trips = np.where(_REDUCES[ops.kind][:, None], passes, 0.0) + np.where(scan, np.ceil(ops.row[:, None] / _SCAN_CHUNK), 0.0)
     time = np.maximum(np.maximum(compute_s, dram_s), cache_s) + machines.fill_s + trips * machines.trip_s
     limit = limit_code([np.zeros_like(time), compute_s, np.zeros_like(time), cache_s, dram_s, np.broadcast_to(machines.fill_s, time.shape)])

@@ -30,13 +30,20 @@ def size(most: int) -> st.SearchStrategy[int]:
 
 @st.composite
 def ops(draw: st.DrawFn) -> Op:
-    kind = draw(st.sampled_from(["gemm", "conv", "attention", "recurrent", "elementwise", "norm", "softmax", "pool", "gather", "move"]))
+    kind = draw(st.sampled_from(["gemm", "conv", "attention", "recurrent", "elementwise", "norm", "softmax", "pool", "gather", "move", "grouped_gemm", "deform_conv",
+                                 "scan", "route"]))
     dtype = draw(st.sampled_from(["float32", "float16", "bfloat16", "int8"]))
     if kind == "gemm":
         dims = {"b": draw(size(16)), "m": draw(size(8192)), "n": draw(size(8192)), "k": draw(size(8192))}
-    elif kind in ("conv", "pool"):
+    elif kind == "grouped_gemm":
+        dims = {"groups": draw(size(256)), "m": draw(size(8192)), "n": draw(size(8192)), "k": draw(size(8192))}
+    elif kind == "scan":
+        dims = {"batch": draw(size(16)), "length": draw(size(10**5)), "channels": draw(size(4096)), "state": draw(st.sampled_from([1, 16, 128]))}
+    elif kind == "route":
+        dims = {"tokens": draw(size(10**5)), "experts": draw(size(512)), "top_k": 1}
+    elif kind in ("conv", "pool", "deform_conv"):
         side, window = draw(size(112)), draw(st.sampled_from([1, 3, 5]))
-        channels = {"in_channels": draw(size(512)), "out_channels": draw(size(512))} if kind == "conv" else {"channels": draw(size(512))}
+        channels = {"in_channels": draw(size(512)), "out_channels": draw(size(512))} if kind != "pool" else {"channels": draw(size(512))}
         dims = {"batch": draw(size(32)), "in_h": side, "in_w": side, "out_h": side, "out_w": side, "kernel_h": window, "kernel_w": window, **channels}
     elif kind == "attention":
         q, heads = draw(size(2048)), draw(size(32))
@@ -90,7 +97,8 @@ def test_a_higher_power_limit_is_never_slower(op, device, by):
 
 #: dimensions whose growth is more work of the same sort (more queries of a causal attention over the same keys attend to fewer each)
 GROW = {"gemm": "bmnk", "conv": ("batch", "in_channels", "out_channels"), "attention": ("batch", "kv_len"), "recurrent": ("steps", "batch", "input", "hidden"),
-        "elementwise": ("elements",), "move": ("elements",), "norm": ("rows",), "softmax": ("rows", "cols"), "pool": ("batch", "channels"), "gather": ("rows", "width")}
+        "elementwise": ("elements",), "move": ("elements",), "norm": ("rows",), "softmax": ("rows", "cols"), "pool": ("batch", "channels"), "gather": ("rows", "width"),
+        "grouped_gemm": "mnk", "deform_conv": ("batch", "in_channels", "out_channels"), "scan": ("batch", "length", "channels", "state"), "route": ("tokens",)}
 
 
 @given(ops(), machines, st.data())
