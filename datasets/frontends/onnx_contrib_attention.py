@@ -121,10 +121,7 @@ def _grouped(s: Site) -> dict[str, int]:
     past = s.shape(3)[2] if s.has(3) else 0
     at = 7 if s.node.op == "SparseAttention" else 6
     total = s.data(at)
-    if total is not None and total.size == 1:
-        seen = int(total.reshape(()))
-    else:
-        seen = past + q[1]
+    seen = int(total.reshape(())) if total is not None and total.size == 1 else past + q[1]
     window = s.attr("local_window_size", -1)
     return {"batch": q[0], "heads": heads, "kv_heads": kv_heads, "q_len": q[1], "kv_len": max(seen, q[1]), "head_dim": dim, "v_dim": dim,
             "causal": int(bool(s.attr("causal", 1))), "window": max(0, window)}

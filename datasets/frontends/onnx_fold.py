@@ -182,14 +182,23 @@ EVALUATORS: dict[str, Evaluator] = {
 def evaluate(op: str, call: Call) -> list[np.ndarray] | None:
     """The outputs of a constant node, or None when it is not known how (the caller then keeps only its shape)."""
     function = EVALUATORS.get(op)
-    reach = 1
-    for value in call.inputs:
-        reach *= 1 if value is None or op == "Concat" else max(1, value.size)
-    if function is None or reach > 1024 * SMALL:  # two small constants can still broadcast to a big one
-        return None
     try:
+        if function is None or _reach(op, call) > 16 * SMALL:  # two small constants can still make a big one
+            return None
         with np.errstate(all="ignore"):
             out = function(call)
-    except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError, np.exceptions.AxisError):
+    except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError, np.exceptions.AxisError):
         return None
     return out or None
+
+
+def _reach(op: str, call: Call) -> int:
+    """Elements of the output at most; that of growing operators the caller has checked."""
+    sizes = [v.size for v in call.inputs if v is not None]
+    if op in GROWING or op == "Concat" or not sizes:
+        return sum(sizes) if op == "Concat" else 0
+    if op == "Gather":
+        return call.x(1).size * (sizes[0] // max(1, call.x().shape[call.attrs.get("axis", 0)]))
+    if len(sizes) > 1 and op not in ("Reshape", "Slice", "Split", "Squeeze", "Unsqueeze", "CumSum", "ScatterND", "CastLike") and not op.startswith("Reduce"):
+        return int(np.prod(np.broadcast_shapes(*(v.shape for v in call.inputs if v is not None)), dtype=object))
+    return sizes[0] * (max(1, call.x().ndim) if op == "NonZero" else 1)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ import numpy as np
 from ..errors import FormatError, GraphError
 from .onnx_contrib import ALIASES, foreign_shapes, rename
 from .onnx_control import CONTROL
-from .onnx_dims import check_size
+from .onnx_dims import MAX_ELEMENTS, check_size
 from .onnx_fold import GROWING, SMALL, Call, evaluate
-from .onnx_order import captured, check_text, ordered
+from .onnx_order import captured, check_location, check_text, ordered
 from .onnx_sequence import SEQUENCES, sequence
 from .onnx_shapes import STANDARD, Axes, Inferred, Node, ShapeRules, Value
 from .onnx_sizes import upper_bound
@@ -31,7 +32,7 @@ RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Random
 SAME_NUMBERS = VIEWS | {"Transpose", "Cast", "DequantizeLinear", "QuantizeLinear"}
 
 #: nodes of the main graph at most, and of all branches and trips of loops together: what a second reads
-MOST_NODES, MOST_INNER = 250_000, 20_000
+MOST_NODES, MOST_INNER = 250_000, 10_000
 
 #: nodes, names of what they are for -> what that costs; dearer is greater
 Price = Callable[[list[Node], Sequence[str]], tuple[float, ...]]
@@ -97,6 +98,8 @@ class Flat:
     def constant(self, name: str, tensor: Any) -> None:
         """Enters a TensorProto; its numbers are read only when they are few and present."""
         shape = tuple(tensor.dims)
+        if tensor.data_location == 1:
+            check_location(name, tensor)
         if any(d < 0 for d in shape):
             raise GraphError(f"initializer {name!r} has the impossible shape {shape}")
         count = check_size(f"initializer {name!r}", shape)
@@ -222,8 +225,9 @@ class Flat:
         if axes is None or None in axes:
             axes = self._bound(node, index, name, local, axes, stated)
         if axes is not None and None not in axes:
-            value.shape = tuple(a for a in axes if a is not None)
-            check_size(f"{node.where}: output {local!r}", value.shape)
+            value.shape = axes  # type: ignore[assignment]
+            if prod(axes) > MAX_ELEMENTS or (axes and min(axes) < 0):  # type: ignore[arg-type, type-var, operator]
+                check_size(f"{node.where}: output {local!r}", value.shape or ())
         if local in self.dims and value.elem in (6, 7, 9, 12, 13) and value.shape is not None and all(a == 1 for a in value.shape):
             self.used.add(local)
             self.scalar(name, self.dims[local])
@@ -350,7 +354,7 @@ class Flat:
 def closed(inferred: Inferred, index: int) -> tuple[int, ...] | None:
     """The shape of output `index` when all of it is known."""
     axes = inferred[index][0] if index < len(inferred) else None
-    return None if axes is None or None in axes else tuple(a for a in axes if a is not None)
+    return None if axes is None or None in axes else axes  # type: ignore[return-value]
 
 
 def _elem(array: np.ndarray) -> int:

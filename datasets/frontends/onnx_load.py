@@ -13,8 +13,8 @@ from ..errors import FormatError, GraphError
 
 #: bytes of one field above which it is looked into, or left out when it is the numbers of a tensor
 LARGE = 64 * 1024
-#: bytes besides weights that are parsed at most
-MOST_BYTES = 128 * 2**20
+#: bytes besides weights that are parsed at most, and fields that are stepped over: a hundred times what the largest networks have
+MOST_BYTES, MOST_FIELDS = 64 * 2**20, 600_000
 #: nodes that local functions may expand to
 MOST_EXPANDED = 100_000
 
@@ -22,7 +22,7 @@ MOST_EXPANDED = 100_000
 _TENSOR: dict[int, Any] = {4: True, 5: True, 7: True, 9: True, 10: True, 11: True}
 _SPARSE: dict[int, Any] = {1: _TENSOR, 2: _TENSOR}
 _GRAPH: dict[int, Any] = {}
-_ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
+_ATTRIBUTE: dict[int, Any] = {4: True, 5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
 _NODE: dict[int, Any] = {5: _ATTRIBUTE}
 _GRAPH.update({1: _NODE, 5: _TENSOR, 15: _SPARSE})
 _MODEL: dict[int, Any] = {7: _GRAPH, 25: {7: _NODE}}
@@ -68,7 +68,7 @@ def _skimmed(path: Path) -> bytes:
                 except _Malformed:
                     raise FormatError(f"{path}: not an ONNX model, or truncated ({size} bytes do not parse)") from None
                 except _TooMuch:
-                    raise FormatError(f"{path}: more than {MOST_BYTES >> 20} MiB besides the weights; no network needs that much") from None
+                    raise FormatError(f"{path}: more than {MOST_BYTES >> 20} MiB or {MOST_FIELDS} fields besides the weights; no network needs that much") from None
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file") from None
     except OSError as error:
@@ -87,7 +87,7 @@ class _Skim:
     """Copies a message without the large numbers in it."""
 
     def __init__(self, view: memoryview) -> None:
-        self._view, self._left = view, MOST_BYTES
+        self._view, self._left, self._fields = view, MOST_BYTES, MOST_FIELDS
 
     def message(self, at: int, end: int, known: dict[int, Any], depth: int = 0) -> bytes:
         """The message from `at` to `end`; runs of small fields go through as they are."""
@@ -96,6 +96,11 @@ class _Skim:
             tag_at = at
             tag, at = self._varint(at, end)
             kind = tag & 7
+            self._fields -= 1
+            if self._fields < 0:
+                raise _TooMuch
+            if tag < 8:  # there is no field 0
+                raise _Malformed
             if kind == 2:
                 length, body = self._varint(at, end)
                 at = body + length

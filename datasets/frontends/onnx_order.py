@@ -1,4 +1,4 @@
-"""The names in an ONNX graph: that they are text, the dependency order they give, and what subgraphs read from outside."""
+"""The names in an ONNX graph: that they are text and point nowhere else, the dependency order they give, what subgraphs read from outside."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ordered(nodes: Sequence[Any], known: Iterable[str], outer: Any, where: str) 
             if not name:
                 continue
             if name in maker or name in have:
-                raise GraphError(f"{where}: the name {name!r} is given to two tensors, once by {_called(node)}; names must be unique")
+                raise GraphError(f"{where}: the name {clipped(name)} is given to two tensors, once by {_called(node)}; names must be unique")
             maker[name] = index
     waiting = [0] * len(nodes)
     readers: list[list[int]] = [[] for _ in nodes]
@@ -33,7 +33,7 @@ def ordered(nodes: Sequence[Any], known: Iterable[str], outer: Any, where: str) 
             made = maker.get(name)
             if made is None:
                 if not outer(name):
-                    raise GraphError(f"{where}: {_called(node)} reads {name!r}, which no node, input or initializer provides")
+                    raise GraphError(f"{where}: {_called(node)} reads {clipped(name)}, which no node, input or initializer provides")
                 continue
             in_order &= made < index
             waiting[index] += 1
@@ -57,6 +57,15 @@ def check_text(graph: Any) -> None:
     for text in _texts(graph):
         if not isinstance(text, str):
             raise FormatError(f"a name in the graph is not UTF-8 text: {text[:40]!r}; the file is damaged")
+
+
+def check_location(name: str, tensor: Any) -> None:
+    """Raises FormatError for external data that would lie outside the model's folder. They are never opened here, but a file that
+    points there is made to make others open it."""
+    for entry in tensor.external_data:
+        place = entry.value.replace("\\", "/")
+        if entry.key == "location" and (place.startswith("/") or ".." in place.split("/") or place[1:2] == ":"):
+            raise FormatError(f"initializer {name!r}: its external data lie outside the folder of the model ({entry.value[:120]!r}); expected a path inside it")
 
 
 def _texts(graph: Any) -> Iterator[Any]:
@@ -91,4 +100,9 @@ def captured(node: Any) -> set[str]:
 
 
 def _called(node: Any) -> str:
-    return f"node {node.name or '/'.join(node.output)!r} ({node.op_type})"
+    return f"node {clipped(node.name or '/'.join(node.output[:4]))} ({node.op_type[:60]})"
+
+
+def clipped(name: str, most: int = 120) -> str:
+    """A name for a message, quoted, however long it is."""
+    return repr(name) if len(name) <= most else f"{name[:most]!r}..."

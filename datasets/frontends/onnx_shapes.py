@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .onnx_order import captured
+from .onnx_order import captured, clipped
 
 STANDARD = ("", "ai.onnx")
 
@@ -62,11 +62,6 @@ class Node:
         """The node in words, for messages."""
         domain = f" of domain {clipped(self.domain)}" if self.domain not in STANDARD else ""
         return f"node {clipped(self.name)} ({self.op[:60]}{domain}, in {self.path[-300:]})"
-
-
-def clipped(name: str, most: int = 120) -> str:
-    """A name for a message, quoted, however long it is."""
-    return repr(name) if len(name) <= most else f"{name[:most]!r}..."
 
 
 class ShapeRules:

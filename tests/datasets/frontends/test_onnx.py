@@ -298,11 +298,17 @@ class TestDamage:
         assert workload.weight_bytes == 2**30
         assert time.perf_counter() - began < 1
 
-    def test_external_data_is_never_opened(self, net, tmp_path):
-        secret = tmp_path / "outside"
+    def test_external_data_is_never_opened(self, net):
         weight = TensorProto(data_type=1, dims=[8, 4], data_location=TensorProto.EXTERNAL)
-        weight.external_data.add(key="location", value=f"../{secret.name}")
+        weight.external_data.add(key="location", value="there/is/none.bin")
         assert net(make_node("MatMul", ["x", "w"], ["y"]), {"x": [2, 8]}, ["y"], {"w": weight}).params == 32
+
+    @pytest.mark.parametrize("place", ["../weights", "a/../../b", "/etc/passwd", "C:\\weights", "..\\weights"])
+    def test_external_data_outside_the_folder(self, net, place):
+        weight = TensorProto(data_type=1, dims=[8, 4], data_location=TensorProto.EXTERNAL)
+        weight.external_data.add(key="location", value=place)
+        with pytest.raises(FormatError, match="initializer 'w': its external data lie outside the folder"):
+            net(make_node("MatMul", ["x", "w"], ["y"]), {"x": [2, 8]}, ["y"], {"w": weight})
 
 
 class TestGraph:
