@@ -111,10 +111,10 @@ def _near_root(m: int) -> int:
 def factors(passes: tuple[int, ...], most: int) -> tuple[tuple[int, int], ...]:
     """(loop, size) pieces of the temporal loops: prime factors, multiplied together again until at most `most` are left.
 
-    The loop with the most pieces gives its two smallest first (the loop prime factors of Symons et al., "LOMA", AICAS 2021). Never fewer
+    The loop with the most pieces gives its two smallest first, of equals the outer one as programs write them (the loop prime factors of Symons et al., "LOMA", AICAS 2021). Never fewer
     pieces than loops.
     """
-    pieces = {loop: _primes(n) for loop, n in enumerate(passes) if n > 1}
+    pieces = {loop: _primes(passes[loop]) for loop in (B, K, C, OY, OX, FY, FX) if passes[loop] > 1}
     while sum(map(len, pieces.values())) > max(most, len(pieces)):
         loop = max(pieces, key=lambda x: len(pieces[x]))
         pieces[loop] = sorted([pieces[loop][0] * pieces[loop][1], *pieces[loop][2:]])

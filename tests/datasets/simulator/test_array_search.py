@@ -52,6 +52,7 @@ def test_the_loops_of_a_convolution():
 
 def test_prime_factors_and_their_orders():
     assert factors((1, 2, 1, 7, 1, 3, 1), 6) == ((1, 2), (3, 7), (5, 3))
+    assert factors((1, 1, 1, 4, 4, 1, 1), 3) == ((4, 4), (3, 2), (3, 2))
     # 56 = 2 2 2 7 and 56: eight pieces; the longer loop gives its two smallest until six are left
     assert sorted(factors((1, 1, 1, 56, 56, 1, 1), 6)) == [(3, 2), (3, 4), (3, 7), (4, 2), (4, 4), (4, 7)]
     assert factors((1,) * 7, 6) == ((0, 1),)
