@@ -97,7 +97,8 @@ def cache_write(rows: np.ndarray, elements: np.ndarray, stored: np.ndarray) -> L
 
 def _served(frame: pd.DataFrame, name: str, q: np.ndarray, kv: np.ndarray, dtype: pd.Series) -> KernelTable:
     """An attention layer of a serving library, one in a CUDA graph that is launched for every reading: the cache is written, then read. TensorRT-LLM's
-    first kernel also takes queries through (bias, rotary embedding) and, in context, counts sequences in another; FlashAttention-3 plans its blocks in one."""
+    first kernel also takes queries through (bias, rotary embedding) and, in context, counts sequences in another; FlashAttention-3 plans its blocks in one. Over an FP8 cache vLLM and
+    SGLang first bring the queries into FP8."""
     rows = np.arange(len(frame))
     named = {"bfloat16": "bfloat16", "fp8": "float8"}
     computed, stored = frame["dtype"].map(named), frame["kv_cache_dtype"].map(named)
@@ -109,6 +110,9 @@ def _served(frame: pd.DataFrame, name: str, q: np.ndarray, kv: np.ndarray, dtype
     planned = np.flatnonzero((trt & (q.max() > 1)) | frame["kernel_source"].str.contains("fa3").to_numpy())
     if len(planned):
         launches.append(cache_write(planned, frame["batch_size"].to_numpy(np.float64)[planned], codes(stored)[planned]))
+    asked = np.flatnonzero(((frame["kv_cache_dtype"] == "fp8") & ~trt & ~frame["kernel_source"].str.contains("triton")).to_numpy())
+    if len(asked):
+        launches.append(quantise(asked, (tokens * dim * frame["num_heads"].to_numpy(np.float64))[asked], np.full(len(asked), DTYPE_CODES["float8"], dtype=np.int16)))
     slices = pd.DataFrame({"device": frame["hardware"], "op": name, "dtype": dtype, "source": frame["framework"] + " " + frame["kernel_source"]})
     return KernelTable(name, frame["latency_ms"].to_numpy() / 1e3, slices.reset_index(drop=True), launches, GRAPH_LAUNCH_S)
 
