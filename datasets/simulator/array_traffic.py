@@ -17,6 +17,8 @@ from .array_nest import INPUTS, OUTPUTS, WEIGHTS
 from .array_search import Mapped, element_bytes_at
 
 READ, WRITE = 0, 1
+#: a register of the array has ports of its own outwards, beside those towards the multiplier
+PORTS = (READ, WRITE, READ + 2, WRITE + 2)
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def _flow(transfers: list[Transfer], levels: ArrayLevels, busy: np.ndarray) -> n
     """(c,) cycles of the busiest port, were it never idle: nothing is faster, however the windows lie."""
     longest = np.zeros_like(busy)
     for at, level in enumerate(levels.levels):
-        for port in (READ, WRITE):
+        for port in PORTS:
             mine = [t for t in transfers if t.level == at and t.port == port]
-            longest = np.maximum(longest, sum((t.bytes for t in mine), np.zeros_like(busy)) / (level.read if port == READ else level.write))
+            longest = np.maximum(longest, sum((t.bytes for t in mine), np.zeros_like(busy)) / (level.read if port % 2 == READ else level.write))
     return longest
 
 
@@ -132,9 +134,9 @@ def _link(mapped: Mapped, levels: ArrayLevels, operand: int, chain: list[int], l
             amount = tile * each * share
             words = np.maximum(amount, level.word * (np.asarray(share) > 0)) if level.word else amount
             (read if port == READ else written)[at] += words * times * copies
-            speed = level.read if port == READ else level.write
+            speed = level.read if port % 2 == READ else level.write
             back = operand == OUTPUTS and port == moves[0][0]
-            transfers.append(Transfer(at, READ if level.shared_port else port, operand, link, period * pace, times, np.ceil(amount / speed - 1e-9), window * pace,
+            transfers.append(Transfer(at, (READ if level.shared_port else port) + (0 if upper or level.spread == ONE else 2), operand, link, period * pace, times, np.ceil(amount / speed - 1e-9), window * pace,
                                       amount * times, link >= 0 and not back))
 
 
@@ -164,7 +166,7 @@ def _stalls(transfers: list[Transfer], levels: ArrayLevels, busy: np.ndarray) ->
     """(c,) cycles the array waits: those of the worst port, ports working side by side."""
     worst = np.zeros_like(busy)
     for at in range(len(levels.levels)):
-        for port in (READ, WRITE):
+        for port in PORTS:
             mine = [t for t in transfers if t.level == at and t.port == port]
             if not mine:
                 continue
@@ -189,11 +191,11 @@ def _edges(mapped: Mapped, transfers: list[Transfer], levels: ArrayLevels, runni
     """(c,) cycles before the first and after the last: an operand moved once moves while the array runs as far as its port has time to spare."""
     length: dict[tuple[int, int], np.ndarray] = {}
     for at, level in enumerate(levels.levels):
-        for port in (READ, WRITE):
+        for port in PORTS:
             mine = [t for t in transfers if t.level == at and t.port == port]
             if not mine:
                 continue
-            speed = level.read if port == READ else level.write
+            speed = level.read if port % 2 == READ else level.write
             taken = sum(np.where((t.count > 1.0) & (t.edge | (t.operand != OUTPUTS)), t.bytes / speed, 0.0) for t in mine)
             spare = np.maximum(running - np.asarray(taken), 0.0)
             ends = [t for t in mine if t.edge]
