@@ -174,7 +174,7 @@ def _device_row(h: Hardware) -> DeviceColumns:
         """A figure of a part the machine may lack."""
         return one(getattr(part, figure, None))
 
-    caches = h.memory[:-1]
+    caches = tuple(level for level in h.memory[:-1] if level.serves != ("weights",))  # banks that compute and wires are no caches
     cache, local = (caches[-1], caches[0]) if caches else (None, None)
     array, fabric = h.array, h.fabric
     kept, every = h.sparsity_pattern or (None, None)

@@ -176,6 +176,11 @@ class Hardware:
                 raise UnknownNameError("dtype", d, BITS, f"in hardware {self.key!r}, matrix_rate or vector_rate")
         if self.memory[-1].bandwidth_bytes_per_s is None:
             raise fault(f"memory.{self.memory[-1].name}.bandwidth", None, "the bandwidth of the outermost level")
+        # one row and one column of one-byte operands: of every array, or of the smallest (16 x 16) tile on every processor
+        least = (self.array.rows + self.array.cols) * self.array.count if self.array else 32 * self.units
+        small = next((m for m in self.memory if m.capacity_bytes < least), None)
+        if small is not None:
+            raise fault(f"memory.{small.name}.capacity", small.capacity_bytes, f"at least {least} bytes, what one tile of operands takes")
         slow = next((m.name for m in self.backing if m.bandwidth_bytes_per_s is None), None)
         if slow is not None:
             raise fault(f"backing.{slow}.bandwidth", None, "the bandwidth to the next memory inwards")
@@ -189,15 +194,15 @@ class Hardware:
     def rate(self, dtype: str, matrix: bool = True) -> float:
         """Peak operations per second for work in `dtype`, at the rate of the format it is computed in (`computed_in`).
 
-        A vector rate nobody published is a sixteenth of the matrix rate; a matrix rate, the vector rate, the array's multipliers or the DSPs.
+        A vector rate nobody published is a sixteenth of the matrix rate; a matrix rate, the array's multipliers, the vector rate or the DSPs.
         """
+        if matrix and self.array and not self.matrix_rate:
+            return 2.0 * self.array.rows * self.array.cols * self.array.count * self.clock_hz
         for table in ((self.matrix_rate, self.vector_rate) if matrix else (self.vector_rate,)):
             name = _stand_in(dtype, table)
             if name is not None:
                 return float(table[name])
         if matrix:
-            if self.array:
-                return 2.0 * self.array.rows * self.array.cols * self.array.count * self.clock_hz
             return 2.0 * (self.fabric.dsp if self.fabric else 1) * self.clock_hz
         return self.rate(dtype) / VECTOR_SHARE
 

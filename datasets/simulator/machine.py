@@ -12,6 +12,7 @@ from ..columns import DeviceColumns
 from ..hardware import Hardware
 from . import technology as tech
 from .array_levels import array_levels
+from .kernels import RESIDENT_SHARE
 
 #: share of the clock its figures were published for below which a machine's voltage no longer falls (assumption; GPUs under load run from about 0.7 V
 #: to 1.05 V)
@@ -68,6 +69,8 @@ def _one(h: Hardware) -> Machines:
     # 128 B per clock and processor from shared memory or L1: NVIDIA Volta to Hopper whitepapers; two 64-byte loads on AVX-512 cores
     local_bandwidth = np.where(np.isfinite(d.local_bandwidth), d.local_bandwidth / units, d.clock_hz * 128.0)
     cache = np.where(np.isfinite(d.cache_bytes), d.cache_bytes, 0.0)
+    if h.dram.serves == ("weights",):
+        cache = cache / RESIDENT_SHARE  # activations have nowhere else to go: all of the level before holds them
     local = np.where(np.isfinite(d.local_bytes), d.local_bytes / units, 64e3)
     mac = tech.mac_j(node)
     if h.array and h.array.mac_j:

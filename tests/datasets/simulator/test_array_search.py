@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from silicast.datasets import catalog
 from silicast.datasets.columns import OpColumns
+from silicast.datasets.errors import InputError
 from silicast.datasets.hardware import Hardware, MemoryLevel, SpatialArray
 from silicast.datasets.ops import Op
 from silicast.datasets.simulator.array_costs import array_costs
@@ -205,7 +206,8 @@ def test_zeros_are_skipped_at_the_pace_of_the_fullest_unit():
 
 
 def test_what_fits_no_memory_is_said():
-    assert not best(gemm(8, 8, 8), machine(sram=0.5)).valid.any()
+    with pytest.raises(InputError, match=r"memory\.sram\.capacity: expected at least 4 bytes, what one tile of operands takes"):
+        machine(sram=0.5)
     assert best(gemm(8, 8, 8), machine()).valid.all()
 
 
