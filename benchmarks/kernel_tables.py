@@ -40,7 +40,7 @@ class KernelTable:
     once_s: np.ndarray | float = 0.0
 
 
-#: launching a CUDA graph of a few kernels: about 2.5 us ("Constant Time Launch for Straight-Line CUDA Graphs", NVIDIA developer blog, 2024)
+#: launching a CUDA graph of a few kernels: about 2.5 us ("Constant Time Launch for Straight-Line CUDA Graphs", NVIDIA developer blog, 2024, as remembered)
 GRAPH_LAUNCH_S = 2.5e-6
 
 
@@ -73,9 +73,14 @@ def gemm(frame: pd.DataFrame) -> KernelTable:
     rows = np.arange(len(frame))
     m, n, k = (frame[c].to_numpy(np.float64) for c in "mnk")
     launches = [Launch(rows, kernel_ops("gemm", compute, weight, 16.0, m=m, n=n, k=k), 6.0)]
-    narrow = np.flatnonzero(frame["dtype"].isin(["fp8", "fp8_block", "nvfp4", "sq"]))
+    token = frame["kernel_source"].str.contains("sgl_kernel")
+    narrow = np.flatnonzero(frame["dtype"].isin(["fp8", "fp8_block", "nvfp4", "sq"]) & ~token)
     if len(narrow):
         launches.append(quantise(narrow, (m * k)[narrow], compute[narrow]))
+    if token.any():  # a scale for each row of activations, found before it is used
+        at = np.flatnonzero(token)
+        rowwise = kernel_ops("norm", np.full(len(at), DTYPE_CODES["bfloat16"], dtype=np.int16), output_bits=8.0, rows=m[at], cols=k[at])
+        launches.append(Launch(at, replace(rowwise, weight_bytes=0.0 * rowwise.weight_bytes), 1.0))
     slices = pd.DataFrame({"device": frame["hardware"], "op": "gemm", "dtype": frame["dtype"], "source": frame["kernel_source"]})
     return KernelTable("gemm", frame["latency_ms"].to_numpy() / 1e3, slices.reset_index(drop=True), launches, GRAPH_LAUNCH_S / 6)
 

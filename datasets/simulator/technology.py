@@ -43,20 +43,21 @@ DEFAULT_NODE_NM = 16.0
 #: (Deakin et al., "Evaluating attainable memory bandwidth of parallel programming models via BabelStream", 2018)
 DRAM_EFFICIENCY = 0.88
 #: share of a last cache's data-sheet bandwidth that reads sustain: V100 2155 of 2820 GB/s (2048 B/clk; Jia et al., "Dissecting the NVIDIA Volta GPU Architecture
-#: via Microbenchmarking", 2018, from memory)
+#: via Microbenchmarking", 2018, as remembered)
 CACHE_EFFICIENCY = 0.75
 #: bytes a clock and processor of the last cache where no bandwidth is published: A100 has 5120 over 108 SMs (NVIDIA A100 whitepaper)
 CACHE_BYTES_PER_CLOCK = 48.0
 #: share of the peak matrix rate that the inner loop of a tuned kernel sustains (assumption; instruction issue, barriers)
 MATRIX_EFFICIENCY = 0.92
 
+# Latencies and throughputs below are cited as remembered; the papers were not read again
 #: seconds from one kernel's end to the next one's start, by device kind, where none is published. GPU: back-to-back launches in one stream add about 1 us
 #: (Gray, "Getting Started with CUDA Graphs", NVIDIA developer blog, 2019: 3.8 us a kernel of 2.9 us; Zhang et al., "A Study of Single and Multi-device
 #: Synchronization Methods in Nvidia GPUs", IPDPS 2020: 1.08 us); others: assumption
 LAUNCH_S = {"gpu": 1.0e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0e-6, "pim": 1.0e-6, "wafer": 0.5e-6, "asic": 0.5e-6}
 #: clocks of one dependent trip to DRAM. GPU: microbenchmarks find 470 to 700 without load (Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU
 #: Architecture", 2024, for A100, RTX 4090 and H100; Jia et al., "Dissecting the NVIDIA Volta GPU Architecture", 2018); others: assumption
-TRIP_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0, "pim": 100.0, "wafer": 100.0, "asic": 10.0}
+TRIP_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0, "pim": 100.0, "wafer": 1000.0, "asic": 10.0}
 #: clocks from a kernel's start to its first results. GPU: three dependent trips (instructions, arguments, operands) and the blocks' start and drain
 #: (assumption; an empty kernel takes above 1 us); others: one trip
 FILL_CLOCKS = {**TRIP_CLOCKS, "gpu": 2200.0}
