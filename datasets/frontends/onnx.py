@@ -84,7 +84,7 @@ def _flatten(model: Any, dims: Mapping[str, int], bounded: bool, dtype: str | No
     for item in shapes:
         flat.values[item.name] = Value(bound[item.name], item.elem, bound[item.name] is not None and 0 in bound[item.name], origin=item.name)
         if item.name in values:
-            flat.scalar(item.name, values[item.name])
+            flat.give(item.name, values[item.name])
         elif item.axes == ():
             flat.unbound.append(item.name)
     for name, key in sequences.items():

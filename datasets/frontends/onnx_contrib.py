@@ -23,7 +23,6 @@ from .onnx_site import Formats, Lowered, Site, Tensors
 ALIASES: dict[str, dict[str, str]] = {
     "": {"SimplifiedLayerNormalization": "RMSNormalization"},  # ONNX Runtime writes it without a domain
     MICROSOFT: {name: name for name in ("Gelu", "QuantizeLinear", "DequantizeLinear", "GatherND", "GridSample", "Trilu", "Range", "Pad", "Unique")},
-    "com.microsoft.nchwc": {name: name for name in ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")},
 }
 
 
@@ -170,10 +169,6 @@ def _inverse(s: Site) -> Lowered:
     return Lowered("elementwise", {"elements": s.out_size(), "cost": 2 * n}, slots=())
 
 
-def _moved(s: Site) -> Lowered:
-    return Lowered("move", {"elements": s.out_size()}, None, slots=())
-
-
 FOREIGN: dict[str, dict[str, Foreign]] = {
     MICROSOFT: {
         **dict.fromkeys(("FusedMatMul", "TransposeMatMul"), Foreign(_product_shapes, _product, "gemm")),
@@ -190,7 +185,6 @@ FOREIGN: dict[str, dict[str, Foreign]] = {
         "Inverse": Foreign(alike, _inverse, "elementwise, 2 n^3 operations per matrix"),
         **ATTENTION, **QUANTISED, **CONVOLUTIONS,
     },
-    "com.microsoft.nchwc": dict.fromkeys(("ReorderInput", "ReorderOutput"), Foreign(alike, _moved, "move")),
     "ai.onnx.preview": {"FlexAttention": ATTENTION["FlexAttention"]},
 }
 del FOREIGN[MICROSOFT]["FlexAttention"]

@@ -226,7 +226,7 @@ ATTENTION: dict[str, Foreign] = {
                                                                    "keys: total_sequence_length when constant, else past + new"),
     "SparseAttention": Foreign(_grouped_shapes, _grouped_rule, "as GroupQueryAttention: all causal blocks, an upper bound"),
     "FlexAttention": Foreign(_flex_shapes, _flex, "attention; refused with score_mod or prob_mod"),
-    **dict.fromkeys(("RotaryEmbedding", "GemmaRotaryEmbedding"), Foreign(alike, _rotary, "elementwise, 3 operations")),
+    "RotaryEmbedding": Foreign(alike, _rotary, "elementwise, 3 operations"),
     "RelativePositionBias": Foreign(_position_bias_shapes, _position_bias, "gather, one number per pair"),
     "GatedRelativePositionBias": Foreign(_gated_bias_shapes, _gated_bias, "gemm, elementwise"),
     "MoE": Foreign(alike, _experts, "route, grouped_gemm, activation, grouped_gemm, elementwise; rows spread evenly over experts"),

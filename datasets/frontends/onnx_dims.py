@@ -1,7 +1,7 @@
 """The free dimensions of an ONNX file's inputs, and how a caller binds them.
 
 A dimension is bound by its symbolic name (`batch=8`, every axis of that name) or by input and axis (`x.0=8`). The value
-of a scalar integer input is bound by the input's name (`sr=16000`). Exporters write -1, "?" or "None" for "free".
+of a scalar integer input is bound by the input's name (`sr=16000`), those of a short vector one by one (`shape[0]=8`). Exporters write -1, "?" or "None" for "free".
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def stated_inputs(inputs: Iterable[Any], dims: Mapping[str, int]) -> tuple[list[
 
 
 def bind(inputs: Iterable[InputShape], dims: Mapping[str, int],
-         elsewhere: Callable[[str], bool] = lambda key: False) -> tuple[dict[str, tuple[int, ...]], dict[str, int], set[str]]:
-    """(shape of every input, value of every scalar input that was given one, the keys of `dims` that were used).
+         elsewhere: Callable[[str], bool] = lambda key: False) -> tuple[dict[str, tuple[int, ...]], dict[str, list[int]], set[str]]:
+    """(shape of every input, numbers of every input that was given them, the keys of `dims` that were used).
 
     Raises GraphError listing what stays free and how to give it, or for a size that is negative or contradicts the
     file; UnknownNameError for a name in `dims` that no input has and that names nothing `elsewhere`.
@@ -98,7 +98,7 @@ def bind(inputs: Iterable[InputShape], dims: Mapping[str, int],
     symbols = {axis for item in inputs for axis in item.axes or () if isinstance(axis, str)}
     used: set[str] = set()
     shapes: dict[str, tuple[int, ...]] = {}
-    values: dict[str, int] = {}
+    values: dict[str, list[int]] = {}
     free: list[str] = []
     for item in inputs:
         axes = item.axes
@@ -108,7 +108,7 @@ def bind(inputs: Iterable[InputShape], dims: Mapping[str, int],
                 free.append(f"input {item.name!r} has no shape in the file: give --dim {item.name}.0=VALUE and so on for each of its axes")
                 continue
         if not axes and item.name in dims and item.name not in symbols:
-            values[item.name] = dims[item.name]
+            values[item.name] = [dims[item.name]]
             used.add(item.name)
         sizes: list[int] = []
         for index, axis in enumerate(axes):
@@ -121,10 +121,17 @@ def bind(inputs: Iterable[InputShape], dims: Mapping[str, int],
             if used_key is not None:
                 used.add(used_key)
         shapes[item.name] = tuple(sizes)
+        given = [f"{item.name}[{i}]" for i in range(sizes[0])] if len(sizes) == 1 and sizes[0] <= 64 and item.elem in (6, 7) else []
+        if any(key in dims for key in given):
+            missing = next((key for key in given if key not in dims), "")
+            if missing:
+                raise GraphError(f"input {item.name!r} is given some of its {len(given)} numbers: give --dim {missing}=VALUE as well")
+            values[item.name] = [dims[key] for key in given]
+            used.update(given)
     unknown = [key for key in dims if key not in used and not elsewhere(key)]
     if unknown:
         known = [*symbols, *(f"{i.name}.{a}" for i in inputs for a, axis in enumerate(i.axes or ()) if not isinstance(axis, int))]
-        known += [i.name for i in inputs if i.axes == ()]
+        known += [i.name for i in inputs if i.axes == ()] + [f"{i.name}[0]" for i in inputs if i.axes is not None and len(i.axes) == 1 and i.elem in (6, 7)]
         raise UnknownNameError("dimension", unknown[0], known, "" if known else "this file has no free dimensions")
     if free:
         raise GraphError("; ".join(free[:6]) + (f"; and {len(free) - 6} more" if len(free) > 6 else ""))

@@ -88,12 +88,12 @@ class Flat:
         """The tensors in memory behind names."""
         return {self.lives(name) for name in names}
 
-    def scalar(self, name: str, value: int) -> None:
-        """Gives a tensor of one number a value: what depends on it alone folds away."""
+    def give(self, name: str, numbers: Sequence[int]) -> None:
+        """Gives a tensor its numbers: what depends on it alone folds away."""
         from onnx.helper import tensor_dtype_to_np_dtype
 
         known = self.values[name]
-        self.values[name] = Value(known.shape, known.elem, True, np.full(known.shape or (), value).astype(tensor_dtype_to_np_dtype(known.elem)), origin=name)
+        self.values[name] = Value(known.shape, known.elem, True, np.asarray(numbers).reshape(known.shape or ()).astype(tensor_dtype_to_np_dtype(known.elem)), origin=name)
 
     def constant(self, name: str, tensor: Any) -> None:
         """Enters a TensorProto; its numbers are read only when they are few and present."""
@@ -230,7 +230,7 @@ class Flat:
                 check_size(f"{node.where}: output {local!r}", value.shape or ())
         if local in self.dims and value.elem in (6, 7, 9, 12, 13) and value.shape is not None and all(a == 1 for a in value.shape):
             self.used.add(local)
-            self.scalar(name, self.dims[local])
+            self.give(name, [self.dims[local]])
 
     def _bound(self, node: Node, index: int, name: str, local: str, axes: Axes | None, stated: tuple[int | str | None, ...] | None) -> Axes | None:
         dims = self.dims

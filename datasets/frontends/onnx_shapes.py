@@ -18,6 +18,9 @@ SHAPED_ALIKE = frozenset({"GroupNormalization", "MeanVarianceNormalization", "In
                           "Sigmoid", "Reciprocal", "Floor", "Ceil", "Elu", "Selu", "LeakyRelu", "HardSigmoid", "Hardmax"})
 COMPARING = frozenset({"GreaterOrEqual", "LessOrEqual", "Greater", "Less", "Equal", "And", "Or", "Xor"})
 
+#: operators whose first input is a size
+SIZED_BY_FIRST = frozenset({"Range", "ConstantOfShape", "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix"})
+
 #: axes of a shape; None for one that depends on data
 Axes = tuple[int | None, ...]
 #: per output: its axes (None: not even their number is known) and its ONNX element type
@@ -93,7 +96,7 @@ class ShapeRules:
             if value.shape is None or not value.elem:
                 return []
             sizes = value.elem in (6, 7) or node.op in ("Resize", "Upsample", "Range")
-            told = value.data is not None and sizes and (position or node.op in ("Range", "ConstantOfShape"))
+            told = value.data is not None and sizes and (position or node.op in SIZED_BY_FIRST)
             seen.append((value.elem, value.shape, value.data.tobytes() if told and value.data is not None else None))
         attributes = node.proto.attribute
         if any(a.type in (5, 10) for a in attributes):
@@ -128,17 +131,22 @@ class ShapeRules:
             outside = self._values.get(local)
             if outside is not None and outside.shape is not None and outside.elem:
                 types.setdefault(local, self._type(outside.elem, outside.shape))
+        proto = node.proto
+        if node.op == "STFT" and "onesided" not in node.attrs:  # onnx's rule takes the default 1 for 0; runtimes do not
+            proto = type(proto)()
+            proto.CopyFrom(node.proto)
+            proto.attribute.add(name="onesided", type=2, i=1)
         try:
-            found = shape_inference.infer_node_outputs(schema, node.proto, types, data, opset_imports=self._opset_imports)
+            found = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=self._opset_imports)
         except Exception:  # whatever the C++ rule rejects has no inferred shape; who needs the shape says so, with the node
             return []
         out: Inferred = []
         for local in node.proto.output:
-            proto = found.get(local)
-            if proto is None or not proto.HasField("tensor_type"):
+            made = found.get(local)
+            if made is None or not made.HasField("tensor_type"):
                 out.append((None, 0))
                 continue
-            tensor = proto.tensor_type
+            tensor = made.tensor_type
             axes = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim) if tensor.HasField("shape") else None
             out.append((axes, tensor.elem_type))
         return out
