@@ -98,11 +98,15 @@ def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtyp
 @app.command("simulate")
 @spoken
 def simulate(file: File, on: On = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
-             ops: Annotated[bool, typer.Option("--ops", help="Every operator's share as well.")] = False, as_json: Json = False) -> Reply:
+             ops: Annotated[bool, typer.Option("--ops", help="Every operator's share as well.")] = False,
+             objective: Annotated[str, typer.Option("--objective", metavar="latency|energy|edp", help="What the search for mappings minimises.")] = "latency",
+             clock_mhz: Annotated[float | None, typer.Option("--clock-mhz", help="What if the devices ran at this clock?", show_default=False)] = None,
+             power_limit_w: Annotated[float | None, typer.Option("--power-limit-w", help="What if they were capped at this power?", show_default=False)] = None,
+             as_json: Json = False) -> Reply:
     """The reference simulator's answer on devices."""
     from . import verbs
 
-    return verbs.simulate(file, on or (), dim or (), unknown_ops, dtype, ops)
+    return verbs.simulate(file, on or (), dim or (), unknown_ops, dtype, ops, objective, clock_mhz, power_limit_w)
 
 
 @app.command("generate")

@@ -64,17 +64,21 @@ def summary(workload: Any) -> dict[str, Any]:
             "bounded_ops": list(workload.bounded_ops), "notes": list(workload.notes)}
 
 
-def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool) -> Reply:
-    """The reference simulator's answer for a workload file on devices."""
+def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool, objective: str = "latency",
+             clock_mhz: float | None = None, power_limit_w: float | None = None) -> Reply:
+    """The reference simulator's answer for a workload file on devices, at another clock or power limit if asked."""
     from ..datasets.measurement import target
     from ..datasets.simulator import SIMULATOR_VERSION, simulate_many
 
     devices = machines(on)
     workload = _read(file, dims, unknown_ops, dtype)
-    answers = simulate_many(workload, devices)
+    if clock_mhz is not None or power_limit_w is not None:
+        devices = [device.at(clock_hz=None if clock_mhz is None else clock_mhz * 1e6, power_limit_w=power_limit_w) for device in devices]
+    answers = simulate_many(workload, devices, objective)
     told = []
     for answer in answers:
-        one: dict[str, Any] = {"hardware": answer.hardware.key, "values": answer.values, "infeasible": answer.infeasible, "notes": list(answer.notes)}
+        one: dict[str, Any] = {"hardware": answer.hardware.key, "values": answer.values, "energy_parts_j": answer.energy_parts_j, "infeasible": answer.infeasible,
+                               "notes": list(answer.notes)}
         if ops:
             one["ops"] = [{"name": op.name, "kind": op.kind, "latency_s": t, "energy_j": e, "dram_bytes": b, "limit": limit} for op, t, e, b, limit in
                           zip(workload.ops, answer.op_latency_s, answer.op_energy_j, answer.op_dram_bytes, answer.op_limit, strict=True)]

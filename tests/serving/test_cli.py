@@ -358,3 +358,18 @@ def test_plain_leaves_nothing_json_does_not_know() -> None:
 
     value = {"a": np.float64("nan"), "b": np.arange(2), "c": Path("x"), 3: (np.int64(1), float("inf")), "d": pd.DataFrame({"x": [1]})}
     assert plain(value) == {"a": None, "b": [0, 1], "c": "x", "3": [1, None], "d": [{"x": 1}]}
+
+
+def test_simulate_at_another_clock_power_limit_and_objective(workload_file: Path) -> None:
+    asked = ("simulate", workload_file, "--on", "h100")
+    told = document(*asked)["answers"][0]
+    assert sum(told["energy_parts_j"].values()) == pytest.approx(told["values"]["energy_j"])
+    slow = document(*asked, "--clock-mhz", 500, "--power-limit-w", 200)["answers"][0]
+    assert slow["hardware"] == "h100_sxm_500mhz_200w"
+    assert slow["values"]["latency_s"] > told["values"]["latency_s"]
+    assert slow["values"]["power_w"] <= 200
+    thrifty = document(*asked, "--objective", "energy")["answers"][0]
+    assert thrifty["values"]["energy_j"] <= told["values"]["energy_j"] * (1 + 1e-9)
+    wrong = run(*asked, "--objective", "speed")
+    assert wrong.exit_code == 2
+    assert "unknown objective 'speed'" in wrong.stderr
