@@ -1,7 +1,8 @@
 """The simulator against measured kernels, unfitted: python benchmarks/measured.py [--quick] [--only TABLE,...] [--json FILE]
 
-Every row of the open kernel tables is simulated on its device: aiconfigurator (GEMM, attention, MLA, MoE), NeuSight and Vidur. No constant of the simulator was fitted to
-these rows. Beside it a plain roofline (arithmetic at the data-sheet rate or compulsory bytes at the data-sheet bandwidth, whichever is longer). A row faster than light is
+Every row of the open kernel tables is simulated on its device: aiconfigurator (GEMM, attention, MLA, MoE), NeuSight and Vidur. No constant of the simulator was regressed on
+these rows; but what it models (accumulation chains, trips of an attention's blocks, results that wait, repeats found in the cache) was chosen with these tables in view, and so were
+three assumed latencies: a kernel's start, an attention block's trips and its step (`technology.FILL_CLOCKS`, `attention._TRIPS`, `_STEP_CLOCKS`). Beside it a plain roofline (arithmetic at the data-sheet rate or compulsory bytes at the data-sheet bandwidth, whichever is longer). A row faster than light is
 dropped, and counted: one whose arithmetic exceeds the peak rate, or that moved more bytes than the last cache holds faster than DRAM allows.
 
 Per table x device x operator x format: median and p90 absolute percentage error, median and p90 |log ratio|, median ratio (ours over measured), Spearman's rank

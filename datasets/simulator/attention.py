@@ -31,7 +31,7 @@ _PER_PAIR, _EXP = ELEMENTWISE_COST["exp"] + 4.0, float(ELEMENTWISE_COST["exp"])
 #: a row (five exchanges between lanes each) and of an exponential (assumption, from instruction latencies of about 25 to 35 clocks)
 _STEP_CLOCKS = 600.0
 #: trips to memory that follow each other in a block: its sequence's length, the table of its pages, queries and keys, values, results (PagedAttention, Kwon et
-#: al. 2023; counted, not measured)
+#: al. 2023; counted: assumption)
 _TRIPS = 5.0
 #: queries up to which a block packs the query heads that share keys, and the least rows of a block with more
 _FEW, _LEAST_ROWS = 16.0, 64.0

@@ -59,7 +59,7 @@ LAUNCH_S = {"gpu": 1.0e-6, "cpu": 1.0e-6, "npu": 0.5e-6, "fpga": 0.0, "mcu": 1.0
 #: Architecture", 2024, for A100, RTX 4090 and H100; Jia et al., "Dissecting the NVIDIA Volta GPU Architecture", 2018); others: assumption
 TRIP_CLOCKS = {"gpu": 700.0, "cpu": 300.0, "npu": 100.0, "fpga": 0.0, "mcu": 10.0, "pim": 100.0, "wafer": 1000.0, "asic": 10.0}
 #: clocks from a kernel's start to its first results. GPU: three dependent trips (instructions, arguments, operands) and the blocks' start and drain
-#: (assumption; an empty kernel takes above 1 us); others: one trip
+#: (assumption, set with the least readings of measured kernel tables in view: 1.7 to 3 us a kernel, its launch included); others: one trip
 FILL_CLOCKS = {**TRIP_CLOCKS, "gpu": 2200.0}
 #: bytes a clock between the last cache and one processor (NVIDIA: 64 B/clk to each SM, Jia et al. 2018; as much on others: assumption)
 PORT_BYTES_PER_CLOCK = 64.0
