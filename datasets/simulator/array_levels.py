@@ -15,6 +15,8 @@ from . import technology as tech
 ONE, PER_ROW, PER_COL, PER_UNIT = range(4)
 #: bytes of a partial sum while it accumulates, unless the register made for it is narrower (assumption: 32-bit sums)
 SUM_BYTES = 4.0
+#: weights that are wires are no memory to map to (`memory_tiers`)
+HARDWIRED = "hardwired"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def array_levels(hardware: Hardware, voltage_square: float = 1.0) -> ArrayLevels
                                  tuple(outer or not memory.serves or o in memory.serves for o in OPERANDS)))  # type: ignore[arg-type]
     sums = next((level.capacity for level in levels if level.serves == (False, False, True)), SUM_BYTES)
     return ArrayLevels(array.rows, array.cols, array.count, array.dataflow, array.skips_zeros, array.serial_bits, tuple(levels), min(SUM_BYTES, sums),
-                       any(level.serves for level in hardware.memory[:-1]))
+                       any(level.serves and level.name != HARDWIRED for level in hardware.memory[:-1]))
 
 
 def _spread(copies: int, rows: int, cols: int) -> int:

@@ -114,8 +114,9 @@ def element_bytes_at(mapped: Mapped, levels: ArrayLevels, operand: int, position
     nest = mapped.nest
     if operand != OUTPUTS:
         return nest.weight_b if operand == WEIGHTS else nest.input_b
-    wide = np.maximum(levels.sum_bytes, nest.output_b)
-    return wide if spread != ONE else np.where(mapped.at(mapped.partial, position), wide, nest.output_b)
+    if spread != ONE:
+        return np.full_like(nest.output_b, levels.sum_bytes)
+    return np.where(mapped.at(mapped.partial, position), np.maximum(levels.sum_bytes, nest.output_b), nest.output_b)
 
 
 def _elements(nest: Nests, levels: ArrayLevels, extent: np.ndarray) -> dict[tuple[int, int], np.ndarray]:

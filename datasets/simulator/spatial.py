@@ -213,8 +213,9 @@ def _matrix(kernels: Kernels, machines: Machines, objective: str = "latency") ->
         best = np.where(near, np.broadcast_to(dram, time.shape), np.inf).argmin(-1)
     else:
         static = np.where(np.isfinite(machines.static_w), machines.static_w, 0.0)[:, None]
-        joules = np.where(np.isfinite(under_limit), energy, np.inf) + static * under_limit
-        best = (joules if objective == "energy" else joules * under_limit).argmin(-1)
+        seconds = np.where(allowed, under_limit, 1.0)
+        joules = energy + static * seconds
+        best = np.where(allowed, joules if objective == "energy" else joules * seconds, np.inf).argmin(-1)
     dr, fs, ds = pick(best, dram, first, dram_s)
     sram_s = sram_bytes / machines.cache_bandwidth
     vector_s = ops.vector_flops[:, None] / d.vector_rate[:, ops.dtype].T
