@@ -111,7 +111,7 @@ class Hardware:
     `matrix_rate` and `vector_rate` map a dtype to operations per second of the whole machine (2 per multiply-add, dense).
     `units` is the number of processors that work is cut up for (SMs, CUs, cores, arrays).
     `backing` are memories beyond the outermost level (DDR behind HBM, flash, NVMe), nearest first: what does not fit may live there.
-    `sparsity`: the N:M weights that the matrix units run M/N times faster ("2:4"). `peak_clock_hz` is set by `at`: the clock the figures were published for.
+    `sparsity`: the N:M weights that the matrix units run M/N times faster ("2:4"). `peak_clock_hz` and `full_tdp_w` are set by `at`: clock and power limit as published.
     `cited` maps a figure's path (`memory.hbm.capacity`) to its source.
     Raises InputError naming the field of an impossible figure.
     """
@@ -134,6 +134,7 @@ class Hardware:
     area_mm2: float | None = None
     base_clock_hz: float | None = None
     peak_clock_hz: float | None = None
+    full_tdp_w: float | None = None
     backing: tuple[MemoryLevel, ...] = ()
     aliases: tuple[str, ...] = ()
     vendor: str = ""
@@ -154,7 +155,7 @@ class Hardware:
         figures: dict[str, Any] = {"clock": self.clock_hz, "units": self.units}
         figures |= {f"{what}.{d}": r for what in ("matrix_rate", "vector_rate") for d, r in getattr(self, what).items()}
         figures |= {name: getattr(self, f) for name, f in (("tdp", "tdp_w"), ("idle", "idle_w"), ("process", "process_nm"),
-                                                                 ("launch_overhead", "launch_overhead_s"), ("area", "area_mm2"), ("base_clock", "base_clock_hz"), ("peak_clock", "peak_clock_hz"))}
+                                                                 ("launch_overhead", "launch_overhead_s"), ("area", "area_mm2"), ("base_clock", "base_clock_hz"), ("peak_clock", "peak_clock_hz"), ("full_tdp", "full_tdp_w"))}
         for where, level in (*(("memory", m) for m in self.memory), *(("backing", m) for m in self.backing)):
             figures[f"{where}.{level.name}.capacity"] = level.capacity_bytes
             figures |= {f"{where}.{level.name}.{f}": getattr(level, a) for f, a in
@@ -247,7 +248,8 @@ class Hardware:
         idle = self.idle_w if power_limit_w is None or self.idle_w is None or self.idle_w < power_limit_w else None
         return replace(self, key="_".join([self.key, *said]), aliases=(), clock_hz=clock_hz or self.clock_hz, peak_clock_hz=self.peak_clock_hz or self.clock_hz,
                        matrix_rate={d: r * share for d, r in self.matrix_rate.items()}, vector_rate={d: r * share for d, r in self.vector_rate.items()},
-                       memory=(*(level(m, share) for m in inner), level(outer, memory_clock_share)), tdp_w=power_limit_w or self.tdp_w, idle_w=idle)
+                       memory=(*(level(m, share) for m in inner), level(outer, memory_clock_share)), tdp_w=power_limit_w or self.tdp_w, full_tdp_w=self.full_tdp_w or self.tdp_w,
+                       idle_w=idle)
 
     @property
     def dram(self) -> MemoryLevel:

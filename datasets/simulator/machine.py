@@ -59,6 +59,16 @@ class Machines:
         return cls(figures=DeviceColumns.concat([p.figures for p in parts]), **joined)
 
 
+def static_w(h: Hardware) -> float:
+    """W that flow whatever runs: the published idle power, or a share of the published power limit, at most half of the limit set (`Hardware.at`); NaN
+    where neither is known."""
+    if h.idle_w is not None:
+        return h.idle_w
+    if not h.tdp_w:
+        return float("nan")
+    return min(tech.STATIC_SHARE * (h.full_tdp_w or h.tdp_w), 0.5 * h.tdp_w)
+
+
 @lru_cache(maxsize=65536)
 def _one(h: Hardware) -> Machines:
     d = DeviceColumns.from_devices([h])
@@ -85,7 +95,6 @@ def _one(h: Hardware) -> Machines:
     # what a lower clock than the published one does to the voltage: squared, to every energy on the chip
     share = min(h.clock_hz / h.peak_clock_hz, 1.0) if h.peak_clock_hz else 1.0
     voltage = max(share, VOLTAGE_FLOOR)
-    static = h.idle_w if h.idle_w is not None else (tech.STATIC_SHARE * h.tdp_w if h.tdp_w else np.nan)
     return Machines(
         figures=d, launch_s=np.where(np.isfinite(d.launch_s), d.launch_s, tech.LAUNCH_S[h.kind]), fill_s=tech.FILL_CLOCKS[h.kind] / d.clock_hz,
         trip_s=tech.TRIP_CLOCKS[h.kind] / d.clock_hz, clock_s=1.0 / d.clock_hz,
@@ -95,5 +104,5 @@ def _one(h: Hardware) -> Machines:
         cache_bytes=cache, cache_bandwidth=cache_bandwidth, local_bytes_per_unit=local, local_bandwidth_per_unit=local_bandwidth,
         mac_j=mac * voltage**2, cache_j=level_energy(-1, np.maximum(cache, 1e6)) * voltage**2, local_j=level_energy(0, local) * voltage**2,
         dram_read_j=np.array([dram_j]), dram_write_j=np.array([h.dram.write_j_per_byte or dram_j]),
-        static_w=np.array([static], dtype=np.float64), limit_w=np.array([h.tdp_w if h.tdp_w else np.inf]),
+        static_w=np.array([static_w(h)], dtype=np.float64), limit_w=np.array([h.tdp_w if h.tdp_w else np.inf]),
         arrays=np.array([array_levels(h, voltage**2) if h.array else None], dtype=object))

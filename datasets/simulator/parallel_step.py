@@ -13,6 +13,7 @@ HFU adds what was recomputed (Korthikanti et al. 2022): with full recomputation 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from ..errors import InputError
 from ..hardware import Hardware, MemoryLevel
 from ..transformer import Transformer
 from . import technology as tech
+from .machine import static_w
 from .memory_plan import MemoryPlan, shortfall, stage_params, training_memory
 from .parallel import ParallelPlan
 from .parallel_work import DeviceWork, Stage
@@ -188,8 +190,8 @@ def _offload_s(model: Transformer, plan: ParallelPlan, count: int, level: Memory
 
 def _energy(cluster: Cluster, plan: ParallelPlan, hardware: Hardware, count: int, stage: Stage, head: Stage, step_s: float) -> float | None:
     """Joules of all devices: what the kernels take, and static power while a device waits."""
-    static = hardware.idle_w if hardware.idle_w is not None else (tech.STATIC_SHARE * hardware.tdp_w if hardware.tdp_w else None)
-    if static is None:
+    static = static_w(hardware)
+    if math.isnan(static):
         return None
     busy = count * (stage.forward_s + stage.backward_s + stage.recompute_s)
     per_pipeline = count * (plan.pipeline * stage.energy_j + head.energy_j)

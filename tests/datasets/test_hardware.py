@@ -115,11 +115,12 @@ def test_a_machine_at_another_clock_and_power_limit():
     slow = hardware.at(clock_hz=0.5e9, power_limit_w=5.0, memory_clock_share=0.8)
     assert slow.key == "toy_500mhz_5w_mem0.8"
     assert (slow.clock_hz, slow.peak_clock_hz, slow.tdp_w) == (0.5e9, 1e9, 5.0)
+    assert slow.full_tdp_w == 10.0
     assert slow.rate("float16") == 4e12
     assert slow.rate("float32", matrix=False) == 0.5e12
     assert [m.bandwidth_bytes_per_s for m in slow.memory] == [0.5e11, 0.8e10]
     assert slow.at(clock_hz=1e9).peak_clock_hz == 1e9  # the published clock is remembered
-    assert hardware.at() == dataclasses.replace(hardware, peak_clock_hz=1e9)
+    assert hardware.at() == dataclasses.replace(hardware, peak_clock_hz=1e9, full_tdp_w=10.0)
     for odd in (0.0, -1.0, float("nan"), "fast"):
         with pytest.raises(InputError, match=r"at\(clock_hz\): expected a finite number > 0"):
             hardware.at(clock_hz=odd)  # type: ignore[arg-type]
