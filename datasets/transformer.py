@@ -58,11 +58,11 @@ class Transformer:
     """A decoder-only language model, or with `encoder` a bidirectional one; valid at birth.
 
     Sizes are those of a model's `config.json`. `ffn` is the width of the dense feed-forward (0 when every layer is a mixture), `gated`: three
-    matrices in place of two. `bias`: on every linear layer of the blocks, `qkv_bias`: on query, key and value alone. Norms have a scale, with
-    `layer_norm` a shift too; `norms` of them per layer, `qk_norm` two more over `head_dim`. `positions` learned vectors; `rope`: rotary ones.
+    matrices in place of two. `bias`: on every linear layer of the blocks, `qkv_bias`: on query, key and value alone, `out_bias` on what
+    follows attention, `ffn_bias` on the feed-forward's. Norms have a scale, with `layer_norm` a shift too; `norms` of them per layer, `qk_norm` two more over `head_dim`. `positions` learned vectors; `rope`: rotary ones.
 
-    Mixture of experts: `experts` of width `moe_ffn`, `top_k` of them per token beside `shared_experts`; the first `dense_layers` are dense, and
-    after them all but every `moe_every`-th. Latent attention (MLA, DeepSeek-V2, 2024, section 2.1): `kv_rank` > 0, `q_rank` (0: queries not
+    Mixture of experts: `experts` of width `moe_ffn`, `top_k` of them per token beside `shared_experts` (`shared_gate`: weighed by a gate); the first
+    `dense_layers` are dense, and after them all but every `moe_every`-th. Latent attention (MLA, DeepSeek-V2, 2024, section 2.1): `kv_rank` > 0, `q_rank` (0: queries not
     compressed), `nope_dim`, `rope_dim`, `v_dim`. Sliding attention over `window` keys, every `global_every`-th layer sees all (0: none).
 
     Raises InputError naming the field of an impossible figure.
@@ -104,6 +104,9 @@ class Transformer:
     nope_dim: int = 0
     rope_dim: int = 0
     v_dim: int = 0
+    out_bias: bool = False
+    ffn_bias: bool = False
+    shared_gate: bool = False
     max_tokens: int = 0
     aliases: tuple[str, ...] = field(default=(), compare=False)
     source: str = field(default="", compare=False)
@@ -175,13 +178,13 @@ class Transformer:
             q = d * self.q_rank + self.norm_params(self.q_rank) + self.q_rank * h * query if self.q_rank else d * h * query
             return q + d * (self.kv_rank + self.rope_dim) + self.norm_params(self.kv_rank) + self.kv_rank * h * (self.nope_dim + self.v_dim) + h * self.v_dim * d
         own, shared = h * self.head_dim, self.kv_heads * self.head_dim
-        biases = (self.bias or self.qkv_bias) * (own + 2 * shared) + self.bias * d
+        biases = (self.bias or self.qkv_bias) * (own + 2 * shared) + (self.bias or self.out_bias) * d
         return d * (2 * own + 2 * shared) + biases + self.qk_norm * 2 * self.norm_params(self.head_dim)
 
     def ffn_params(self, width: int) -> int:
         """Parameters of one feed-forward of that width."""
         ups = 2 if self.gated else 1
-        return (ups + 1) * self.hidden * width + self.bias * (ups * width + self.hidden)
+        return (ups + 1) * self.hidden * width + (self.bias or self.ffn_bias) * (ups * width + self.hidden)
 
     def layer_params(self, kind: str, active: bool = False) -> int:
         """Parameters of one layer; `active`: those that one token meets. Raises UnknownNameError for a kind that is neither dense nor moe."""
@@ -190,7 +193,7 @@ class Transformer:
         own = self.attention_params + self.norms * self.norm_params(self.hidden)
         if kind == "dense":
             return own + self.ffn_params(self.ffn)
-        return own + self.hidden * self.experts + self.bias * self.experts + ((self.top_k if active else self.experts) + self.shared_experts) * self.ffn_params(self.moe_ffn)
+        return own + self.hidden * (self.experts + self.shared_gate) + self.bias * self.experts + ((self.top_k if active else self.experts) + self.shared_experts) * self.ffn_params(self.moe_ffn)
 
     @property
     def outer_params(self) -> int:

@@ -18,7 +18,7 @@ from ..dtypes import BITS
 from ..hardware import Hardware
 from ..ops import ELEMENTWISE_COST, Op
 from ..transformer import Transformer
-from ..transformer_layers import backward_of
+from ..transformer_chain import backward_of
 from ..workload import WorkloadBuilder
 from .collectives import collective
 from .memory_plan import stage_params
