@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..dtypes import BITS
-from ..errors import GraphError, SilicastError, UnsupportedOpError
+from ..errors import FormatError, GraphError, SilicastError, UnsupportedOpError
 from ..ops import Op
 from ..workload import Tensor, Workload
 from .onnx_contrib import FOREIGN
 from .onnx_dims import bind, stated_axes, stated_inputs
 from .onnx_graph import Flat
 from .onnx_load import load
+from .onnx_node import STANDARD, Node, Value
 from .onnx_ops import PARAMETERS, REFUSED, RULES
 from .onnx_order import check_text
 from .onnx_quant import fuse
-from .onnx_shapes import STANDARD, Node, Value
 from .onnx_site import DTYPES, Formats, Lowered, Lowering, Site
 
 #: element types that hold indices, masks and text, never parameters
@@ -78,8 +78,13 @@ def _flatten(model: Any, dims: Mapping[str, int], bounded: bool, dtype: str | No
                 if v.type.HasField("tensor_type")}
     bound, values, used = bind(shapes, dims, lambda key: _names_inside(graph, key, declared) or key in sequences.values())
     opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
+    opset = opsets.setdefault("", 1)
+    if not 0 < opset < 2**31:
+        raise FormatError(f"the opset is {opset}; expected a positive version")
     flat = Flat(opsets, declared, dims, bounded, lambda nodes, outputs: _price(nodes, outputs, flat, dtype))
     flat.notes += notes
+    if opset > flat.opset:
+        flat.notes.append(f"opset {opset} is newer than the installed onnx; read by the rules of opset {flat.opset}")
     flat.used |= used | set(sequences.values())
     for item in shapes:
         flat.values[item.name] = Value(bound[item.name], item.elem, bound[item.name] is not None and 0 in bound[item.name], origin=item.name)
@@ -160,7 +165,7 @@ def _lower(name: str, nodes: list[Node], flat: Flat, formats: Formats, unknown_o
                 raise
             raise type(error)(f"{node.where}: {error}") from None
         except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, AttributeError) as error:
-            raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {str(error)[:200]})") from None
+            raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {' '.join(str(error).split())[:200]})") from None
         early = {i for _, lowered in steps[:-1] for i in lowered.makes}
         for at, (op, lowered) in enumerate(steps):
             made = [i for i in range(len(node.writes)) if i not in early] if at == len(steps) - 1 else lowered.makes

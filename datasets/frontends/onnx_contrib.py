@@ -16,7 +16,8 @@ from .onnx_contrib_conv import CONVOLUTIONS
 from .onnx_contrib_quant import QUANTISED
 from .onnx_foreign import MICROSOFT, Foreign, Outputs, alike, elementwise
 from .onnx_matrix import product
-from .onnx_shapes import Inferred, Node
+from .onnx_node import Node
+from .onnx_shapes import Inferred
 from .onnx_site import Formats, Lowered, Site, Tensors
 
 #: domain -> operator -> the standard operator that it is

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import GraphError
-from .onnx_shapes import Node, Value
+from .onnx_node import Node, Value
 
 #: a Loop whose limit is above this has none: exporters write "as long as the condition holds" so
 ENDLESS = 2**31
+#: a Loop without a limit is followed for so many nodes
+ENDLESS_NODES = 5000
 
 Chain = tuple[dict[str, str], ...]
 
@@ -44,7 +46,7 @@ class Walk(Protocol):
     def walk(self, graph: Any, path: str, scopes: Chain = (), given: Mapping[str, str] | None = None) -> dict[str, str]:
         """Enters a graph."""
 
-    def afford(self, node: Node, graph: Any, trips: int) -> None:
+    def afford(self, node: Node, graph: Any, trips: int, chain: Chain) -> None:
         """Raises GraphError when so many trips are too many nodes."""
 
 
@@ -145,7 +147,7 @@ def loop(flat: Walk, node: Node, chain: Chain) -> bool:
     condition = node.inputs[1] if len(node.inputs) > 1 else ""
     if limit is not None:
         if not condition or _number(flat, condition) != 0:
-            flat.afford(node, body, limit)
+            flat.afford(node, body, limit, chain)
     else:
         endless = not node.inputs[0] or _number(flat, node.inputs[0]) is not None  # the condition alone ends it
         if not (endless and condition and _number(flat, condition) is not None):
@@ -160,6 +162,8 @@ def loop(flat: Walk, node: Node, chain: Chain) -> bool:
             del flat.nodes[start:]
             node.reason = f"how often it runs depends on data: give --dim {key}=VALUE"
             return False
+        if limit is None and trip * (len(body.node) + 1) > ENDLESS_NODES:
+            raise GraphError(f"{node.where}: its condition still holds after {trip} trips: give --dim {key}=VALUE")
         guessed |= going is None
         counter = f"{node.path}/{node.name}@{len(flat.values)}#{trip}"
         flat.values[counter] = Value((), 7, True, np.asarray(trip, dtype=np.int64), origin=counter)
@@ -205,7 +209,7 @@ def scan(flat: Walk, node: Node, chain: Chain) -> bool:
     if len(lengths) != 1:
         raise GraphError(f"{node.where}: its scanned inputs have different lengths {sorted(lengths)}")
     trips = lengths.pop()
-    flat.afford(node, body, trips)
+    flat.afford(node, body, trips, chain)
     outs: list[list[str]] = [[] for _ in body.output[len(states):]]
     backwards = node.attrs.get("scan_input_directions", [0] * count)
     for trip in range(trips):
@@ -242,7 +246,7 @@ def sequence_map(flat: Walk, node: Node, chain: Chain) -> bool:
         node.reason = "the length of its sequence depends on data"
         return False
     trips = len(items[0])
-    flat.afford(node, body, trips)
+    flat.afford(node, body, trips, chain)
     outs: list[list[str]] = [[] for _ in node.outputs]
     for trip in range(trips):
         given = {item.name: name if held is None else held[trip] for item, name, held in zip(body.input, node.inputs, items, strict=True)}

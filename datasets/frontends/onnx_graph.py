@@ -17,9 +17,10 @@ from .onnx_contrib import ALIASES, foreign_shapes, rename
 from .onnx_control import CONTROL
 from .onnx_dims import MAX_ELEMENTS, check_size
 from .onnx_fold import GROWING, SMALL, Call, evaluate
+from .onnx_node import STANDARD, Node, Value
 from .onnx_order import captured, check_location, check_text, ordered
 from .onnx_sequence import SEQUENCES, sequence
-from .onnx_shapes import STANDARD, Axes, Inferred, Node, ShapeRules, Value
+from .onnx_shapes import Axes, Inferred, ShapeRules
 from .onnx_sizes import upper_bound
 
 #: operators whose output is their first input under another shape: nothing is computed or moved
@@ -31,8 +32,8 @@ RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Random
 #: constants computed from one constant that hold the same numbers: parameters are counted at the origin
 SAME_NUMBERS = VIEWS | {"Transpose", "Cast", "DequantizeLinear", "QuantizeLinear"}
 
-#: nodes of the main graph at most, and of all branches and trips of loops together: what a second reads
-MOST_NODES, MOST_INNER = 250_000, 10_000
+#: nodes of the main graph at most, and of all branches and trips of loops together: what a few seconds read
+MOST_NODES, MOST_INNER = 250_000, 40_000
 
 #: nodes, names of what they are for -> what that costs; dearer is greater
 Price = Callable[[list[Node], Sequence[str]], tuple[float, ...]]
@@ -95,15 +96,15 @@ class Flat:
         known = self.values[name]
         self.values[name] = Value(known.shape, known.elem, True, np.asarray(numbers).reshape(known.shape or ()).astype(tensor_dtype_to_np_dtype(known.elem)), origin=name)
 
-    def constant(self, name: str, tensor: Any) -> None:
-        """Enters a TensorProto; its numbers are read only when they are few and present."""
+    def constant(self, name: str, tensor: Any, origin: str = "") -> None:
+        """Enters a TensorProto; its numbers are read only when they are few and present. `origin` is the same for every trip of a loop."""
         shape = tuple(tensor.dims)
         if tensor.data_location == 1:
             check_location(name, tensor)
         if any(d < 0 for d in shape):
             raise GraphError(f"initializer {name!r} has the impossible shape {shape}")
         count = check_size(f"initializer {name!r}", shape)
-        self.values[name] = Value(shape, tensor.data_type, True, self._numbers(name, tensor) if count <= SMALL else None, origin=name)
+        self.values[name] = Value(shape, tensor.data_type, True, self._numbers(name, tensor) if count <= SMALL else None, origin=origin or name)
 
     def _numbers(self, name: str, tensor: Any) -> np.ndarray | None:
         from onnx import numpy_helper
@@ -127,7 +128,7 @@ class Flat:
         prefix = f"{path}@{len(self.values)}:" if inner else ""  # unique even where sibling branches share names
         for tensor in graph.initializer:
             local[tensor.name] = prefix + tensor.name
-            self.constant(prefix + tensor.name, tensor)
+            self.constant(prefix + tensor.name, tensor, f"{id(graph)}:{tensor.name}" if inner else "")
         for sparse in graph.sparse_initializer:
             name = local[sparse.values.name] = prefix + sparse.values.name
             check_size(f"sparse initializer {sparse.values.name!r}", sparse.dims)
@@ -152,7 +153,7 @@ class Flat:
             try:
                 self._enter(node, chain)
             except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError, AttributeError) as error:
-                raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {str(error)[:200]})") from None
+                raise GraphError(f"{node.where} is malformed: its inputs or attributes do not fit the operator ({type(error).__name__}: {' '.join(str(error).split())[:200]})") from None
         for item in graph.output:
             if not entered(item.name):
                 raise GraphError(f"{path}: the output {item.name!r} is provided by no node, input or initializer")
@@ -175,10 +176,25 @@ class Flat:
             known = self._orders[id(graph)] = (graph, ordered(graph.node, local, lambda name: any(name in scope for scope in scopes), path))
         return known[1]
 
-    def afford(self, node: Node, graph: Any, trips: int) -> None:
-        """Raises GraphError, before a single trip, when so many trips through `graph` are too many nodes."""
-        if trips * max(1, len(graph.node)) > self._left:
+    def afford(self, node: Node, graph: Any, trips: int, chain: tuple[dict[str, str], ...]) -> None:
+        """Raises GraphError, before a single trip, when so many trips through `graph`, and those of the loops in it, are too many nodes."""
+        if trips * self._weight(graph, chain) > self._left:
             raise GraphError(f"{node.where}: {trips} trips through {len(graph.node)} nodes unroll to more than {MOST_INNER} nodes; bind fewer: --dim {node.name}.trips=VALUE")
+
+    def _weight(self, graph: Any, chain: tuple[dict[str, str], ...]) -> int:
+        """Nodes that one trip through a body is, as far as the limits of the loops in it are constants."""
+        total = 1
+        for proto in graph.node:
+            total += 1
+            bodies = [a.g for a in proto.attribute if a.type == 5]
+            if bodies:
+                name = next((scope[proto.input[0]] for scope in reversed(chain) if proto.op_type == "Loop" and proto.input and proto.input[0] in scope), "")
+                data = self.values[name].data if name else None
+                trips = int(data.reshape(())) if data is not None and data.size == 1 else 1
+                total += max(1, min(trips, MOST_INNER + 1)) * max(self._weight(body, chain) for body in bodies)
+            if total > MOST_INNER:
+                break
+        return total
 
     def _enter(self, node: Node, chain: tuple[dict[str, str], ...]) -> None:
         if ALIASES.get(node.domain, {}).get(node.op):
@@ -196,6 +212,8 @@ class Flat:
         for index, (name, local) in enumerate(zip(node.outputs, node.proto.output, strict=True)):
             if name:
                 self._state(node, index, name, local, *(inferred[index] if index < len(inferred) else (None, 0)))
+                if not inferred and standard and all(self.values[n].shape is not None for n in node.inputs if n):
+                    self._open.pop(name, None)  # no data are missing: the inputs do not fit the operator
         first = self.values[node.outputs[0]] if node.outputs and node.outputs[0] else None
         if standard and node.op in VIEWS and node.inputs and first is not None:
             if not first.elem:
@@ -317,12 +335,12 @@ class Flat:
                 continue
             if data_out is not None and index < len(data_out):
                 array = data_out[index]
-                value = Value(array.shape, _elem(array), True, array if array.size <= SMALL else None, origin=name)
+                value = Value(array.shape, _elem(array), True, array if array.size <= SMALL else None, origin=_origin(node, index))
             else:
                 shape = closed(inferred, index)
                 if shape is not None:
                     check_size(f"{node.where}: output {local!r}", shape)
-                value = Value(shape, inferred[index][1] if index < len(inferred) else 0, True, origin=name)
+                value = Value(shape, inferred[index][1] if index < len(inferred) else 0, True, origin=_origin(node, index))
             if source is not None and index == 0:
                 value.origin = source.origin
                 if op == "DequantizeLinear" or source.stored:
@@ -333,22 +351,27 @@ class Flat:
     def _constant_node(self, node: Node) -> bool:
         attrs, name = node.attrs, node.outputs[0]
         if "value" in attrs and hasattr(attrs["value"], "dims"):
-            self.constant(name, attrs["value"])
+            self.constant(name, attrs["value"], _origin(node, 0))
             return True
         for key, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
             if key in attrs:
                 array = np.asarray(attrs[key], dtype=dtype)
-                self.values[name] = Value(array.shape, _elem(array), True, array, origin=name)
+                self.values[name] = Value(array.shape, _elem(array), True, array, origin=_origin(node, 0))
                 return True
         inferred = self._shapes.infer(node)
         if not inferred:
             return False
-        self.values[name] = Value(closed(inferred, 0), inferred[0][1], True, origin=name)
+        self.values[name] = Value(closed(inferred, 0), inferred[0][1], True, origin=_origin(node, 0))
         return True
 
     def _call(self, node: Node, inputs: Sequence[Value | None]) -> Call:
         attrs = {k: self._numbers(node.name, v) if hasattr(v, "data_type") else v for k, v in node.attrs.items()}
         return Call(attrs, [None if v is None else v.data for v in inputs], self.opset)
+
+
+def _origin(node: Node, index: int) -> str:
+    """What a constant output is known by when parameters are counted: the same in every trip of a loop."""
+    return node.outputs[index] if node.outputs[index] == node.proto.output[index] else f"{id(node.proto)}.{index}"
 
 
 def closed(inferred: Inferred, index: int) -> tuple[int, ...] | None:

@@ -48,7 +48,7 @@ def load(path: Path) -> Any:
         try:
             model = inliner.inline_local_functions(model, False)
         except Exception as error:  # a C++ exception of no fixed type
-            raise GraphError(f"{path}: its local functions cannot be inlined ({str(error)[:300]})") from None
+            raise GraphError(f"{path}: its local functions cannot be inlined ({' '.join(str(error).split())[:300]})") from None
     return model
 
 

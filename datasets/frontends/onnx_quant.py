@@ -9,8 +9,8 @@ pools, moves and softmax join when all they read is dequantised and all that rea
 from __future__ import annotations
 
 from .onnx_graph import Flat
+from .onnx_node import STANDARD, Node
 from .onnx_ops import ACTIVATIONS, ELEMENTWISE, MOVES, POOLS
-from .onnx_shapes import STANDARD, Node
 from .onnx_site import DTYPES, Formats
 
 _MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}

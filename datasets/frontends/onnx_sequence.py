@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import GraphError
 from .onnx_control import Walk, rename, stack
-from .onnx_shapes import Node, Value
+from .onnx_node import Node, Value
 
 SEQUENCES = frozenset({"SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength", "ConcatFromSequence",
                        "SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .onnx_order import captured, clipped
-
-STANDARD = ("", "ai.onnx")
+from .onnx_guard import trusted
+from .onnx_node import Node, Value
+from .onnx_order import captured
 
 #: operators for which some opsets state no shape rule: the output has the (broadcast) shape of the inputs; the second set makes booleans
 SHAPED_ALIKE = frozenset({"GroupNormalization", "MeanVarianceNormalization", "InstanceNormalization", "BatchNormalization", "LRN", "LpNormalization", "Add",
@@ -25,46 +24,6 @@ SIZED_BY_FIRST = frozenset({"Range", "ConstantOfShape", "HannWindow", "HammingWi
 Axes = tuple[int | None, ...]
 #: per output: its axes (None: not even their number is known) and its ONNX element type
 Inferred = list[tuple[Axes | None, int]]
-
-
-@dataclass(slots=True)
-class Value:
-    """One tensor: `shape` None when nothing could infer it; `stored` is the element type in memory when it differs from
-    `elem` (a quantised weight read through DequantizeLinear); `origin` names the constant whose numbers it holds. A sequence
-    has `items`, the names of its tensors; an optional that holds nothing is `absent`."""
-
-    shape: tuple[int, ...] | None
-    elem: int
-    const: bool = False
-    data: np.ndarray | None = None
-    stored: int = 0
-    origin: str = ""
-    items: tuple[str, ...] | None = None
-    absent: bool = False
-
-
-@dataclass(slots=True)
-class Node:
-    """A node that stays. `inputs`/`outputs` name values (for shapes; "" is absent); `reads`/`writes` name where they live;
-    `reason` says why it could not be resolved on the way."""
-
-    name: str
-    op: str
-    domain: str
-    path: str
-    attrs: Mapping[str, Any]
-    inputs: list[str]
-    outputs: list[str]
-    reads: list[str] = field(default_factory=list)
-    writes: list[str] = field(default_factory=list)
-    proto: Any = None
-    reason: str = ""
-
-    @property
-    def where(self) -> str:
-        """The node in words, for messages."""
-        domain = f" of domain {clipped(self.domain)}" if self.domain not in STANDARD else ""
-        return f"node {clipped(self.name)} ({self.op[:60]}{domain}, in {self.path[-300:]})"
 
 
 class ShapeRules:
@@ -98,6 +57,8 @@ class ShapeRules:
             sizes = value.elem in (6, 7) or node.op in ("Resize", "Upsample", "Range")
             told = value.data is not None and sizes and (position or node.op in SIZED_BY_FIRST)
             seen.append((value.elem, value.shape, value.data.tobytes() if told and value.data is not None else None))
+        if not trusted(schema, node, seen, self._values):
+            return []
         attributes = node.proto.attribute
         if any(a.type in (5, 10) for a in attributes):
             return self._ask(schema, node, seen)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..dtypes import BITS, dtype_pair
 from ..errors import GraphError, UnsupportedOpError
+from .onnx_node import Node, Value
 from .onnx_order import clipped
-from .onnx_shapes import Node, Value
 from .recast import is_float
 
 #: ONNX element type -> silicast dtype

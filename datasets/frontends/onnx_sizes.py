@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 
 from ..errors import GraphError
-from .onnx_shapes import STANDARD, Node
+from .onnx_node import STANDARD, Node
 from .onnx_site import Formats, Site, Tensors
 
 Most = Callable[[Site], list[tuple[int, ...]]]

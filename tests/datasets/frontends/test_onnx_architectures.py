@@ -168,6 +168,9 @@ PACKAGED = {
                                    {"p2o.DynamicDimension.0": 1, "p2o.DynamicDimension.1": 320, "p2o.DynamicDimension.2": 320}),
     "model.onnx": ("magika", "models", {"bytes.0": 2}),
     "silero_vad_op18_ifless.onnx": ("silero_vad", "data", {"batch": 1, "sequence": 576, "sr": 16000}),
+    "silero_vad_16k_sequence.onnx": ("silero_vad", "data", {"sequence_length": 10}),
+    "320n.onnx": ("nudenet", "", {"batch": 1, "height": 320, "width": 320}),
+    "nakdimon.onnx": ("piper", "hebrew", {"unk__1915": 1, "unk__1916": 5}),  # four loops over five characters
 }
 
 
@@ -194,3 +197,29 @@ def test_control_flow_takes_what_fits():
     guessed = read(files[0], dims=dims)
     assert any("'If_0'" in note and "do not fit the other one" in note for note in guessed.notes)
     assert (guessed.macs, guessed.params) == (told.macs, told.params)
+
+
+@pytest.mark.parametrize("name", ["ch_ppocr_mobile_v2.0_cls_infer.onnx", "320n.onnx", "silero_vad_openvino_16k.onnx"])
+def test_convolutions_agree_with_the_runtime(name):
+    """Of every convolution: the outputs that ONNX Runtime makes, times the weights that each one meets."""
+    import numpy as np
+    import onnx
+
+    runtime = pytest.importorskip("onnxruntime")
+    home, folder, dims = PACKAGED.get(name, ("silero_vad", "data", {}))
+    files = sorted((package(home) / folder).rglob(name))
+    if not files:
+        pytest.skip(f"this release of {home} has no {name}")
+    model = onnx.load(files[0])
+    weights = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    weights.update((n.output[0], tuple(n.attribute[0].t.dims)) for n in model.graph.node if n.op_type == "Constant")
+    convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
+    given = {i.name for i in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=n.output[0]) for n in convolutions if n.output[0] not in given)
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = {i.name: np.zeros([d if isinstance(d, int) else dims.get(f"{i.name}.{a}", dims.get(d, 1)) for a, d in enumerate(i.shape)], np.float32) for i in session.get_inputs()}
+    made = dict(zip((n.output[0] for n in convolutions), session.run([n.output[0] for n in convolutions], feeds), strict=True))
+    ops = [op for op in read(files[0], dims=dims).ops if op.kind == "conv" and op.source.startswith("onnx Conv ")]
+    assert [op.macs for op in ops] == [made[n.output[0]].size * np.prod(weights[n.input[1]][1:]) for n in convolutions]

@@ -38,6 +38,12 @@ class TestLoop:
         assert (workload.macs, workload.params, len(workload.ops)) == (5 * 32, 16, 5)
         assert [t.consumers for t in workload.tensors if t.name == "x"] == [(0,)]
 
+    def test_a_weight_inside_the_body_is_one_weight(self, net):
+        step = helper.make_graph([KEEP, make_node("MatMul", ["s", "inner"], ["t"])], "body", [info("i", I64, []), info("c", BOOL, []), info("s")],
+                                 [info("co", BOOL, []), info("t")], [helper.make_tensor("inner", 1, [4, 4], [0.0] * 16)])
+        workload = net(make_node("Loop", ["n", "", "x"], ["y"], body=step), {"x": [2, 4]}, ["y"], {"n": np.array(5)})
+        assert (workload.macs, workload.params) == (160, 16)
+
     def test_trips_on_data_are_asked_for(self, net):
         node = make_node("Loop", ["n", "t", "x"], ["y"], body=self.STEP, name="spin")
         given = ({"x": [2, 4], "n": (I64, [])}, ["y"], {**self.W, "t": np.array(True)})
@@ -74,7 +80,7 @@ class TestLoop:
         assert [op.dims["elements"] for op in workload.ops] == [4, 8, 12]
 
     def test_too_many_trips(self, net):
-        with pytest.raises(GraphError, match=r"node 'spin' .*100000 trips through 2 nodes unroll to more than 10000"):
+        with pytest.raises(GraphError, match=r"node 'spin' .*100000 trips through 2 nodes unroll to more than 40000"):
             net(make_node("Loop", ["n", "", "x"], ["y"], body=self.STEP, name="spin"), {"x": [2, 4]}, ["y"], {**self.W, "n": np.array(100_000)})
 
     def test_no_trips(self, net):

@@ -1,0 +1,54 @@
+"""A node and a tensor of an ONNX graph, as the reader sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .onnx_order import clipped
+
+#: names of the domain of standard operators
+STANDARD = ("", "ai.onnx")
+
+
+@dataclass(slots=True)
+class Value:
+    """One tensor: `shape` None when nothing could infer it; `stored` is the element type in memory when it differs from
+    `elem` (a quantised weight read through DequantizeLinear); `origin` names the constant whose numbers it holds. A sequence
+    has `items`, the names of its tensors; an optional that holds nothing is `absent`."""
+
+    shape: tuple[int, ...] | None
+    elem: int
+    const: bool = False
+    data: np.ndarray | None = None
+    stored: int = 0
+    origin: str = ""
+    items: tuple[str, ...] | None = None
+    absent: bool = False
+
+
+@dataclass(slots=True)
+class Node:
+    """A node that stays. `inputs`/`outputs` name values (for shapes; "" is absent); `reads`/`writes` name where they live;
+    `reason` says why it could not be resolved on the way."""
+
+    name: str
+    op: str
+    domain: str
+    path: str
+    attrs: Mapping[str, Any]
+    inputs: list[str]
+    outputs: list[str]
+    reads: list[str] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    proto: Any = None
+    reason: str = ""
+
+    @property
+    def where(self) -> str:
+        """The node in words, for messages."""
+        domain = f" of domain {clipped(self.domain)}" if self.domain not in STANDARD else ""
+        return f"node {clipped(self.name)} ({self.op[:60]}{domain}, in {self.path[-300:]})"
