@@ -202,10 +202,10 @@ class Flat:
         standard = node.domain in STANDARD
         if standard and node.op in CONTROL:
             if CONTROL[node.op](self, node, chain):
-                return
+                return self._all_made(node)
         elif standard and (node.op in SEQUENCES or any(n and self.values[n].items is not None for n in node.inputs)):
             if sequence(self, node):
-                return
+                return self._all_made(node)
         elif standard and self._folded(node):
             return
         inferred = self._shapes.infer(node) if standard else foreign_shapes(node, self)
@@ -235,6 +235,11 @@ class Flat:
                 node.inputs.append(real)
                 node.reads.append(self.lives(real))
         self.nodes.append(node)
+
+    def _all_made(self, node: Node) -> None:
+        lacking = next((name for name in node.outputs if name and name not in self.values), "")
+        if lacking:
+            raise GraphError(f"{node.where}: its attributes and body leave the output {lacking!r} without a value")
 
     def _state(self, node: Node, index: int, name: str, local: str, axes: Axes | None, elem: int) -> None:
         """Enters output `index` with what is inferred, what the file states, what the caller binds, or its upper bound."""

@@ -141,13 +141,13 @@ def _sparse_file(folder: Path) -> Path:
 
 def _weights_inline(folder: Path) -> Path:
     """A gigabyte of weights in the file itself (a hole on disk)."""
-    head = b"\x08\x40\x08\x80\x80\x40\x10\x01\x42\x01w"  # dims 64 x 2^20... written out below
     head = b"\x08" + _varint(256) + b"\x08" + _varint(2**20) + b"\x10\x01" + _field(8, b"w")
     raw, size = b"\x4a", 2**30
     tensor = len(head) + len(raw) + len(_varint(size)) + size
+    shape = _field(1, b"\x08\x01") + _field(1, b"\x08" + _varint(256))
+    value = _field(1, b"\x08\x01" + _field(2, shape))  # a float tensor of 1 x 256
     rest = _field(1, _field(1, b"x") + _field(1, b"w") + _field(2, b"y") + _field(4, b"MatMul")) + _field(2, b"g")
-    value = _field(1, _field(1, b"\x08\x01" + _field(2, _field(1, b"\x08\x01") + _field(1, b"\x08" + _varint(256)))))
-    rest += _field(11, _field(1, b"x") + _field(2, value[len(_varint(1 << 3 | 2)) + len(_varint(len(value) - 2)):])) + _field(12, _field(1, b"y"))
+    rest += _field(11, _field(1, b"x") + _field(2, value)) + _field(12, _field(1, b"y"))
     graph = len(rest) + 1 + len(_varint(tensor)) + tensor
     path = folder / "net.onnx"
     with path.open("wb") as file:
@@ -186,6 +186,8 @@ HOSTILE: dict[str, Maker] = {
     "data in the parent folder": _written(lambda: _outside("../../secret")),
     "data at an absolute path": _written(lambda: _outside("/etc/passwd")),
     "a name of 50 MB": _written(lambda: _model([make_node("Nonesuch", ["x"], ["y"], name="n" * 50_000_000)], {"x": [4]})),
+    "a split into fewer parts than outputs": _written(lambda: _model([make_node("Split", ["x"], ["a", "b", "c"], num_outputs=2, axis=0), make_node("Add", ["a", "c"], ["y"])],
+                                                                    {"x": [4]}, opset=18)),
     "a group of zero": _written(lambda: _model([make_node("Conv", ["x", "w"], ["y"], group=0)], {"x": [1, 3, 8, 8]}, {"w": TensorProto(data_type=1, dims=[4, 3, 3, 3])})),
     "strides of zero": _written(lambda: _model([make_node("Conv", ["x", "w"], ["y"], strides=[0, 0])], {"x": [1, 3, 8, 8]}, {"w": TensorProto(data_type=1, dims=[4, 3, 3, 3])})),
 }

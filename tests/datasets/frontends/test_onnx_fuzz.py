@@ -156,6 +156,7 @@ def test_the_seeds_themselves(tmp_path):
 FOUND: list[tuple[int, list[tuple[int, int, int]], list[tuple[int, int]], str]] = [
     (0, [(621, 4997, 44)], [], "error"),  # an opset of -2^63: the message of the C++ library had several lines
     (2, [(0, 0, 1), (8012, 0, 0)], [], "error"),  # no opset of the standard operators
+    (3, [(5869, 0, 1)], [], "error"),  # a Scan whose output has no axis
 ]
 
 
