@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import GraphError
+from .onnx_budget import Budget
 from .onnx_node import Node, Value
 
 #: a Loop whose limit is above this has none: exporters write "as long as the condition holds" so
@@ -31,6 +32,7 @@ class Walk(Protocol):
     alias: dict[str, str]
     notes: list[str]
     used: set[str]
+    budget: Budget
 
     @property
     def dims(self) -> Mapping[str, int]:
@@ -45,9 +47,6 @@ class Walk(Protocol):
 
     def walk(self, graph: Any, path: str, scopes: Chain = (), given: Mapping[str, str] | None = None) -> dict[str, str]:
         """Enters a graph."""
-
-    def afford(self, node: Node, graph: Any, trips: int, chain: Chain) -> None:
-        """Raises GraphError when so many trips are too many nodes."""
 
 
 def rename(flat: Walk, name: str, inner: str) -> None:
@@ -147,7 +146,7 @@ def loop(flat: Walk, node: Node, chain: Chain) -> bool:
     condition = node.inputs[1] if len(node.inputs) > 1 else ""
     if limit is not None:
         if not condition or _number(flat, condition) != 0:
-            flat.afford(node, body, limit, chain)
+            flat.budget.afford(node, body, limit, chain)
     else:
         endless = not node.inputs[0] or _number(flat, node.inputs[0]) is not None  # the condition alone ends it
         if not (endless and condition and _number(flat, condition) is not None):
@@ -209,7 +208,7 @@ def scan(flat: Walk, node: Node, chain: Chain) -> bool:
     if len(lengths) != 1:
         raise GraphError(f"{node.where}: its scanned inputs have different lengths {sorted(lengths)}")
     trips = lengths.pop()
-    flat.afford(node, body, trips, chain)
+    flat.budget.afford(node, body, trips, chain)
     outs: list[list[str]] = [[] for _ in body.output[len(states):]]
     backwards = node.attrs.get("scan_input_directions", [0] * count)
     for trip in range(trips):
@@ -246,7 +245,7 @@ def sequence_map(flat: Walk, node: Node, chain: Chain) -> bool:
         node.reason = "the length of its sequence depends on data"
         return False
     trips = len(items[0])
-    flat.afford(node, body, trips, chain)
+    flat.budget.afford(node, body, trips, chain)
     outs: list[list[str]] = [[] for _ in node.outputs]
     for trip in range(trips):
         given = {item.name: name if held is None else held[trip] for item, name, held in zip(body.input, node.inputs, items, strict=True)}

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, GraphError
+from .onnx_budget import Budget
 from .onnx_contrib import ALIASES, foreign_shapes, rename
 from .onnx_control import CONTROL
 from .onnx_dims import MAX_ELEMENTS, check_size
 from .onnx_fold import GROWING, SMALL, Call, evaluate
-from .onnx_node import STANDARD, Node, Value
+from .onnx_node import STANDARD, Node, Value, attribute, origin
 from .onnx_order import captured, check_location, check_text, ordered
 from .onnx_sequence import SEQUENCES, sequence
 from .onnx_shapes import Axes, Inferred, ShapeRules
@@ -32,29 +33,8 @@ RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Random
 #: constants computed from one constant that hold the same numbers: parameters are counted at the origin
 SAME_NUMBERS = VIEWS | {"Transpose", "Cast", "DequantizeLinear", "QuantizeLinear"}
 
-#: nodes of the main graph at most, and of all branches and trips of loops together: what a few seconds read
-MOST_NODES, MOST_INNER = 250_000, 40_000
-
 #: nodes, names of what they are for -> what that costs; dearer is greater
 Price = Callable[[list[Node], Sequence[str]], tuple[float, ...]]
-
-
-def attribute(proto: Any) -> Any:
-    """The plain value of an attribute; graphs and tensors stay protobuf."""
-    kind = proto.type
-    if kind == 1:
-        return proto.f
-    if kind == 2:
-        return proto.i
-    if kind == 3:
-        return proto.s.decode("utf-8", "replace")
-    if kind == 6:
-        return list(proto.floats)
-    if kind == 7:
-        return list(proto.ints)
-    if kind == 8:
-        return [s.decode("utf-8", "replace") for s in proto.strings]
-    return {4: proto.t, 5: proto.g}.get(kind)
 
 
 class Flat:
@@ -79,7 +59,7 @@ class Flat:
         self._declared, self._bounded = declared, bounded
         self._open: dict[str, str] = {}
         self._orders: dict[int, tuple[Any, list[Any]]] = {}
-        self._left = MOST_INNER
+        self.budget = Budget(self.values)
 
     def lives(self, name: str) -> str:
         """The name of the tensor in memory behind a view."""
@@ -124,7 +104,7 @@ class Flat:
         inputs of an inner one. Raises GraphError when inner graphs, unrolled, are too many nodes."""
         local: dict[str, str] = dict(given or {})
         inner = bool(scopes)
-        self._spend(graph, path, inner)
+        self.budget.spend(graph, path, inner)
         prefix = f"{path}@{len(self.values)}:" if inner else ""  # unique even where sibling branches share names
         for tensor in graph.initializer:
             local[tensor.name] = prefix + tensor.name
@@ -159,14 +139,6 @@ class Flat:
                 raise GraphError(f"{path}: the output {item.name!r} is provided by no node, input or initializer")
         return {item.name: entered(item.name) for item in graph.output}
 
-    def _spend(self, graph: Any, path: str, inner: bool) -> None:
-        if inner:
-            self._left -= len(graph.node)
-        if self._left < 0 or len(graph.node) > MOST_NODES:
-            what = f"its loops and branches unroll to more than {MOST_INNER} nodes; bind fewer trips" if self._left < 0 else \
-                f"{len(graph.node)} nodes are more than the {MOST_NODES} that are read; export a part of the network"
-            raise GraphError(f"{path[:300]}: {what}")
-
     def _order(self, graph: Any, local: Mapping[str, str], scopes: tuple[dict[str, str], ...], path: str) -> list[Any]:
         """The nodes in dependency order, found once for the body of a loop."""
         known = self._orders.get(id(graph))
@@ -175,26 +147,6 @@ class Flat:
                 check_text(graph)  # of the main graph the reader has done it
             known = self._orders[id(graph)] = (graph, ordered(graph.node, local, lambda name: any(name in scope for scope in scopes), path))
         return known[1]
-
-    def afford(self, node: Node, graph: Any, trips: int, chain: tuple[dict[str, str], ...]) -> None:
-        """Raises GraphError, before a single trip, when so many trips through `graph`, and those of the loops in it, are too many nodes."""
-        if trips * self._weight(graph, chain) > self._left:
-            raise GraphError(f"{node.where}: {trips} trips through {len(graph.node)} nodes unroll to more than {MOST_INNER} nodes; bind fewer: --dim {node.name}.trips=VALUE")
-
-    def _weight(self, graph: Any, chain: tuple[dict[str, str], ...]) -> int:
-        """Nodes that one trip through a body is, as far as the limits of the loops in it are constants."""
-        total = 1
-        for proto in graph.node:
-            total += 1
-            bodies = [a.g for a in proto.attribute if a.type == 5]
-            if bodies:
-                name = next((scope[proto.input[0]] for scope in reversed(chain) if proto.op_type == "Loop" and proto.input and proto.input[0] in scope), "")
-                data = self.values[name].data if name else None
-                trips = int(data.reshape(())) if data is not None and data.size == 1 else 1
-                total += max(1, min(trips, MOST_INNER + 1)) * max(self._weight(body, chain) for body in bodies)
-            if total > MOST_INNER:
-                break
-        return total
 
     def _enter(self, node: Node, chain: tuple[dict[str, str], ...]) -> None:
         if ALIASES.get(node.domain, {}).get(node.op):
@@ -340,12 +292,12 @@ class Flat:
                 continue
             if data_out is not None and index < len(data_out):
                 array = data_out[index]
-                value = Value(array.shape, _elem(array), True, array if array.size <= SMALL else None, origin=_origin(node, index))
+                value = Value(array.shape, _elem(array), True, array if array.size <= SMALL else None, origin=origin(node, index))
             else:
                 shape = closed(inferred, index)
                 if shape is not None:
                     check_size(f"{node.where}: output {local!r}", shape)
-                value = Value(shape, inferred[index][1] if index < len(inferred) else 0, True, origin=_origin(node, index))
+                value = Value(shape, inferred[index][1] if index < len(inferred) else 0, True, origin=origin(node, index))
             if source is not None and index == 0:
                 value.origin = source.origin
                 if op == "DequantizeLinear" or source.stored:
@@ -356,27 +308,22 @@ class Flat:
     def _constant_node(self, node: Node) -> bool:
         attrs, name = node.attrs, node.outputs[0]
         if "value" in attrs and hasattr(attrs["value"], "dims"):
-            self.constant(name, attrs["value"], _origin(node, 0))
+            self.constant(name, attrs["value"], origin(node, 0))
             return True
         for key, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
             if key in attrs:
                 array = np.asarray(attrs[key], dtype=dtype)
-                self.values[name] = Value(array.shape, _elem(array), True, array, origin=_origin(node, 0))
+                self.values[name] = Value(array.shape, _elem(array), True, array, origin=origin(node, 0))
                 return True
         inferred = self._shapes.infer(node)
         if not inferred:
             return False
-        self.values[name] = Value(closed(inferred, 0), inferred[0][1], True, origin=_origin(node, 0))
+        self.values[name] = Value(closed(inferred, 0), inferred[0][1], True, origin=origin(node, 0))
         return True
 
     def _call(self, node: Node, inputs: Sequence[Value | None]) -> Call:
         attrs = {k: self._numbers(node.name, v) if hasattr(v, "data_type") else v for k, v in node.attrs.items()}
         return Call(attrs, [None if v is None else v.data for v in inputs], self.opset)
-
-
-def _origin(node: Node, index: int) -> str:
-    """What a constant output is known by when parameters are counted: the same in every trip of a loop."""
-    return node.outputs[index] if node.outputs[index] == node.proto.output[index] else f"{id(node.proto)}.{index}"
 
 
 def closed(inferred: Inferred, index: int) -> tuple[int, ...] | None:

@@ -52,3 +52,26 @@ class Node:
         """The node in words, for messages."""
         domain = f" of domain {clipped(self.domain)}" if self.domain not in STANDARD else ""
         return f"node {clipped(self.name)} ({self.op[:60]}{domain}, in {self.path[-300:]})"
+
+
+def origin(node: Node, index: int) -> str:
+    """What a constant output is known by when parameters are counted: the same in every trip of a loop."""
+    return node.outputs[index] if node.outputs[index] == node.proto.output[index] else f"{id(node.proto)}.{index}"
+
+
+def attribute(proto: Any) -> Any:
+    """The plain value of an attribute; graphs and tensors stay protobuf."""
+    kind = proto.type
+    if kind == 1:
+        return proto.f
+    if kind == 2:
+        return proto.i
+    if kind == 3:
+        return proto.s.decode("utf-8", "replace")
+    if kind == 6:
+        return list(proto.floats)
+    if kind == 7:
+        return list(proto.ints)
+    if kind == 8:
+        return [s.decode("utf-8", "replace") for s in proto.strings]
+    return {4: proto.t, 5: proto.g}.get(kind)

@@ -46,7 +46,8 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
     "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "BatchNormalization": (1, 2), "Gather": (0,), "GatherND": (0,), "GatherElements": (0,),
     **dict.fromkeys(("MatMul", "MatMulInteger", "Einsum"), (0, 1)),
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization"), (1, 2)),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "OneHot", "Attention", "CumSum", "CumProd", "NonZero", "Compress", "Unique", "TfIdfVectorizer", "Range"), ()),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "OneHot", "Attention", "CumSum", "CumProd",
+                     "NonZero", "Compress", "Unique", "TfIdfVectorizer", "Range"), ()),
 }
 
 

@@ -39,7 +39,8 @@ def seeds() -> list[Any]:
     each = helper.make_graph([make_node("Relu", ["e"], ["o"])], "each", [info("e")], [info("o")])
     branches = {key: helper.make_graph([make_node(op, ["x"], ["b"])], key, [], [info("b")]) for key, op in (("then_branch", "Relu"), ("else_branch", "Tanh"))}
     graphs: list[tuple[list[Any], dict[str, list[int]], dict[str, Any]]] = [
-        ([make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[1, 1], dilations=[1, 1], group=1), make_node("MaxPool", ["c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        ([make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[1, 1], dilations=[1, 1], group=1),
+         make_node("MaxPool", ["c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
           make_node("Resize", ["p", "", "r"], ["z"], mode="linear"), make_node("ConvTranspose", ["z", "w"], ["y"], strides=[2, 2])],
          {"x": [1, 4, 8, 8]}, {"w": np.zeros((4, 4, 3, 3), np.float32), "b": np.zeros(4, np.float32), "r": np.array([1, 1, 2, 2], np.float32)}),
         ([make_node("Shape", ["x"], ["s"]), make_node("Gather", ["s", "i"], ["g"]), make_node("Unsqueeze", ["g", "a"], ["u"]), make_node("Concat", ["u", "k"], ["t"], axis=0),
@@ -55,15 +56,18 @@ def seeds() -> list[Any]:
           make_node("MatMul", ["d", "v"], ["e"]), make_node("QuantizeLinear", ["e", "sc", "zp"], ["f"]), make_node("DequantizeLinear", ["f", "sc", "zp"], ["y"])],
          {"x": [2, 8]}, {"sc": np.float32(0.1), "zp": np.int8(0), "w": np.zeros((8, 4), np.int8)}),
         ([make_node("NonZero", ["x"], ["a"]), make_node("Slice", ["x", "b", "e"], ["c"]), make_node("Pad", ["c", "pd"], ["d"]), make_node("Tile", ["d", "rp"], ["f"]),
-          make_node("Expand", ["f", "sh"], ["g"]), make_node("Split", ["g"], ["h", "j"], axis=1, num_outputs=2), make_node("LSTM", ["l", "W", "R"], ["k"], hidden_size=3), make_node("Add", ["h", "j"], ["y"])],
+          make_node("Expand", ["f", "sh"], ["g"]), make_node("Split", ["g"], ["h", "j"], axis=1, num_outputs=2),
+          make_node("LSTM", ["l", "W", "R"], ["k"], hidden_size=3), make_node("Add", ["h", "j"], ["y"])],
          {"x": [2, 4], "l": [5, 1, 2]}, {"b": np.array([0, 0]), "e": np.array([2, 4]), "pd": np.array([0, 0, 0, 0]), "rp": np.array([1, 1]), "sh": np.array([2, 4]),
                                          "W": np.zeros((1, 12, 2), np.float32), "R": np.zeros((1, 12, 3), np.float32)}),
         ([make_node("Attention", ["x", "w", "b"], ["a"], domain="com.microsoft", num_heads=2), make_node("SkipLayerNormalization", ["a", "x", "s"], ["n"], domain="com.microsoft"),
           make_node("MatMulNBits", ["n", "p", "c"], ["y"], domain="com.microsoft", K=8, N=4, bits=4, block_size=16)],
-         {"x": [1, 5, 8]}, {"w": np.zeros((8, 24), np.float32), "b": np.zeros(24, np.float32), "s": np.zeros(8, np.float32), "p": np.zeros((4, 1, 8), np.uint8), "c": np.zeros(4, np.float32)}),
+         {"x": [1, 5, 8]}, {"w": np.zeros((8, 24), np.float32), "b": np.zeros(24, np.float32), "s": np.zeros(8, np.float32),
+          "p": np.zeros((4, 1, 8), np.uint8), "c": np.zeros(4, np.float32)}),
         ([make_node("DeformConv", ["x", "w", "o"], ["d"]), make_node("RoiAlign", ["d", "r", "i"], ["a"], output_height=2, output_width=2), make_node("DFT", ["a"], ["f"], axis=2),
           make_node("InstanceNormalization", ["a", "s", "s"], ["n"]), make_node("GridSample", ["n", "gr"], ["y"])],
-         {"x": [1, 4, 8, 8], "o": [1, 18, 6, 6], "r": [3, 4], "gr": [3, 5, 5, 2]}, {"w": np.zeros((4, 4, 3, 3), np.float32), "i": np.array([0, 0, 0]), "s": np.zeros(4, np.float32)}),
+         {"x": [1, 4, 8, 8], "o": [1, 18, 6, 6], "r": [3, 4], "gr": [3, 5, 5, 2]}, {"w": np.zeros((4, 4, 3, 3), np.float32),
+          "i": np.array([0, 0, 0]), "s": np.zeros(4, np.float32)}),
     ]
     made = []
     for nodes, inputs, weights in graphs:
