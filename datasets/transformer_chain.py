@@ -44,6 +44,7 @@ class Chain:
         self.prefix = ""
         self.steps: list[tuple[Op, list[int], int]] = []
         self.sizes: dict[int, int] = {}
+        self.tied: set[int] = set()  # made with weights that live elsewhere
 
     def input(self, name: str, elements: int, dtype: str = "") -> int:
         """An input of the graph."""
@@ -63,8 +64,10 @@ class Chain:
     def product(self, name: str, x: int, m: int, n: int, k: int, bias: bool = False, b: int = 1, params: int | None = None) -> int:
         """b products (m x k)(k x n) with weights."""
         f, own = self.formats, b * k * n + bias * b * n
-        return self.add(Op.of(name, "gemm", m=m, n=n, k=k, b=b, bias=int(bias), dtype=f.product, weight_dtype=f.weight, output_dtype=f.vector,
-                              sparsity=f.sparsity, params=own if params is None else params), [x])
+        tensor = self.add(Op.of(name, "gemm", m=m, n=n, k=k, b=b, bias=int(bias), dtype=f.product, weight_dtype=f.weight, output_dtype=f.vector,
+                                sparsity=f.sparsity, params=own if params is None else params), [x])
+        self.tied |= {tensor} if params == 0 else set()
+        return tensor
 
     def experts(self, name: str, x: int, groups: int, m: int, n: int, k: int, bias: bool, held: int) -> int:
         """m rows over `groups` experts of the `held` ones."""
@@ -105,16 +108,16 @@ def add_backward(chain: Chain, target: Chain) -> Chain:
         return saved[tensor]
 
     gradient = target.input("gradient", chain.sizes[forward[-1][2]])
-    for op, inputs, _ in reversed(forward):
-        for back in backward_of(op):
+    for op, inputs, made in reversed(forward):
+        for back in backward_of(op, made in chain.tied):
             out = target.add(back, [gradient, *map(kept, inputs)])
             if not back.name.endswith(".wgrad"):
                 gradient = out
     return target
 
 
-def backward_of(op: Op) -> list[Op]:
-    """The kernels of an op's backward pass: `.dgrad` towards its inputs, `.wgrad` towards its weights. They hold no parameters of their own.
+def backward_of(op: Op, tied: bool = False) -> list[Op]:
+    """The kernels of an op's backward pass: `.dgrad` towards its inputs, `.wgrad` towards its weights, its own or `tied` ones. They hold no parameters.
 
     A product has two products of its size. Attention has five in place of two (scores, dV, dP, dQ, dK: FlashAttention-2, Dao 2023, algorithm
     2), written as one attention three times as wide in keys and twice in values. Elementwise work reads the gradient beside its input.
@@ -123,7 +126,7 @@ def backward_of(op: Op) -> list[Op]:
     dtype = op.output_dtype
     if op.kind == "gemm":
         flipped = [Op.of(f"{op.name}.dgrad", "gemm", m=d["m"], n=d["k"], k=d["n"], b=d["b"], dtype=dtype, weight_dtype=op.weight_dtype)]
-        return [*flipped, Op.of(f"{op.name}.wgrad", "gemm", m=d["n"], n=d["k"], k=d["m"], b=d["b"], dtype=dtype)] if op.params else flipped
+        return [*flipped, Op.of(f"{op.name}.wgrad", "gemm", m=d["n"], n=d["k"], k=d["m"], b=d["b"], dtype=dtype)] if op.params or tied else flipped
     if op.kind == "grouped_gemm":
         return [Op.of(f"{op.name}.dgrad", "grouped_gemm", groups=d["groups"], m=d["m"], n=d["k"], k=d["n"], dtype=dtype, weight_dtype=op.weight_dtype),
                 Op.of(f"{op.name}.wgrad", "gemm", b=d["groups"], m=d["n"], n=d["k"], k=max(1, d["m"] // d["groups"]), dtype=dtype)]
