@@ -16,14 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("datasets", "features", "surrogates", "training", "serving", "silicast")
 #: library -> the files that may import it, lazily or not
 HOMES: dict[str, tuple[str, ...]] = {
-    "torch": ("features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
+    "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
+    "onnxruntime": ("datasets/measure/onnx*.py",),
+    "pynvml": ("datasets/measure/power.py",),
     "torch_geometric": ("features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
     "safetensors": ("surrogates/graphnet.py", "surrogates/neural.py"),
     "lightgbm": ("surrogates/boosted.py",),
     # pyfunc.py is the model flavour itself: MLflow loads it by path and it must subclass PythonModel
     "mlflow": ("training/tracking.py", "training/registry.py", "training/pyfunc.py"),
     "matplotlib": ("training/pictures.py",),
-    "onnx": ("datasets/frontends/onnx*.py",),
+    "onnx": ("datasets/frontends/onnx*.py", "datasets/measure/onnx*.py"),
     **dict.fromkeys(("fastapi", "starlette"), ("serving/http.py",)),
     "uvicorn": ("serving/http.py", "serving/verbs.py"),  # the verb `serve` starts it
 }

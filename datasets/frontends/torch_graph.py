@@ -1,0 +1,364 @@
+"""A torch module as a `Workload`: exported to its ATen graph, then every call lowered to canonical ops.
+
+    sc.read(module, (torch.zeros(8, 3, 224, 224),))
+    with torch.device("meta"): module = Llama(...)      # no memory is needed: shapes are enough
+
+`torch.export` runs the module's Python once on shapes; weights and data are never touched. Inference is exported in evaluation mode (the module's modes are put
+back). A view costs nothing; one that had to be copied is a `move`. Parameters are those of the module, each counted once however often it is used, at the op that
+first reads it; buffers are inputs of the graph. Names are module paths and the operator: `encoder.layers.0.linear1/linear`.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from ..dtypes import BITS
+from ..errors import FormatError, GraphError, UnsupportedOpError
+from ..ops import Op
+from ..workload import Workload, WorkloadBuilder
+from .torch_ops import RULES
+from .torch_site import Step, TorchSite
+
+#: calls that compute nothing and give no tensor
+_SILENT = ("sym_size", "sym_constrain_range_for_size", "sym_constrain_range", "_assert_scalar", "_assert_async", "_assert_tensor_metadata", "_local_scalar_dense", "item", "sym_stride",
+           "sym_numel", "sym_storage_offset", "manual_seed")
+#: results of theirs that share no memory with the operand though nothing is copied
+_VIEWS = frozenset(("view", "_unsafe_view", "transpose", "permute", "t", "numpy_T", "squeeze", "unsqueeze", "expand", "expand_as", "select", "slice", "split", "split_with_sizes", "chunk", "unbind",
+                    "unflatten", "narrow", "alias", "detach", "detach_", "diagonal", "view_as", "movedim", "swapaxes", "lift_fresh", "lift", "real", "as_strided", "unfold", "tensor_split",
+                    "requires_grad", "identity", "broadcast_to", "mT", "swapdims", "ravel", "expand_dims", "unsafe_split", "unsafe_chunk", "broadcast_tensors"))
+
+
+class Recorder(WorkloadBuilder):
+    """A builder whose last op may write a second tensor: what is kept for the backward pass beside the result."""
+
+    def also(self, name: str, size: int) -> int:
+        """A further result of the op added last, of `size` bytes; returns its tensor id."""
+        self._tensors.append((name, size, len(self._ops) - 1, []))
+        return len(self._tensors) - 1
+
+
+@dataclass
+class Memory:
+    """A block of memory that views share: its newest tensor in the graph, its size, and whether gradients flow into it."""
+
+    tensor: int
+    elements: int
+    dtype: str
+    parameter: str = ""
+    grad: bool = False
+    root: int = -1  # the first tensor, told apart from what was later written in place
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the whole block."""
+        return (self.elements * BITS[self.dtype] + 7) // 8
+
+
+@dataclass
+class Ran:
+    """One op of the forward pass as the backward pass needs it: the op, its step, what it read (whole or in part) and wrote."""
+
+    op: Op
+    step: Step
+    reads: tuple[tuple[Memory, int, int], ...]  # memory, its tensor at the time, elements seen
+    weight: int | None                          # which of them is the second operand
+    writes: tuple[Memory, ...]
+    made: int = -1                              # the tensor it wrote
+    kept: tuple[tuple[int, int], ...] = ()      # (position in reads, -1 for the result; tensor id) of what its derivative needs
+    stats: int = -1                             # the tensor of further kept bytes
+    grad: bool = False
+
+
+@dataclass
+class Traced:
+    """The forward graph while it is being built."""
+
+    builder: Recorder
+    memories: dict[Any, Memory] = field(default_factory=dict)   # (graph, node name, part) -> memory
+    ran: list[Ran] = field(default_factory=list)
+    claimed: set[str] = field(default_factory=set)
+    names: dict[str, int] = field(default_factory=dict)
+    outputs: list[Memory] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)        # parameter -> the one it is tied to
+
+
+def read_torch(module: Any, example_inputs: Any, *, dims: Mapping[str, int] | None = None, unknown_ops: str = "error", dtype: str | None = None,
+               training: str = "", name: str = "") -> Workload:
+    """The workload of a torch module on inputs shaped like `example_inputs` (a tensor, a tuple of them, or a mapping of keywords).
+
+    `dims` gives sizes that depend on data their value, by torch's name for them (`u0`; the message tells). `training`: "" for inference, "sgd", "momentum" or "adam"
+    for a step of training: forward, backward, update. Raises FormatError when torch cannot export the module, UnsupportedOpError naming an operator with its module
+    path, GraphError for an unbound size.
+    """
+    from .torch_training import check_optimizer, train
+
+    check_optimizer(training)
+    program = _export(module, example_inputs, bool(training), name or type(module).__name__)
+    traced, notes = _trace(program, module, name or type(module).__name__, dims or {}, unknown_ops, bool(training))
+    if training:
+        notes += train(traced, training)
+    traced.builder.notes.extend(notes)
+    workload = traced.builder.build()
+    if dtype is None:
+        return workload
+    from .recast import recast
+
+    return recast(workload, dtype)
+
+
+def _arguments(given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if given is None:
+        raise FormatError("a torch module needs example_inputs: a tuple of tensors shaped like the real ones, or a mapping of keyword arguments")
+    if isinstance(given, Mapping):
+        return (), dict(given)
+    return (tuple(given) if isinstance(given, (tuple, list)) else (given,)), {}
+
+
+@contextmanager
+def _mode(module: Any, training: bool) -> Iterator[None]:
+    """The module in training or evaluation mode and off the fused inference path, everything put back afterwards."""
+    import torch
+
+    before = {path: m.training for path, m in module.named_modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operator per encoder layer says nothing
+    module.train(training)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for path, m in module.named_modules():
+            m.training = before[path]
+
+
+def _export(module: Any, example_inputs: Any, training: bool, name: str) -> Any:
+    import torch
+
+    args, options = _arguments(example_inputs)
+    with _mode(module, training), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(module, args, options or None, strict=False)
+            strange = {n.target for n in program.graph.nodes if n.op == "call_function" and hasattr(n.target, "_schema") and _known(n.target) is None}
+            if strange:  # a composite of known operators is taken apart; nothing else is
+                table = {target: rule for target, rule in torch.export.default_decompositions().items() if target in strange}
+                if table:
+                    program = program.run_decompositions(table)
+            return program
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except Exception as error:  # whatever the module's own code or the tracer says
+            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise FormatError(f"{name}: torch.export cannot trace this module with these inputs: {type(error).__name__}: {first[:300]}") from None
+
+
+def _known(target: Any) -> str | None:
+    """The name of a rule for an ATen operator; None where there is none."""
+    plain = target._schema.name.split("::")[-1]
+    bare = plain.rstrip("_") or plain
+    return bare if bare in RULES or bare in _VIEWS or plain in _VIEWS or bare in _SILENT or plain in _SILENT else None
+
+
+def _trace(program: Any, module: Any, name: str, dims: Mapping[str, int], unknown_ops: str, training: bool) -> tuple[Traced, list[str]]:
+    traced = Traced(Recorder(name, "torch"))
+    signature = program.graph_signature
+    parameters = dict(signature.inputs_to_parameters)
+    same: dict[int, str] = {}
+    for path, parameter in module.named_parameters(remove_duplicate=False):
+        traced.aliases[path] = same.setdefault(id(parameter), path)
+    wants = {path: p.requires_grad for path, p in module.named_parameters(remove_duplicate=False)}
+    shared: dict[str, Memory] = {}
+    used: dict[str, Any] = {}
+    for node in program.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        value = node.meta.get("val")
+        if not hasattr(value, "shape"):
+            continue
+        site = TorchSite(f"input {node.name}", "input", "", (), {}, [value], [value], dims)
+        elements, kind = site.size(), site.dtype()
+        if node.name in parameters:
+            path = traced.aliases.get(parameters[node.name], parameters[node.name])
+            memory = shared.setdefault(path, Memory(-1, elements, kind, path, training and wants.get(path, True)))
+        else:
+            tensor = traced.builder.input(node.name, elements, kind) if node.users else -1
+            memory = Memory(tensor, elements, kind, "", False, tensor)
+            used[node.name] = memory
+        traced.memories[program.graph, node.name, 0] = memory
+    _walk(traced, program.graph, program.graph_module, dims, unknown_ops, training)
+    notes = []
+    idle = [p for p in shared if p not in traced.claimed]
+    if idle:
+        notes.append(f"parameters that no counted operator reads: {', '.join(sorted(idle)[:6])} ({sum(shared[p].elements for p in idle):,} elements); they are not counted")
+    bounded = [r.op.name for r in traced.ran if r.op.kind == "bound"]
+    if bounded:
+        notes.append(f"unknown operators, bounded by their traffic: {', '.join(bounded[:12])}")
+    if not traced.ran:
+        raise GraphError(f"{name}: the module computes nothing that can be counted")
+    return traced, notes
+
+
+def _walk(traced: Traced, graph: Any, holder: Any, dims: Mapping[str, int], unknown_ops: str, training: bool) -> None:
+    """Every call of a graph in the order they run."""
+    for node in graph.nodes:
+        if node.op == "output":
+            traced.outputs = [m for part in _nodes(node.args) if (m := traced.memories.get((graph, part.name, 0))) is not None]
+        elif node.op == "get_attr":
+            value = node.meta.get("val", None)
+            if hasattr(value, "shape"):
+                site = TorchSite(f"constant {node.name}", "constant", "", (), {}, [value], [value], dims)
+                tensor = traced.builder.input(node.name, site.size(), site.dtype())
+                traced.memories[graph, node.name, 0] = Memory(tensor, site.size(), site.dtype(), "", False, tensor)
+        elif node.op == "call_function":
+            _call(traced, graph, holder, node, dims, unknown_ops, training)
+
+
+def _call(traced: Traced, graph: Any, holder: Any, node: Any, dims: Mapping[str, int], unknown_ops: str, training: bool) -> None:
+    if node.target is operator.getitem:
+        source, part = node.args
+        found = traced.memories.get((graph, source.name, part)) or traced.memories.get((graph, source.name, 0))
+        if found is not None:
+            traced.memories[graph, node.name, 0] = found
+        return
+    where = f"{path_of(node)}/{node.name}".lstrip("/")
+    if not hasattr(node.target, "_schema"):
+        if hasattr(node.target, "namespace") or "higher_order" in str(type(node.target)):
+            _nested(traced, graph, holder, node, where, dims, unknown_ops, training)
+        return  # arithmetic on sizes, a Python function of the tracer
+    plain = node.target._schema.name.split("::")[-1]
+    bare = plain.rstrip("_") or plain
+    if bare in _SILENT or plain in _SILENT:
+        return
+    operands = [n for n in _nodes((node.args, node.kwargs)) if (graph, n.name, 0) in traced.memories]
+    outputs = _outputs(node)
+    memories = [traced.memories[graph, n.name, 0] for n in operands]
+    if not outputs:
+        return
+    own = node.target._schema.is_mutable and plain.endswith("_") and bool(memories)
+    if not own and memories and (bare in _VIEWS or _shares(outputs[0], operands[0])):
+        for part in range(len(outputs)):
+            traced.memories[graph, node.name, part] = memories[0]
+        return
+    if bare in _VIEWS and not memories:
+        return
+    site = TorchSite(where, bare, node.target._schema.overload_name, tuple(_values(node.args)), _values(node.kwargs), [n.meta["val"] for n in operands], outputs, dims)
+    rule = RULES.get(bare)
+    if rule is None or node.target.namespace not in ("aten", "torchvision"):
+        if unknown_ops != "bound":
+            raise UnsupportedOpError(f"{where}: the operator {node.target} has no rule; unknown_ops='bound' lets it through, bounded by its traffic")
+        made = sum(site.out_size(i) for i in range(len(outputs)))
+        steps = [Step("bound", {"input_elements": max(1, sum(site.size(i) for i in range(len(operands)))), "output_elements": max(1, made)}, None, None, tuple(range(len(operands))))]
+    else:
+        if any(prod(site.out_shape(i)) == 0 for i in range(len(outputs))):
+            raise GraphError(f"{where}: {node.target} makes an empty tensor of shape {site.out_shape()}; expected sizes of at least 1 (is an example input empty?)")
+        told = rule(site)
+        steps = told if isinstance(told, list) else [told]
+    _add(traced, graph, node, site, steps, memories, own, training)
+
+
+def _add(traced: Traced, graph: Any, node: Any, site: TorchSite, steps: list[Step], memories: list[Memory], own: bool, training: bool) -> None:
+    source = str(node.target)
+    before: Memory | None = None
+    for i, step in enumerate(steps):
+        last = i == len(steps) - 1
+        picked = list(range(len(memories))) if step.reads is None else [r for r in step.reads if r < len(memories)]
+        reads = [(memories[r], memories[r].tensor, site.size(r)) for r in picked]
+        place = picked.index(step.weight) if step.weight in picked else None
+        if before is not None:
+            reads = [(before, before.tensor, before.elements), *reads]
+            place = None if place is None else place + 1
+        fresh = [m for m, _, _ in reads if m.parameter and m.parameter not in traced.claimed]
+        params = sum(m.elements for m in {m.parameter: m for m in fresh}.values())
+        traced.claimed |= {m.parameter for m in fresh}
+        out_type = site.dtype(-1) if last else (before.dtype if before else site.dtype(0))
+        compute = out_type if step.compute is None or step.compute < 0 else site.dtype(step.compute)
+        weight_type = reads[place][0].dtype if place is not None else compute
+        label = _label(traced, path_of(node), f"{site.name}/{step.label}" if step.label and len(steps) > 1 else site.name)
+        op = Op.of(label, step.kind, dtype=compute, weight_dtype=weight_type, output_dtype=out_type, params=params, source=source, **step.sizes)
+        elements = sum(site.out_size(k) for k in range(len(site.outputs))) if last else int(op.counts["output_elements"])
+        target = memories[0] if own and last else None
+        if target is not None:
+            elements = target.elements
+        tensor = traced.builder.add(op, [t for _, t, _ in reads if t >= 0], elements)
+        grad = training and any(m.grad for m, _, _ in reads) and "float" in out_type
+        if target is not None and not target.parameter:
+            target.tensor, target.grad, made = tensor, target.grad or grad, target
+        else:
+            made = Memory(tensor, elements, out_type, "", grad, tensor)
+        shift = 0 if before is None else 1
+        at = {k: picked.index(k) + shift for k in step.keeps if k in picked}
+        kept = tuple((-1, tensor) if k < 0 else (at[k], reads[at[k]][1]) for k in step.keeps if k < 0 or k in at)
+        stats = traced.builder.also(f"{label}/kept", step.stats) if grad and step.stats else -1
+        traced.ran.append(Ran(op, step, tuple(reads), place, (made,), tensor, kept, stats, grad))
+        before = made
+    assert before is not None
+    for part in range(max(1, len(site.outputs))):
+        traced.memories[graph, node.name, part] = before
+
+
+def _nested(traced: Traced, graph: Any, holder: Any, node: Any, where: str, dims: Mapping[str, int], unknown_ops: str, training: bool) -> None:
+    """A graph inside the graph: a region under another mode is walked; a branch, a loop or a kernel of the user's is not counted as if it were nothing."""
+    name = str(getattr(node.target, "__name__", node.target))
+    inner = next((a for a in node.args if getattr(a, "op", "") == "get_attr"), None)
+    if name.startswith("wrap") and inner is not None:
+        body = getattr(holder, inner.target)
+        given = [a for a in node.args[node.args.index(inner) + 1:] if hasattr(a, "name")]
+        places = [n for n in body.graph.nodes if n.op == "placeholder"]
+        for place, value in zip(places, given, strict=True):
+            if (graph, value.name, 0) in traced.memories:
+                traced.memories[body.graph, place.name, 0] = traced.memories[graph, value.name, 0]
+        _walk(traced, body.graph, body, dims, unknown_ops, training)
+        for part, memory in enumerate(traced.outputs):
+            traced.memories[graph, node.name, part] = memory
+        return
+    raise UnsupportedOpError(f"{where}: {name} runs Python or a graph that depends on data and cannot be counted; export the branch or the unrolled loop that is meant")
+
+
+def path_of(node: Any) -> str:
+    """The path of the module a call stands in, as `named_modules` writes it."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def _label(traced: Traced, path: str, name: str) -> str:
+    label = f"{path}/{name}" if path else name
+    seen = traced.names[label] = traced.names.get(label, 0) + 1
+    return label if seen == 1 else f"{label}_{seen}"
+
+
+def _nodes(value: Any) -> list[Any]:
+    """The nodes in nested arguments, in order."""
+    if hasattr(value, "op") and hasattr(value, "meta"):
+        return [value]
+    if isinstance(value, Mapping):
+        return [n for part in value.values() for n in _nodes(part)]
+    return [n for part in value for n in _nodes(part)] if isinstance(value, (tuple, list)) else []
+
+
+def _values(value: Any) -> Any:
+    """Arguments with every node replaced by the value it stands for."""
+    if hasattr(value, "op") and hasattr(value, "meta"):
+        return value.meta.get("val")
+    if isinstance(value, Mapping):
+        return {k: _values(v) for k, v in value.items()}
+    return [_values(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def _outputs(node: Any) -> list[Any]:
+    value = node.meta.get("val")
+    parts: Sequence[Any] = value if isinstance(value, (tuple, list)) else (value,)
+    return [v for v in parts if hasattr(v, "shape")]
+
+
+def _shares(value: Any, operand: Any) -> bool:
+    """Whether a result lies in its first operand's memory."""
+    try:
+        return bool(value.untyped_storage()._cdata == operand.meta["val"].untyped_storage()._cdata)
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError):
+        return False
