@@ -124,11 +124,11 @@ class Net:
         return self._add(label, "conv", (n, c, h, w, wide, h, w, 1, 1, 1, 1, 1, int(bias)), (x,), (n, channels, h * kernel, w * kernel),
                          c * wide + bias * channels)
 
-    def linear(self, x: Value, features: int, bias: bool = True, name: str = "") -> Value:
-        """Dense layer over the last axis: (..., d) -> (..., features)."""
+    def linear(self, x: Value, features: int, bias: bool = True, name: str = "", shared: bool = False) -> Value:
+        """Dense layer over the last axis: (..., d) -> (..., features). `shared`: its parameters are another layer's and counted there."""
         label = self._label(name, "linear")
         *lead, d = x.shape
-        return self._add(label, "gemm", (math.prod(lead), features, d, 1, int(bias)), (x,), (*lead, features), d * features + bias * features)
+        return self._add(label, "gemm", (math.prod(lead), features, d, 1, int(bias)), (x,), (*lead, features), 0 if shared else d * features + bias * features)
 
     def matmul(self, a: Value, b: Value, name: str = "") -> Value:
         """Product of two activations (..., m, k) x (..., k, n); no parameters."""
@@ -171,9 +171,9 @@ class Net:
         gates, ways = CELLS[cell], 1 + bidirectional
         return self._add(label, "recurrent", (t, n, d, hidden, gates, ways), (x,), (n, t, ways * hidden), ways * gates * hidden * (d + hidden + 2))
 
-    def embedding(self, ids: Value, rows: int, width: int, name: str = "") -> Value:
-        """Looks up (n, t) ids in a table of `rows` vectors: (n, t, width)."""
-        return self._add(self._label(name, "embedding"), "gather", (ids.elements, width, rows), (ids,), (*ids.shape, width), rows * width)
+    def embedding(self, ids: Value, rows: int, width: int, name: str = "", shared: bool = False) -> Value:
+        """Looks up (n, t) ids in a table of `rows` vectors: (n, t, width). `shared`: the table is another layer's and counted there."""
+        return self._add(self._label(name, "embedding"), "gather", (ids.elements, width, rows), (ids,), (*ids.shape, width), 0 if shared else rows * width)
 
     # -- elementwise ----------------------------------------------------------------------------------------------------------------
 
