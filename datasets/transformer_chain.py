@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 from .dtypes import BITS, dtype_name
@@ -44,6 +45,7 @@ class Chain:
         self.prefix = ""
         self.steps: list[tuple[Op, list[int], int]] = []
         self.sizes: dict[int, int] = {}
+        self._written: dict[tuple[str, tuple[int, ...]], int] = {}
         self.tied: set[int] = set()  # made with weights that live elsewhere
 
     def input(self, name: str, elements: int, dtype: str = "") -> int:
@@ -55,9 +57,13 @@ class Chain:
     def add(self, op: Op, inputs: Sequence[int]) -> int:
         """One op that reads those tensors."""
         if self.prefix:
-            op = replace(op, name=self.prefix + op.name)
-        tensor = self.builder.add(op, inputs)
-        self.sizes[tensor] = int(op.counts["output_elements"])
+            op = copy(op)
+            object.__setattr__(op, "name", self.prefix + op.name)  # a new name leaves an op valid; checking thousands of them again would take seconds
+        shape = (op.kind, op.sizes)
+        if shape not in self._written:  # layers repeat
+            self._written[shape] = int(op.counts["output_elements"])
+        tensor = self.builder.add(op, inputs, self._written[shape])
+        self.sizes[tensor] = self._written[shape]
         self.steps.append((op, list(inputs), tensor))
         return tensor
 

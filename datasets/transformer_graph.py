@@ -34,7 +34,7 @@ HEADS: dict[str, str] = {
 #: keeps weight and velocity
 OPTIMIZERS: dict[str, tuple[int, int]] = {"adamw": (3, 6), "sgd": (2, 2), "": (0, 0)}
 #: layers beyond which nobody's model goes, and a graph would only fill the memory
-MOST_LAYERS = 1024
+MOST_LAYERS = 512
 
 
 @dataclass(frozen=True, slots=True)
