@@ -17,8 +17,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
-	@# three packages that carry real ONNX networks; only their files are used, so nothing they depend on is installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps rapidocr-onnxruntime magika silero-vad
+	@# five packages that carry real ONNX networks; only their files are used, so nothing they depend on is installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps rapidocr-onnxruntime magika silero-vad nudenet piper-tts
 	@touch $(READY)
 
 run: $(READY)
@@ -35,6 +35,13 @@ check: $(READY)
 bench: export PYTHONPATH = benchmarks
 bench: $(READY)
 	$(BIN)/python benchmarks/simulate.py --json docs/benchmarks/simulate.json
+	$(BIN)/python benchmarks/peers.py --json docs/benchmarks/peers.json
+	$(BIN)/python benchmarks/measured.py --json docs/benchmarks/measured.json
+	$(BIN)/python benchmarks/papers.py --json docs/benchmarks/papers.json
+	$(BIN)/python benchmarks/fpga.py --json docs/benchmarks/fpga.json
+	$(BIN)/python benchmarks/llm_serving.py --json docs/benchmarks/llm_serving.json
+	$(BIN)/python benchmarks/interval.py --json docs/benchmarks/interval.json
+	$(BIN)/python benchmarks/frontends.py --json docs/benchmarks/frontends.json
 	$(BIN)/python benchmarks/predict.py --json docs/benchmarks/predict.json
 	$(BIN)/python benchmarks/synthetic.py --json docs/benchmarks/synthetic.json
 	$(BIN)/python benchmarks/measured_tables.py --json docs/benchmarks/measured_tables.json

@@ -314,8 +314,8 @@ def dimensions(given: Sequence[str]) -> dict[str, int]:
     out: dict[str, int] = {}
     for text in given:
         name, equals, size = text.rpartition("=")
-        if not equals or not name or not size.isdecimal() or len(size) > 19 or not 1 <= int(size) <= 2**62:
-            raise InputError(f"--dim {text[:80]}: expected NAME=N with N a whole number of at least 1, such as --dim batch=8")
+        if not equals or not name or not size.isdecimal() or len(size) > 19 or not 0 <= int(size) <= 2**62:
+            raise InputError(f"--dim {text[:80]}: expected NAME=N with N a whole number of at least 0, such as --dim batch=8")
         if out.get(name, int(size)) != int(size):
             raise InputError(f"--dim {name}: given twice, as {out[name]} and {size}")
         out[name] = int(size)
