@@ -164,7 +164,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "size that is no integer": (lambda p: ["inspect", _changed_op(p, m=1.5)], "m must be"),
     "unknown operator kind": (lambda p: ["simulate", _kind(p, "gem"), "--on", "t4"], "gemm"),
     "no operators": (lambda p: ["inspect", p.workload(ops=[], tensors=[])], "no operators"),
-    "zero dimension": (lambda p: ["inspect", p.onnx(batch="n"), "--dim", "n=0"], "--dim n=0"),
+    "zero dimension": (lambda p: ["inspect", p.onnx(batch="n"), "--dim", "n=0"], "empty"),
     "negative dimension": (lambda p: ["inspect", p.onnx(batch="n"), "--dim", "n=-3"], "--dim n=-3"),
     "dimension without end": (lambda p: ["inspect", p.onnx(batch="n"), "--dim", "n=" + "9" * 5000], "expected NAME=N"),
     "dimension without a name": (lambda p: ["inspect", p.onnx(batch="n"), "--dim", "8"], "expected NAME=N"),
