@@ -23,9 +23,20 @@ def _read_onnx(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dty
 
 
 def _read_document(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None, phase: str | None = None) -> Workload:
-    from .hf_config import is_config, load
+    from .chakra_json import documents, is_trace
+    from .hf_config import is_config
 
-    data = load(path)
+    try:
+        found = documents(path.read_bytes())
+    except (OSError, FormatError) as error:
+        raise FormatError(f"{path}: {error}") from None
+    data = found[0]
+    if is_trace(found):
+        if phase is not None:
+            raise UnknownNameError("phase", phase, (), f"{path}: a trace is of one phase")
+        return _read_chakra(path, dims, unknown_ops, dtype)
+    if len(found) > 1:
+        raise FormatError(f"{path}: {len(found)} JSON documents after one another, which is what a Chakra trace is, and the second is no node of one")
     if is_config(data):
         from .hf import read_hf
 
@@ -42,8 +53,19 @@ def _read_document(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps,
     return recast(workload, dtype)
 
 
+def _read_chakra(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None) -> Workload:
+    from .chakra import read_chakra
+
+    workload = read_chakra(path, dims, unknown_ops)
+    if dtype is None:
+        return workload
+    from .recast import recast
+
+    return recast(workload, dtype)
+
+
 #: suffix -> reader; a plain dict names what is read
-READERS: dict[str, Reader] = {".onnx": _read_onnx, ".json": _read_document}
+READERS: dict[str, Reader] = {".onnx": _read_onnx, ".json": _read_document, ".et": _read_chakra}
 
 
 def read(path: Any, example_inputs: Any = None, *, dims: Mapping[str, int] | None = None, unknown_ops: UnknownOps = "error", dtype: str | None = None,
