@@ -1,0 +1,232 @@
+"""HLS kernels: a program graph (`.gexf`, as HLSyn publishes them) and pragma choices become a workload with one operator per loop.
+
+    design = read_hls("gemm.gexf", {"__PARA__L2": 8, "__PIPE__L1": "flatten"})
+    design.workload        # what any model of silicast takes
+    design.loops[0]        # trip count, iterations, work, pragma values of op 0
+    design.columns()       # the same as numbers, (V, len(ATTRIBUTES))
+
+What an operator stands for: the instructions whose innermost loop it is, over the whole run. It is `elementwise` with `elements` = iterations (trip
+counts multiplied down the nest) and `cost` = arithmetic per iteration: floating point where the kernel has any (a division is 4, as everywhere),
+integer arithmetic, addressing included, where it has none. It reads `extra_elements` more than one array element per iteration and writes one; how
+often arrays are really read and written, and how many distinct elements that can touch at most, is in `HlsLoop`. Pragmas change no work, so they
+are in `HlsLoop` and, as text, in the operator's `source`, not in its sizes; two designs of a kernel have equal workloads and unequal `HlsDesign.digest`.
+
+An edge with bytes carries an array from the loop that writes it to one that reads it; an edge of no bytes joins a loop to those inside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..errors import FormatError, GraphError, UnknownNameError
+from ..ops import MAX_SIZE, Op, shown
+from ..workload import Tensor, Workload
+from .hls_gexf import PRAGMA, PRAGMA_OF, load_graph
+from .hls_program import Block, Program, Region
+from .recast import recast
+
+#: how a loop may be pipelined, by number as `dims` gives it: not, itself, or with every loop inside unrolled
+PIPELINE = ("off", "", "flatten")
+#: columns of `HlsDesign.columns`
+ATTRIBUTES = ("depth", "trip_count", "iterations", "float_ops", "int_ops", "array_reads", "array_writes", "distinct_reads", "distinct_writes",
+              "pipeline", "parallel", "tile", "reduction")
+_DTYPES = {"double": "float64", "float": "float32", "half": "float16", "i64": "int64", "i32": "int32", "i16": "int16", "i8": "int8", "i1": "bool"}
+_PLACE = re.compile(r"auto\{(\w+)\}")
+_FACTOR = re.compile(r"FACTOR\s*=\s*(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class HlsLoop:
+    """One loop of a kernel, or the straight code of a function (depth 0, one round per call).
+
+    depth: loops around it, itself included. trip_count: rounds each time it is entered, a mean where they differ. iterations: rounds in all.
+    float_ops, int_ops: arithmetic per iteration, divisions as 4. array_reads, array_writes: accesses per iteration. distinct_reads,
+    distinct_writes: different elements touched in all, at most (the trip counts of the loops that the index moves with). pipeline: "off", "" or
+    "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are summed.
+    """
+
+    name: str
+    depth: int
+    trip_count: float
+    iterations: int
+    float_ops: int
+    int_ops: int
+    array_reads: int
+    array_writes: int
+    distinct_reads: int
+    distinct_writes: int
+    pipeline: str = "off"
+    parallel: int = 1
+    tile: int = 1
+    reduction: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pipeline not in PIPELINE:
+            raise FormatError(f"{self.name}: pipeline: expected 'off', '' or 'flatten', got {self.pipeline!r}")
+        for what, factor in (("parallel", self.parallel), ("tile", self.tile)):
+            if not isinstance(factor, int) or isinstance(factor, bool) or not 1 <= factor <= MAX_SIZE:
+                raise FormatError(f"{self.name}: {what}: expected a whole number of at least 1, got {shown(factor)}")
+
+    @property
+    def text(self) -> str:
+        """What the operator's `source` says."""
+        return (f"depth {self.depth}, trip count {self.trip_count:g}, iterations {self.iterations}, pipeline {self.pipeline or 'on'}, parallel {self.parallel}, "
+                f"tile {self.tile}{', reduction' if self.reduction else ''}")
+
+
+@dataclass(frozen=True)
+class HlsDesign:
+    """A kernel with its pragmas set: `loops[i]` is what op i of `workload` stands for."""
+
+    workload: Workload
+    loops: tuple[HlsLoop, ...]
+
+    def columns(self) -> np.ndarray:
+        """(V, len(ATTRIBUTES)) float64: the loops as numbers, pipeline by its place in `PIPELINE`."""
+        return np.array([[PIPELINE.index(v) if isinstance(v, str) else float(v) for v in (getattr(loop, name) for name in ATTRIBUTES)] for loop in self.loops])
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of the workload and its pragmas."""
+        return hashlib.sha256(json.dumps([self.workload.digest, self.columns().tolist()]).encode()).hexdigest()[:16]
+
+
+def read_hls(path: str | Path, point: Mapping[str, int | str] | str | None = None) -> HlsDesign:
+    """The design of a program graph at a design point.
+
+    `point` binds the placeholders of the graph's pragmas (`__PARA__L0`, `__TILE__L0`: a factor; `__PIPE__L0`: "off", "", "flatten" or its number
+    in `PIPELINE`), as a mapping or as JSON text; what it does not name is left off. It also gives the trip count of a loop whose bound is data
+    (`loop1`, in the order of the program). Raises FormatError for another or a damaged file or an impossible value, UnknownNameError for a name
+    that the graph has not, GraphError for a bound that is not given.
+    """
+    file = Path(path)
+    nodes, edges = load_graph(file)
+    choices = _opened(point, file)
+    try:
+        program = Program(nodes, edges, {k: _count(k, v) for k, v in choices.items() if k.startswith("loop")}, str(file))
+    except RecursionError:
+        raise GraphError(f"{file}: values or calls follow one on another too deep") from None
+    blocks: dict[str, Block] = {i.key: i.block for i in program.instructions}
+    settings: dict[Block, dict[str, int | str | bool]] = {}
+    names = {r.label for r in program.regions}
+    for pragma in (n for n in nodes if n.kind == PRAGMA):
+        words = pragma.text.removeprefix("#pragma").split()
+        kind = next((w for w in ("PIPELINE", "PARALLEL", "TILE") if w in (x.upper() for x in words)), "")
+        holders = [blocks[b] for e in edges if e.flow == PRAGMA_OF and pragma.key in (e.source, e.target) for b in (e.source, e.target) if b in blocks]
+        if not kind or not holders:
+            continue
+        place, factor = _PLACE.search(pragma.text), _FACTOR.search(pragma.text)
+        value: int | str = int(factor[1]) if factor else "" if kind == "PIPELINE" else 1
+        if place:
+            names.add(place[1])
+            value = choices.get(place[1], "off" if kind == "PIPELINE" else 1)
+        there = settings.setdefault(holders[0], {})
+        there[kind.lower()] = _pipeline(place[1] if place else kind, value) if kind == "PIPELINE" else _count(place[1] if place else kind, value)
+        if "reduction" in pragma.text:
+            there["reduction"] = True
+    for name in choices:
+        if name not in names:
+            raise UnknownNameError("pragma or loop", name, names, f"in {file}")
+    kept = [r for r in program.regions if r.iterations > 0 and (r.header is not None or r.float_ops or r.reads or r.writes)]
+    if not kept:
+        raise GraphError(f"{file}: no loop that runs and no array access in {len(program.instructions)} instructions")
+    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}) for r in kept)
+    return HlsDesign(_workload(file, kept, loops, any(r.float_ops for r in program.regions)), loops)
+
+
+def read_hls_workload(path: Path, dims: Mapping[str, int], unknown_ops: Literal["error", "bound"], dtype: str | None) -> Workload:
+    """`read_hls` as a reader: `dims` are the design point, pipelines by number. Raises what `read_hls` raises."""
+    workload = read_hls(path, dims).workload
+    return recast(workload, dtype) if dtype else workload
+
+
+def _opened(point: Mapping[str, int | str] | str | None, file: Path) -> Mapping[str, int | str]:
+    if isinstance(point, str):
+        try:
+            point = json.loads(point)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{file}: the design point is no JSON ({str(error)[:80]})") from None
+    if point is not None and not isinstance(point, Mapping):
+        raise FormatError(f"{file}: expected a design point as a mapping of pragma names to values, got {shown(point)}")
+    return point or {}
+
+
+def _count(name: str, value: int | str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIZE:
+        raise FormatError(f"{name}: expected a whole number of at least 1, got {shown(value)}")
+    return value
+
+
+def _pipeline(name: str, value: int | str) -> str:
+    if value in PIPELINE:
+        return str(value)
+    if isinstance(value, int) and 0 <= value < len(PIPELINE):
+        return PIPELINE[value]
+    raise FormatError(f"{name}: expected 'off', '' or 'flatten' (or 0, 1, 2), got {shown(value)}")
+
+
+def _distinct(region: Region, accesses: Mapping[str, list[frozenset[str]]]) -> dict[str, int]:
+    """Array -> elements that its accesses touch at most: rounds of the loops around whose counters the index moves with."""
+    out = {}
+    for array, indices in accesses.items():
+        most = 0.0
+        for moving in set(indices):
+            span, around = 1.0, region
+            while around is not None and around.header is not None:
+                span *= max(around.trip, 1.0) if around.variable in moving or not around.variable else 1.0
+                around = around.parent  # type: ignore[assignment]
+            most += span
+        out[array] = max(1, round(min(most, sum(1 for _ in indices) * max(region.iterations, 1.0), float(MAX_SIZE))))
+    return out
+
+
+def _loop(region: Region, setting: Mapping[str, int | str | bool]) -> HlsLoop:
+    reads, writes = (sum(map(len, side.values())) for side in (region.reads, region.writes))
+    return HlsLoop(
+        region.label, region.depth, region.trip, _rounds(region), region.float_ops, region.int_ops, reads, writes,
+        sum(_distinct(region, region.reads).values()), sum(_distinct(region, region.writes).values()),
+        str(setting.get("pipeline", "off")), int(setting.get("parallel", 1)), int(setting.get("tile", 1)), bool(setting.get("reduction", False)))
+
+
+def _rounds(region: Region) -> int:
+    if region.iterations > MAX_SIZE:
+        raise GraphError(f"{region.label}: more than 2**62 iterations")
+    return max(1, round(region.iterations))
+
+
+def _workload(file: Path, regions: list[Region], loops: tuple[HlsLoop, ...], floating: bool) -> Workload:
+    ops, tensors = [], []
+    widths = {"float64": 8, "float32": 4, "float16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "bool": 1}
+    written: dict[str, tuple[int, int]] = {}
+    edges: dict[tuple[int, str], tuple[int, list[int]]] = {}
+    inside: dict[int, list[int]] = {}
+    place = {id(r): i for i, r in enumerate(regions)}
+    for i, (region, loop) in enumerate(zip(regions, loops, strict=True)):
+        dtype = _DTYPES.get(region.element, "float64" if floating else "int32")
+        extra = max(loop.array_reads - 1, 0) * loop.iterations
+        ops.append(Op.of(loop.name, "elementwise", dtype=dtype, source=loop.text, elements=loop.iterations, extra_elements=min(extra, MAX_SIZE),
+                         cost=loop.float_ops if floating else loop.int_ops))
+        around = region.parent
+        while around is not None and id(around) not in place:
+            around = around.parent
+        if around is not None and place[id(around)] < i:
+            inside.setdefault(place[id(around)], []).append(i)
+        for array, elements in _distinct(region, region.reads).items():
+            maker, size = written.get(array, (-1, elements * widths[dtype]))
+            readers = edges.setdefault((maker, array), (size, []))[1]
+            if i != maker:
+                readers.append(i)
+        for array, elements in _distinct(region, region.writes).items():
+            written[array] = (i, elements * widths[dtype])
+    tensors += [Tensor(array, size, maker, tuple(sorted(set(readers)))) for (maker, array), (size, readers) in edges.items() if readers]
+    tensors += [Tensor(f"{loops[i].name} holds", 0, i, tuple(below)) for i, below in inside.items()]
+    stem = file.name.removesuffix(file.suffix).removesuffix("_processed_result")
+    return Workload.of(stem, ops, tensors, "hls", ["one operator per loop; bytes are of array accesses"])

@@ -1,0 +1,188 @@
+"""Program graphs of HLS kernels: trip counts and work by hand, pragmas where they belong, hostile files refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import pytest
+
+from silicast.datasets.errors import FormatError, GraphError, InputError, UnknownNameError
+from silicast.datasets.frontends.hls import ATTRIBUTES, HlsLoop, read_hls, read_hls_workload
+
+DATA = Path(os.environ.get("SILICAST_DATA") or Path(__file__).resolve().parents[3].parent / "shared" / "data")
+
+
+def gexf(path: Path, blocks: list[list[str]], branches: list[tuple[int, int]], pragmas: list[tuple[int, str]] = (), head: str = "") -> Path:
+    """A program graph: instructions block by block, branches from block to block, pragmas on the compare of a block."""
+    nodes, edges, at = [], [], {}
+    for number, block in enumerate(blocks):
+        for text in block:
+            at.setdefault(number, []).append(len(nodes))
+            nodes.append((0, number, text))
+    for a, b in branches:
+        edges.append((at[a][-1], at[b][0], 0))
+    for block, text in pragmas:
+        compare = next(i for i in at[block] if "icmp" in nodes[i][2])
+        edges.append((compare, len(nodes), 3))
+        nodes.append((3, block, text))
+    values = lambda pairs: "".join(f'<attvalue for="{k}" value={quoteattr(str(v))}/>' for k, v in pairs)  # noqa: E731
+    path.write_text(
+        '<?xml version="1.0"?>' + head + '<gexf xmlns="http://www.gexf.net/1.2draft"><graph defaultedgetype="directed">'
+        '<attributes class="edge"><attribute id="5" title="flow" type="long"/></attributes><attributes class="node">'
+        + "".join(f'<attribute id="{i}" title="{t}" type="long"/>' for i, t in enumerate(("block", "function", "text", "type", "full_text")))
+        + "</attributes><nodes>" + "".join(f'<node id="{i}"><attvalues>{values(((0, b), (1, 0), (2, "x"), (3, k), (4, t)))}</attvalues></node>' for i, (k, b, t) in enumerate(nodes))
+        + "</nodes><edges>" + "".join(f'<edge id="{i}" source="{a}" target="{b}"><attvalues>{values(((5, f),))}</attvalues></edge>' for i, (a, b, f) in enumerate(edges))
+        + "</edges></graph></gexf>", encoding="utf-8")
+    return path
+
+
+def counted(name: str, start: str, bound: str, step: int = 1, relation: str = "slt") -> tuple[list[str], list[str], list[str]]:
+    """(before, test, after) of `for (name = start; name < bound; name += step)`."""
+    return ([f"store i32 {start}, i32* %{name}, align 4", "br label %cond"],
+            [f"%v{name} = load i32, i32* %{name}, align 4", f"%c{name} = icmp {relation} i32 %v{name}, {bound}", f"br i1 %c{name}, label %body, label %end"],
+            [f"%n{name} = load i32, i32* %{name}, align 4", f"%s{name} = add nsw i32 %n{name}, {step}", f"store i32 %s{name}, i32* %{name}, align 4", "br label %cond"])
+
+
+def matvec(path: Path, inner_start: str = "0", inner_bound: str = "12", extra: tuple[str, ...] = (), head: str = "") -> Path:
+    """y[i] = sum_j a[8 i + j] x[j] for 8 rows: blocks 0 entry, 1 test i, 2 body i, 3 test j, 4 body j, 5 next j, 6 store y, 7 next i, 8 end."""
+    (i0, i1, i2), (j0, j1, j2) = counted("i", "0", "8"), counted("j", inner_start, inner_bound)
+    allocas = [*(f"%{n}.addr = alloca double*, align 8" for n in "axy"), *(f"%{n} = alloca i32, align 4" for n in ("i", "j", "row", "m")), "%sum = alloca double, align 8"]
+    body = ["%pa = load double*, double** %a.addr, align 8", "%r = load i32, i32* %row, align 4", "%j1 = load i32, i32* %j, align 4", "%at = add nsw i32 %r, %j1",
+            "%w = sext i32 %at to i64", "%ea = getelementptr inbounds double, double* %pa, i64 %w", "%va = load double, double* %ea, align 8",
+            "%px = load double*, double** %x.addr, align 8", "%jw = sext i32 %j1 to i64", "%ex = getelementptr inbounds double, double* %px, i64 %jw",
+            "%vx = load double, double* %ex, align 8", "%mul = fmul double %va, %vx", "%s0 = load double, double* %sum, align 8",
+            "%s1 = fadd double %s0, %mul", "store double %s1, double* %sum, align 8", "br label %inc"]
+    row = ["%i1 = load i32, i32* %i, align 4", "%r8 = mul nsw i32 %i1, 8", "store i32 %r8, i32* %row, align 4", "store double 0.0, double* %sum, align 8", *extra, *j0]
+    out = ["%s2 = load double, double* %sum, align 8", "%py = load double*, double** %y.addr, align 8", "%i2 = load i32, i32* %i, align 4", "%iw = sext i32 %i2 to i64",
+           "%ey = getelementptr inbounds double, double* %py, i64 %iw", "store double %s2, double* %ey, align 8", "br label %inc"]
+    return gexf(path, [[*allocas, *i0], i1, row, j1, body, j2, out, i2, ["ret void"]],
+                [(0, 1), (1, 2), (1, 8), (2, 3), (3, 4), (3, 6), (4, 5), (5, 3), (6, 7), (7, 1)],
+                [(1, "#pragma ACCEL PIPELINE auto{__PIPE__L0}"), (1, "#pragma ACCEL TILE FACTOR=auto{__TILE__L0}"),
+                 (3, "#pragma ACCEL PARALLEL reduction=sum FACTOR=auto{__PARA__L1}")], head)
+
+
+def test_a_matrix_vector_product_by_hand(tmp_path):
+    design = read_hls(matvec(tmp_path / "matvec.gexf"), {"__PIPE__L0": "flatten", "__PARA__L1": 4})
+    outer, inner = design.loops
+    assert (outer.depth, outer.trip_count, outer.iterations, outer.pipeline, outer.parallel) == (1, 8.0, 8, "flatten", 1)
+    assert (inner.depth, inner.trip_count, inner.iterations, inner.parallel, inner.reduction, inner.pipeline) == (2, 12.0, 96, 4, True, "off")
+    assert (inner.float_ops, inner.array_reads, inner.array_writes) == (2, 2, 0)
+    assert inner.distinct_reads == 96 + 12  # a moves with i (through row) and j, x with j alone
+    assert (outer.array_writes, outer.distinct_writes) == (1, 8)
+    assert design.workload.flops == 2 * 96
+    assert [op.dtype for op in design.workload.ops] == ["float64", "float64"]
+    assert design.columns().shape == (2, len(ATTRIBUTES))
+    assert "parallel 4" in design.workload.ops[1].source
+    assert {t.name: t.bytes for t in design.workload.tensors} == {"a": 96 * 8, "x": 12 * 8, "loop0 holds": 0}
+
+
+def test_pragmas_change_the_design_and_not_the_work(tmp_path):
+    path = matvec(tmp_path / "matvec.gexf")
+    plain, wide = read_hls(path), read_hls(path, json.dumps({"__PARA__L1": 12}))
+    assert plain.workload.digest == wide.workload.digest
+    assert plain.digest != wide.digest
+    assert plain.loops[1].parallel == 1
+    assert read_hls(path, {"__PIPE__L0": 2}).digest == read_hls(path, {"__PIPE__L0": "flatten"}).digest
+    assert read_hls_workload(path, {"__PARA__L1": 12}, "error", "float32").ops[0].dtype == "float32"
+
+
+@pytest.mark.parametrize(("start", "bound", "step", "relation", "trips"), [
+    ("0", "10", 1, "slt", 10), ("1", "10", 1, "sle", 10), ("0", "10", 3, "slt", 4), ("9", "-1", -1, "sgt", 10), ("8", "0", -2, "sge", 5)])
+def test_trip_counts(tmp_path, start, bound, step, relation, trips):
+    before, test, after = counted("i", start, bound, step, relation)
+    path = gexf(tmp_path / "k.gexf", [["%i = alloca i32, align 4", *before], test, ["br label %inc"], after, ["ret void"]], [(0, 1), (1, 2), (1, 4), (2, 3), (3, 1)])
+    assert read_hls(path).loops[0].trip_count == trips
+
+
+def test_a_loop_that_never_runs_is_none(tmp_path):
+    before, test, after = counted("i", "5", "5")
+    path = gexf(tmp_path / "k.gexf", [["%i = alloca i32, align 4", *before], test, ["br label %inc"], after, ["ret void"]], [(0, 1), (1, 2), (1, 4), (2, 3), (3, 1)])
+    with pytest.raises(GraphError, match="no loop that runs"):
+        read_hls(path)
+
+
+def test_a_triangle_has_its_mean(tmp_path):
+    inner = matvec(tmp_path / "lower.gexf", inner_start="%vi2", extra=("%vi2 = load i32, i32* %i, align 4",))
+    design = read_hls(inner)
+    assert design.loops[1].trip_count == sum(12 - i for i in range(8)) / 8
+    assert design.loops[1].iterations == sum(12 - i for i in range(8))
+
+
+def test_a_bound_that_is_data_must_be_said(tmp_path):
+    path = matvec(tmp_path / "sparse.gexf", inner_bound="%vm", extra=("%vm0 = load i32, i32* %m, align 4",))
+    with pytest.raises(GraphError, match=r"sparse.gexf: loop1 .*depends on data"):
+        read_hls(path)
+    assert read_hls(path, {"loop1": 5}).loops[1].iterations == 40
+
+
+@pytest.mark.parametrize(("point", "kind", "says"), [
+    ({"__PARA__L9": 2}, UnknownNameError, "__PARA__L1"), ({"loop7": 2}, UnknownNameError, "loop1"), ({"__PARA__L1": 0}, FormatError, "__PARA__L1"),
+    ({"__PARA__L1": "two"}, FormatError, "two"), ({"__PIPE__L0": "fast"}, FormatError, "flatten"), ("{", FormatError, "JSON"), ([1], FormatError, "mapping")])
+def test_impossible_design_points(tmp_path, point, kind, says):
+    with pytest.raises(kind, match=says):
+        read_hls(matvec(tmp_path / "matvec.gexf"), point)
+
+
+def test_a_loop_is_valid_at_birth():
+    with pytest.raises(FormatError, match="parallel"):
+        HlsLoop("l", 1, 2.0, 2, 0, 0, 0, 0, 0, 0, parallel=0)
+    with pytest.raises(FormatError, match="pipeline"):
+        HlsLoop("l", 1, 2.0, 2, 0, 0, 0, 0, 0, 0, pipeline="on")
+
+
+def hostile(tmp_path: Path) -> dict[str, Path]:
+    """Files that are no program graph, or made to hurt."""
+    good = matvec(tmp_path / "good.gexf").read_text()
+    bomb = '<!DOCTYPE gexf [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    texts = {
+        "empty": "", "words": "not xml at all", "html": "<html><body/></html>", "cut": good[: len(good) // 2], "bomb": matvec(tmp_path / "b.gexf", head=bomb).read_text(),
+        "external": good.replace("<gexf", '<!DOCTYPE gexf SYSTEM "file:///etc/hostname"><gexf', 1), "deep": "<a>" * 100_000, "huge_number": good.replace('value="8"', f'value="{"9" * 5000}"', 1),
+        "wide": good.replace("<nodes>", "<nodes>" + "<node id=''/>" * 70_000), "long_text": good.replace("fadd", "f" * 10_000, 1), "twice": good.replace('node id="1"', 'node id="0"', 1),
+        "nowhere": good.replace('target="', 'target="9', 1), "no_type": good.replace('title="type"', 'title="typo"'), "only_nodes": "<gexf><graph><nodes/></graph></gexf>"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.gexf").write_text(text, encoding="utf-8")
+    return {name: tmp_path / f"{name}.gexf" for name in texts}
+
+
+def test_hostile_files_are_one_clear_error(tmp_path):
+    for name, path in hostile(tmp_path).items():
+        with pytest.raises(InputError) as caught:
+            read_hls(path)
+        assert str(path) in str(caught.value), name
+        assert "\n" not in str(caught.value), name
+        assert len(str(caught.value)) < 400, name
+    with pytest.raises(FormatError, match="entity"):
+        read_hls(tmp_path / "bomb.gexf")
+    with pytest.raises(FormatError, match=r"none\.gexf"):
+        read_hls(tmp_path / "none.gexf")
+
+
+def test_a_nest_too_deep_and_too_many_loops(tmp_path):
+    deep = [["%i = alloca i32, align 4", "store i32 0, i32* %i, align 4", "br label %c"]] + [["br label %x"]] * 1500
+    with pytest.raises(GraphError, match="loops"):
+        read_hls(gexf(tmp_path / "many.gexf", deep, [(i, i + 1) for i in range(1500)] + [(i + 1, i) for i in range(1, 1500)]))
+
+
+def test_every_published_kernel_reads(tmp_path):
+    archive = DATA / "hlsyn" / "graphs.tar.gz"
+    if not archive.exists():
+        pytest.skip("no open table hlsyn/graphs.tar.gz: set SILICAST_DATA")
+    # operations by hand from the C sources, for three kernels
+    flops = {"2mm": 40 * 50 * 70 * 3 + 40 * 80 + 40 * 80 * 50 * 2, "gemm-ncubed": 2 * 64**3, "jacobi-1d": 2 * 40 * 118 * 3}
+    count = 0
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.name.endswith(".gexf"):
+                path = tmp_path / Path(member.name).name
+                content = tar.extractfile(member)
+                assert content is not None
+                path.write_bytes(content.read())
+                name = path.name.removesuffix("_processed_result.gexf")
+                design = read_hls(path, {"loop1": 3} if name == "spmv-crs" else None)
+                assert design.workload.flops == flops.get(name, design.workload.flops) > 0
+                count += 1
+    assert count == 35
