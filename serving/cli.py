@@ -88,11 +88,19 @@ def hardware_show(key: Annotated[str, typer.Argument(metavar="KEY", help="A key,
 
 @app.command("inspect")
 @spoken
-def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None, as_json: Json = False) -> Reply:
-    """Ops, FLOPs, bytes and parameters of a workload file."""
-    from . import verbs
+def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
+            ops: Annotated[bool, typer.Option("--ops", help="Every operator: FLOPs, bytes, parameters, arithmetic intensity.")] = False,
+            svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Draw the graph.", show_default=False)] = None,
+            roofline: Annotated[str | None, typer.Option("--roofline", metavar="KEY", help="Every operator under the roofline of a device.", show_default=False)] = None,
+            plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="The roofline as a picture, .png or .svg.", show_default=False)] = None,
+            as_json: Json = False) -> Reply:
+    """Ops, FLOPs, bytes and parameters of a workload file.
 
-    return verbs.inspect(file, dim or (), unknown_ops, dtype)
+    Also as a graph (--svg) and under a device's roofline (--roofline KEY --plot FILE).
+    """
+    from . import inspecting
+
+    return inspecting.inspect(file, dim or (), unknown_ops, dtype, ops, svg, roofline, plot)
 
 
 @app.command("simulate")
@@ -266,19 +274,44 @@ def calibrate(rest: Rest = None, as_json: Json = False) -> Reply:
     return verbs.not_here("calibrate")
 
 
-@app.command("measure", context_settings=_ANYTHING)
+@app.command("measure")
 @spoken
-def measure(rest: Rest = None, as_json: Json = False) -> Reply:
-    """(not in this version) Measure on this machine."""
-    from . import verbs
+def measure(file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An ONNX model; or none, with --plan.", show_default=False)] = None,
+            out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the measured table; one that has rows already grows.", show_default=False)] = None,
+            plan: Annotated[str | None, typer.Option("--plan", metavar="NAME", help="gemm-grid, conv-grid, attention-grid, softmax-grid, norm-grid, elementwise-grid or networks.", show_default=False)] = None,
+            on: Annotated[str, typer.Option("--on", metavar="local", help="Where: this machine.")] = "local",
+            device: Annotated[str, typer.Option("--device", metavar="cpu|cuda")] = "cpu",
+            budget_s: Annotated[float, typer.Option("--budget-s", help="About how long a plan may take.")] = 60.0,
+            dim: Dim = None, repeats: Annotated[int, typer.Option("--repeats", min=3, help="Samples of each time at most.")] = 30,
+            threads: Annotated[int | None, typer.Option("--threads", min=1, help="Cores to run on, pinned [default: all].", show_default=False)] = None,
+            hardware: Annotated[str, typer.Option("--hardware", metavar="NAME", help="What the table calls this machine, such as a catalogue key [default: its own name].", show_default=False)] = "",
+            seed: Seed = 0, as_json: Json = False) -> Reply:
+    """Measure on this machine: an ONNX model, or a plan.
 
-    return verbs.not_here("measure")
+    Makes a table with its schema and provenance that `silicast fit` takes at once.
+    """
+    from . import measuring
+
+    return measuring.measure(file, out, plan, on, device, budget_s, dim or (), repeats, threads, hardware, seed)
 
 
-@app.command("search", context_settings=_ANYTHING)
+@app.command("search")
 @spoken
-def search(rest: Rest = None, as_json: Json = False) -> Reply:
-    """(not in this version) Search a Pareto front."""
-    from . import verbs
+def search(space: Annotated[Path, typer.Argument(metavar="SPACE", help="A search in YAML: what varies, what it builds, objectives, constraints.")],
+           budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to evaluate.")] = 100,
+           model: Annotated[str | None, typer.Option("--model", metavar="REF-or-DIR", help="Who answers: simulator, models:/NAME@alias or a model folder; a model's front is "
+                                                     "simulated again [default: simulator].", show_default=False)] = None,
+           out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write front.csv, front.json, front.png, front.svg and evaluated.csv; beside them verified points as a data set.",
+                                                    show_default=False)] = None,
+           method: Annotated[str, typer.Option("--method", metavar="linas|evolve|random|nsga2|tpe|all", help="Who proposes candidates; all: every one.")] = "linas",
+           batch: Annotated[int, typer.Option("--batch", min=0, help="Candidates evaluated at once; 0: a tenth of the budget.")] = 0,
+           seed: Annotated[int | None, typer.Option("--seed", min=0, help="[default: the file's]", show_default=False)] = None,
+           acquisition: Annotated[str, typer.Option("--acquisition", metavar="expected_improvement|lower_bound", help="How linas weighs doubt.")] = "expected_improvement",
+           compare: Annotated[bool, typer.Option("--compare", help="Also simulate the whole space, and say what the search missed.")] = False, as_json: Json = False) -> Reply:
+    """A Pareto front over machines, networks or deployments.
 
-    return verbs.not_here("search")
+    As table, JSON, CSV and picture; docs/search.md has the file's format and three examples.
+    """
+    from .search import verb
+
+    return verb.search(space, budget, model, out, method, batch, seed, acquisition, compare)

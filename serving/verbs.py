@@ -43,13 +43,6 @@ def hardware_show(name: str) -> Reply:
     return Reply({**device.to_json(), "digest": device.digest}, lambda console: show.device(console, device))
 
 
-def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) -> Reply:
-    """Ops, FLOPs, bytes and parameters of a workload file."""
-    workload = _read(file, dims, unknown_ops, dtype)
-    document = summary(workload)
-    return Reply(document, lambda console: show.workload(console, document))
-
-
 def summary(workload: Any) -> dict[str, Any]:
     """What there is to count in a workload; FLOPs count 2 per multiply-add."""
     kinds: dict[str, dict[str, float]] = {}
@@ -71,7 +64,7 @@ def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: st
     from ..datasets.simulator import SIMULATOR_VERSION, simulate_many
 
     devices = machines(on)
-    workload = _read(file, dims, unknown_ops, dtype)
+    workload = read_workload(file, dims, unknown_ops, dtype)
     if clock_mhz is not None or power_limit_w is not None:
         devices = [device.at(clock_hz=None if clock_mhz is None else clock_mhz * 1e6, power_limit_w=power_limit_w) for device in devices]
     answers = simulate_many(workload, devices, objective)
@@ -137,7 +130,7 @@ def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | No
     if not on:
         raise InputError(f"predict {asked}: on which device? Give --on KEY[,KEY]; `silicast hardware list` names them")
     devices = machines(on)
-    workload = _read(asked, dims, unknown_ops, dtype)
+    workload = read_workload(asked, dims, unknown_ops, dtype)
     return _predict_workload(workload, devices, predictor(model), out, names(targets), fallback)
 
 
@@ -322,7 +315,8 @@ def dimensions(given: Sequence[str]) -> dict[str, int]:
     return out
 
 
-def _read(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) -> Any:
+def read_workload(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) -> Any:
+    """The workload of a file, with `--dim` and `--unknown-ops` as given; an error names the file."""
     from ..datasets.frontends import read
 
     if unknown_ops not in ("error", "bound"):

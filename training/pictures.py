@@ -216,7 +216,37 @@ def _percent_axis(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: Any, form: str = "png") -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=150)
+    figure.savefig(out, format=form, dpi=150)
     return out.getvalue()
+
+
+def roofline(name: str, roofs: Mapping[str, float], bandwidth: float, ops: Sequence[Mapping[str, Any]], form: str = "png") -> bytes:
+    """Operators of a workload under the roofline of a machine (Williams, Waterman, Patterson, CACM 52(4), 2009); the bytes of a PNG or SVG (`form`).
+
+    `roofs`: what computes -> FLOP/s; `bandwidth`: bytes/s of the outermost memory; `ops`: kind, intensity (FLOP/byte; None: on chip,
+    drawn as a triangle at the right edge), flops_per_s and share of the time of each, the share as the area of its dot.
+    """
+    figure = _figure(7.2, 4.9)
+    axes = figure.add_subplot(1, 1, 1)
+    chip = np.array([op["intensity"] is None for op in ops])
+    x = np.array([1.0 if op["intensity"] is None else max(float(op["intensity"]), 1e-3) for op in ops])
+    y = np.array([max(float(op["flops_per_s"]), 1.0) for op in ops])
+    ridge = max(roofs.values()) / bandwidth
+    low, high = min(x.min() / 2, ridge / 10), max(x.max() * 2, ridge * 10)
+    x[chip] = high / 1.15
+    for i, (label, peak) in enumerate(sorted(roofs.items(), key=lambda r: -r[1])):
+        line = np.array([low, peak / bandwidth, high])
+        axes.plot(line, np.minimum(line * bandwidth, peak), color=INK if i == 0 else MUTED, lw=1.6 if i == 0 else 1.0, ls="-" if i == 0 else (0, (4, 3)), zorder=2)
+        axes.annotate(label, (high, peak), xytext=(-4, 4), textcoords="offset points", ha="right", fontsize=8.5, color=MUTED)
+    kinds = list(dict.fromkeys(str(op["kind"]) for op in ops))
+    share = np.array([float(op["share"]) for op in ops])
+    for i, kind in enumerate(kinds):
+        of = np.array([op["kind"] == kind for op in ops])
+        for mark, some in (("o", of & ~chip), (">", of & chip)):
+            axes.scatter(x[some], y[some], s=14 + 500 * share[some], marker=mark, color=COLOURS[i % len(COLOURS)], alpha=0.6, lw=0, zorder=3)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(min(y.min() / 2, low * bandwidth), max(roofs.values()) * 2.5))
+    _dress(axes, name, "arithmetic intensity [FLOP/byte of the outermost memory]", "attained [FLOP/s]")
+    figure.legend([_dot(COLOURS[i % len(COLOURS)]) for i in range(len(kinds))], kinds, loc="outside lower center", ncols=min(len(kinds), 7), frameon=False, fontsize=9)
+    return _png(figure, form)

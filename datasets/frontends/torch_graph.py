@@ -184,7 +184,7 @@ def _trace(program: Any, module: Any, name: str, dims: Mapping[str, int], unknow
         site = TorchSite(f"input {node.name}", "input", "", (), {}, [value], [value], dims)
         elements, kind = site.size(), site.dtype()
         if node.name in parameters:
-            path = traced.aliases.get(parameters[node.name], parameters[node.name])
+            path = traced.aliases.get(str(parameters[node.name]), str(parameters[node.name]))
             memory = shared.setdefault(path, Memory(-1, elements, kind, path, training and wants.get(path, True)))
         else:
             tensor = traced.builder.input(node.name, elements, kind) if node.users else -1
@@ -280,7 +280,8 @@ def _add(traced: Traced, graph: Any, node: Any, site: TorchSite, steps: list[Ste
         compute = out_type if step.compute is None or step.compute < 0 else site.dtype(step.compute)
         weight_type = reads[place][0].dtype if place is not None else compute
         label = _label(traced, path_of(node), f"{site.name}/{step.label}" if step.label and len(steps) > 1 else site.name)
-        op = Op.of(label, step.kind, dtype=compute, weight_dtype=weight_type, output_dtype=out_type, params=params, source=source, **step.sizes)
+        sizes: dict[str, Any] = dict(step.sizes)
+        op = Op.of(label, step.kind, dtype=compute, weight_dtype=weight_type, output_dtype=out_type, params=params, source=source, **sizes)
         elements = sum(site.out_size(k) for k in range(len(site.outputs))) if last else int(op.counts["output_elements"])
         target = memories[0] if own and last else None
         if target is not None:

@@ -13,6 +13,7 @@ Gradients of a tensor read more than once are added up; of views of parts, joine
 from __future__ import annotations
 
 from math import ceil, prod
+from typing import Any
 
 from ..errors import GraphError, UnknownNameError
 from ..ops import ELEMENTWISE_COST as COST
@@ -125,7 +126,7 @@ class _Backward:
             total = self.builder.add(op, [total, other])
         return total
 
-    def add(self, ran: Ran, part: str, kind: str, reads: list[int], made: int | None = None, weight_dtype: str = "", **sizes: int) -> int:
+    def add(self, ran: Ran, part: str, kind: str, reads: list[int], made: int | None = None, weight_dtype: str = "", **sizes: Any) -> int:
         """An op of the backward pass, named after the one it is the derivative of."""
         op = Op.of(self._name(f"{ran.op.name}/backward{f'/{part}' if part else ''}"), kind, dtype=ran.op.dtype, weight_dtype=weight_dtype, output_dtype=ran.op.dtype, source="backward", **sizes)
         return self.builder.add(op, dict.fromkeys(t for t in reads if t >= 0), made)
@@ -144,7 +145,8 @@ class _Backward:
         return first, second, [i for i in range(len(ran.reads)) if i not in (first, second)]
 
     def _gemm(self, ran: Ran, g: int) -> None:
-        d, kept = ran.op.dims, self.kept(ran)
+        d: dict[str, Any] = ran.op.dims
+        kept = self.kept(ran)
         first, second, rest = self._split(ran)
         if self.needs(ran, first):
             made = self.add(ran, "input", "gemm", [g, *kept], ran.reads[first][2], ran.op.weight_dtype, b=d["b"], m=d["m"], n=d["k"], k=d["n"])
@@ -156,15 +158,16 @@ class _Backward:
                 self.give(ran, bias, g, d["b"] * d["m"] * d["n"])
 
     def _conv(self, ran: Ran, g: int) -> None:
-        d, kept = ran.op.dims, self.kept(ran)
+        d: dict[str, Any] = ran.op.dims
+        kept = self.kept(ran)
         first, second, rest = self._split(ran)
         groups, kernel = d["groups"], (d["kernel_h"], d["kernel_w"])
         if self.needs(ran, first):
-            kind, sizes = spread(d["batch"], d["out_channels"], (d["out_h"], d["out_w"]), d["in_channels"], kernel, (d["stride_h"], d["stride_w"]), groups)
-            self.give(ran, first, self.add(ran, "input", kind, [g, *kept], ran.reads[first][2], ran.op.weight_dtype, **sizes))
+            kind, transposed = spread(d["batch"], d["out_channels"], (d["out_h"], d["out_w"]), d["in_channels"], kernel, (d["stride_h"], d["stride_w"]), groups)
+            self.give(ran, first, self.add(ran, "input", kind, [g, *kept], ran.reads[first][2], ran.op.weight_dtype, **dict[str, Any](transposed)))
         if self.needs(ran, second):
             # every channel is an image, the examples are its channels, the gradient of the result is the kernel that slides over it
-            sizes = {"batch": d["in_channels"] // groups, "in_channels": d["batch"] * groups, "in_h": d["in_h"], "in_w": d["in_w"], "out_channels": d["out_channels"],
+            sizes: dict[str, Any] = {"batch": d["in_channels"] // groups, "in_channels": d["batch"] * groups, "in_h": d["in_h"], "in_w": d["in_w"], "out_channels": d["out_channels"],
                      "out_h": kernel[0], "out_w": kernel[1], "kernel_h": d["out_h"], "kernel_w": d["out_w"], "groups": groups}
             self.give(ran, second, self.add(ran, "weight", "conv", [g, *kept], ran.reads[second][2], **sizes))
         for bias in rest:
@@ -172,7 +175,8 @@ class _Backward:
                 self.give(ran, bias, g, ran.writes[0].elements)
 
     def _attention(self, ran: Ran, g: int) -> None:
-        d, kept = ran.op.dims, self.kept(ran)
+        d: dict[str, Any] = ran.op.dims
+        kept = self.kept(ran)
         wanted = [i for i in self.wanted(ran) if i < 3]
         scores = self.add(ran, "scores", "attention", [g, *kept], 0, **d)
         size = sum(ran.reads[i][2] for i in range(3))
@@ -181,7 +185,8 @@ class _Backward:
             self.give(ran, i, made, ran.reads[i][2])
 
     def _recurrent(self, ran: Ran, g: int) -> None:
-        d, kept = ran.op.dims, self.kept(ran)
+        d: dict[str, Any] = ran.op.dims
+        kept = self.kept(ran)
         own = [i for i in self.wanted(ran) if ran.reads[i][0].parameter]
         made = self.add(ran, "steps", "recurrent", [g, *kept], d["steps"] * d["batch"] * d["input"], ran.op.weight_dtype, **d)
         if own:
@@ -206,7 +211,8 @@ class _Backward:
                 self.give(ran, i, made, size)
 
     def _norm(self, ran: Ran, g: int) -> None:
-        d, kept = ran.op.dims, self.kept(ran)
+        d: dict[str, Any] = ran.op.dims
+        kept = self.kept(ran)
         for i in self.wanted(ran):
             seen = ran.reads[i][2]
             if ran.reads[i][0].parameter:
