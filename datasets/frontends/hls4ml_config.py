@@ -1,0 +1,265 @@
+"""A network for an FPGA as hls4ml takes it: a Keras architecture (JSON) and a configuration (YAML) become a workload and its `FpgaPlan`.
+
+    project = read_hls4ml("hls4ml_config.yml")        # names the JSON beside it under KerasJson
+    design(project.workload, hardware, project.plan())
+
+    KerasJson: model.json
+    ClockPeriod: 5                                    # ns
+    IOType: io_parallel
+    HLSConfig:
+      Model: {Precision: "ap_fixed<16,6>", ReuseFactor: 1, Strategy: Latency}
+      LayerType: {Dense: {ReuseFactor: 4}}
+      LayerName: {fc1: {Precision: {weight: "ap_fixed<8,3>", accum: "ap_fixed<20,8>"}, ReuseFactor: 8, Strategy: Resource}}
+
+What a layer's own entry does not say, its QKeras quantiser says (weights and activations), then the entry of its type, then the model's; where nobody
+does, hls4ml's default holds: ap_fixed<16,6>, reuse 1, latency, io_parallel (hls4ml documentation, "Configuration"). Sums that nobody gives a width are
+kept exactly, as its "auto" does. Operators compute in the narrowest whole-number format that holds the bits; the bits themselves are in the plan.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import FormatError, InputError, UnknownNameError
+from ..ops import shown
+from ..workload import Workload
+
+if TYPE_CHECKING:
+    from ..simulator.fpga import FpgaPlan
+
+#: bytes of a YAML and of a JSON file, and nesting of a YAML, that are read
+MOST_CONFIG, MOST_MODEL, MOST_DEPTH = 2**18, 8 * 2**20, 64
+_NESTED = re.compile(r"(?:[-?] ){%d}" % MOST_DEPTH)
+#: widest number of bits a format may have
+MOST_BITS = 64
+STRATEGIES = {"latency": "latency", "resource": "resource"}
+IO = {"io_parallel": "parallel", "io_stream": "stream"}
+DEFAULT_BITS = 16
+_FIXED = re.compile(r"\s*(?:ac_|ap_)?(u?fixed|u?int)\s*<\s*(\d{1,4})\s*(?:,\s*-?\d{1,4}\s*)?(?:,\s*\w+\s*){0,3}>\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is said about a layer; None where nothing is. Bits of weights, result and sums; multiplications per multiplier; hls4ml's strategy.
+
+    Raises FormatError for a value that is impossible.
+    """
+
+    weight_bits: int | None = None
+    result_bits: int | None = None
+    sum_bits: int | None = None
+    reuse: int | None = None
+    strategy: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("weight_bits", MOST_BITS), ("result_bits", MOST_BITS), ("sum_bits", 2 * MOST_BITS), ("reuse", 2**62)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most):
+                raise FormatError(f"{name}: expected a whole number from 1 to {most if most < 2**62 else '2**62'}, got {shown(value)}")
+
+    def over(self, other: Setting) -> Setting:
+        """This setting, and the other's where it says nothing."""
+        return Setting(*(getattr(self, n) if getattr(self, n) is not None else getattr(other, n) for n in self.__slots__))
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer as it will be built: its operators (places in the workload), bits of weights, incoming data and sums, reuse and strategy."""
+
+    name: str
+    ops: tuple[int, ...]
+    weight_bits: int
+    data_bits: int
+    sum_bits: int
+    reuse: int
+    strategy: str
+
+
+@dataclass(frozen=True)
+class Hls4mlConfig:
+    """Settings by layer name, layer type and for the model, and those of the whole design: io, clock (Hz; None: the machine's) and part."""
+
+    model: Setting = Setting()
+    types: Mapping[str, Setting] = field(default_factory=dict)
+    names: Mapping[str, Setting] = field(default_factory=dict)
+    io: str = "parallel"
+    clock_hz: float | None = None
+    part: str = ""
+
+    def of(self, name: str, kind: str, quantiser: Setting = Setting()) -> Setting:
+        """The setting of layer `name` of Keras class `kind`; a `Q` before it names the same type."""
+        found = self.names.get(name, Setting()).over(quantiser).over(self.types.get(kind, self.types.get(kind.removeprefix("Q"), Setting())))
+        return found.over(self.model).over(Setting(DEFAULT_BITS, DEFAULT_BITS, None, 1, "latency"))
+
+
+@dataclass(frozen=True)
+class Hls4mlProject:
+    """A workload, the settings of its layers in order, and the configuration they came from."""
+
+    workload: Workload
+    layers: tuple[LayerPlan, ...]
+    config: Hls4mlConfig
+
+    def plan(self) -> FpgaPlan:
+        """The design these settings describe, one value per kernel (an op with what is fused into it).
+
+        Raises InputError, naming the layers, where their strategies differ: a plan has one.
+        """
+        from ..simulator.fpga import FpgaPlan
+        from ..simulator.kernels import fuse
+
+        matrix = [layer for layer in self.layers if any(self.workload.ops[i].params for i in layer.ops)] or list(self.layers)
+        strategies = {layer.strategy: layer.name for layer in matrix if layer.reuse > 1} or {matrix[0].strategy: ""}
+        if len(strategies) > 1:
+            raise InputError("hls4ml: a plan has one strategy; " + " and ".join(f"{name} wants {s}" for s, name in strategies.items()) + ": set them alike")
+        owner = {op: layer for layer in self.layers for op in layer.ops}
+        kernel_of = fuse(self.workload).kernel_of
+        firsts: dict[int, LayerPlan] = {}
+        for op, kernel in enumerate(kernel_of):
+            firsts.setdefault(int(kernel), owner[op])
+        rows = [firsts[k] for k in sorted(firsts)]
+        return FpgaPlan(reuse=tuple(r.reuse for r in rows), strategy=next(iter(strategies)), io=self.config.io, weight_bits=tuple(r.weight_bits for r in rows),
+                        data_bits=tuple(r.data_bits for r in rows), sum_bits=tuple(r.sum_bits for r in rows), clock_hz=self.config.clock_hz)
+
+
+def bits_of(precision: Any, where: str) -> int | None:
+    """Bits of `ap_fixed<16,6>`, `ap_int<8>`, `fixed<8,2>`, `ufixed<...>`; None for "auto". Raises FormatError naming `where`."""
+    if precision == "auto":
+        return None
+    match = _FIXED.fullmatch(precision) if isinstance(precision, str) and len(precision) < 100 else None
+    if match is None or not 1 <= int(match[2]) <= MOST_BITS:
+        raise FormatError(f"{where}: expected a precision such as ap_fixed<16,6> of 1 to {MOST_BITS} bits, or auto; got {shown(precision)}")
+    return int(match[2])
+
+
+def _setting(entry: Any, where: str) -> Setting:
+    if not isinstance(entry, Mapping):
+        raise FormatError(f"{where}: expected a mapping with Precision, ReuseFactor, Strategy, got {shown(entry)}")
+    precision, strategy = entry.get("Precision", {}), entry.get("Strategy")
+    if isinstance(precision, Mapping):
+        general = precision.get("default", "auto")
+        weight, result, sums = (bits_of(precision.get(n, general if n != "accum" else "auto"), f"{where}, Precision.{n}") for n in ("weight", "result", "accum"))
+    else:
+        weight = result = sums = bits_of(precision, f"{where}, Precision")
+    if strategy is not None and str(strategy).lower() not in STRATEGIES:
+        raise UnknownNameError("hls4ml strategy", shown(strategy), [s.capitalize() for s in STRATEGIES], f"in {where}")
+    try:
+        return Setting(weight, result, sums, entry.get("ReuseFactor"), STRATEGIES[str(strategy).lower()] if strategy is not None else None)
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def parse_config(document: Any, where: str) -> Hls4mlConfig:
+    """The configuration of a document (the whole YAML, or what is under its HLSConfig). Raises FormatError naming `where` and the field,
+    UnknownNameError for a strategy or io nobody knows."""
+    if not isinstance(document, Mapping):
+        raise FormatError(f"{where}: expected a mapping with HLSConfig, got {shown(document)}")
+    hls = document.get("HLSConfig", document)
+    parts: dict[str, Mapping[Any, Any]] = {}
+    for part in ("Model", "LayerType", "LayerName"):
+        given = hls.get(part) or {} if isinstance(hls, Mapping) else None
+        if not isinstance(given, Mapping):
+            raise FormatError(f"{where}: HLSConfig.{part}: expected a mapping, got {shown(given)}")
+        parts[part] = given
+    io, period = document.get("IOType", "io_parallel"), document.get("ClockPeriod")
+    if io not in IO:
+        raise UnknownNameError("IOType", shown(io), IO, f"in {where}")
+    if period is not None and not (isinstance(period, int | float) and not isinstance(period, bool) and 0.01 <= period <= 1e6):
+        raise FormatError(f"{where}: ClockPeriod: expected nanoseconds from 0.01 to a million, got {shown(period)}")
+    kinds, names = ({str(k): _setting(v, f"{where}, {part}.{str(k)[:40]}") for k, v in parts[part].items()} for part in ("LayerType", "LayerName"))
+    return Hls4mlConfig(_setting(parts["Model"], f"{where}, Model"), kinds, names, IO[io], None if period is None else 1e9 / period,
+                        str(document.get("Part", document.get("XilinxPart", "")))[:100])
+
+
+def read_hls4ml(path: str | Path, batch: int = 1) -> Hls4mlProject:
+    """The project of an hls4ml YAML configuration and the Keras JSON it names, which must lie in its folder or below.
+
+    Raises FormatError for a missing, damaged or foreign file, UnsupportedOpError naming a layer that is not known.
+    """
+    file = Path(path)
+    document = _yaml(file)
+    config = parse_config(document, str(file))
+    named = document.get("KerasJson")
+    if not isinstance(named, str) or not named:
+        raise FormatError(f"{file}: KerasJson: expected the name of a Keras architecture (.json), got {shown(named)}")
+    model = (file.parent / named).resolve()
+    if not model.is_relative_to(file.parent.resolve()):
+        raise FormatError(f"{file}: KerasJson: {shown(named)} leads out of the configuration's folder; put the model beside it")
+    unknown = set(config.names) - {"Input"}
+    project = read_keras(model, config, batch)
+    unknown -= {name for layer in project.layers for name in (layer.name, *(project.workload.ops[i].name for i in layer.ops))} | set(_names(model))
+    return replace(project, workload=replace(project.workload, notes=(*project.workload.notes, f"LayerName entries that name no layer: {', '.join(sorted(unknown)[:8])}"))) if unknown else project
+
+
+def read_keras(path: str | Path, config: Hls4mlConfig | None = None, batch: int = 1) -> Hls4mlProject:
+    """The project of a Keras architecture alone (`model.to_json()`); `config` None: hls4ml's defaults. Raises what `read_hls4ml` raises."""
+    from .hls4ml_keras import build
+
+    file, chosen = Path(path), config or Hls4mlConfig()
+    workload, layers = build(_json(file), chosen, batch, str(file))
+    return Hls4mlProject(workload, layers, chosen)
+
+
+def read_hls4ml_workload(path: Path, dims: Mapping[str, int], unknown_ops: Literal["error", "bound"], dtype: str | None) -> Workload:
+    """`read_hls4ml` or `read_keras`, by suffix, as a reader. `dims` may bind `batch`; the configuration says the formats, so `dtype` must be None."""
+    odd = set(dims) - {"batch"}
+    if odd:
+        raise UnknownNameError("dimension", shown(sorted(odd)[0]), ("batch",), f"in {path}")
+    if dtype is not None:
+        raise InputError(f"{path}: dtype {dtype!r}: the precision of an hls4ml network is in its configuration")
+    read = read_keras if path.suffix.lower() == ".json" else read_hls4ml
+    return read(path, batch=dims.get("batch", 1)).workload
+
+
+def _text(file: Path, most: int) -> str:
+    try:
+        if file.stat().st_size > most:
+            raise FormatError(f"{file}: {file.stat().st_size} bytes; at most {most} are read")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{file}: cannot be read as text ({str(error)[:120]})") from None
+
+
+def _yaml(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    text = _text(file, MOST_CONFIG)
+    if "&" in text and "*" in text and re.search(r"(^|[\s\[{,:-])\*\w", text):
+        raise FormatError(f"{file}: aliases (*name) are not read; write the value out")
+    if _depth(text) > MOST_DEPTH or _NESTED.search(text):
+        raise FormatError(f"{file}: nested more than {MOST_DEPTH} deep; no configuration is")
+    try:
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the same safe subset, read by libyaml where it is there
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise FormatError(f"{file}: not readable as YAML ({' '.join(str(error).split())[:160]})") from None
+    if not isinstance(document, Mapping) or not ({"HLSConfig", "KerasJson"} & set(document)):
+        raise FormatError(f"{file}: expected an hls4ml configuration with HLSConfig and KerasJson, got {shown(document)}")
+    return document
+
+
+def _depth(text: str) -> int:
+    """Brackets open at once, or levels of indentation, at most (two blanks a level)."""
+    deepest = max((len(line) - len(line.lstrip(" ")) for line in text.splitlines()), default=0) // 2
+    now = 0
+    for character in re.findall(r"[\[\]{}]", text):
+        now += 1 if character in "[{" else -1
+        deepest = max(deepest, now)
+    return deepest
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(_text(file, MOST_MODEL))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{file}: not readable as JSON ({str(error)[:120]})") from None
+
+
+def _names(file: Path) -> list[str]:
+    layers = _json(file).get("config", {})
+    layers = layers.get("layers", []) if isinstance(layers, Mapping) else layers
+    return [str(entry.get("config", {}).get("name", entry.get("name"))) for entry in layers]
