@@ -1,0 +1,326 @@
+"""Many deployments at once: the same figures as `simulate_serving` and `simulate_split`, without a call for each.
+
+What deployments have in common is computed once: every distinct layer of a step (model, cut, formats, sequences, context) becomes part of one large graph, which
+the simulator answers for all machines that need it; the schedules are then arithmetic on columns. Plans that this does not cover (chunked prefill, experts spread
+over devices, machines without a known static power or with memories behind the main one) are left to the caller. A test holds the two paths together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ...datasets.catalog.transformers import transformer
+from ...datasets.cluster import Cluster
+from ...datasets.dtypes import BITS
+from ...datasets.errors import InputError
+from ...datasets.hardware import Hardware
+from ...datasets.simulator import simulate_many
+from ...datasets.simulator.collectives import collective
+from ...datasets.simulator.machine import static_w
+from ...datasets.simulator.serving import GAUSS
+from ...datasets.simulator.serving_plan import ServingPlan
+from ...datasets.simulator.serving_step import MOST_DECODE_TOKENS, Rig
+from ...datasets.transformer import Segment, Transformer
+from ...datasets.workload import Tensor, Workload
+
+#: ops of one merged graph: its search holds arrays of kernels x machines
+MOST_OPS = 6000
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What decides the work of one device in one step, the machine aside."""
+
+    model: str
+    tensor: int
+    dtype: str
+    weight_dtype: str
+    kv_dtype: str
+    batch: int
+    new_tokens: int
+    past_tokens: int
+
+
+@dataclass(frozen=True)
+class _Need:
+    """One step of one deployment: which work, on which machine, with how many pipeline stages."""
+
+    shape: _Shape
+    device: str
+    power_limit: float
+    pipeline: int
+
+
+def tabulated(design: Any, deployments: Mapping[int, Any]) -> dict[int, tuple[dict[str, float], str]]:
+    """Index -> (quantities, why not) of those deployments this covers."""
+    prompt, output = design.prompt_tokens, design.output_tokens
+    places = [prompt + round(output * p) for p in GAUSS] if output > 2 else [prompt + 1]
+    ours: list[int] = []
+    needs: dict[_Need, int] = {}
+    reads: list[int] = []
+    writes: list[list[int]] = []
+    for i, d in deployments.items():
+        if not _covered(design, d):
+            continue
+        read_tensor, (read_device, read_limit) = (d.prompt_plan.tensor, d.reader) if d.split else (d.tensor, (d.device, d.power_limit))
+        wide = d.split or d.schedule == "continuous"
+        width = 1 if wide else max(1, min(d.batch, d.plan.prefill_tokens // prompt))
+        read = _Need(_Shape(d.model, read_tensor, d.dtype, d.weight_dtype, d.kv_dtype, width, prompt, 0), read_device, read_limit, d.pipeline)
+        micro = math.ceil(d.batch / d.pipeline)
+        write = [_Need(_Shape(d.model, d.tensor, d.dtype, d.weight_dtype, d.kv_dtype, micro, 1, past), d.device, d.power_limit, d.pipeline) for past in places]
+        ours.append(i)
+        reads.append(needs.setdefault(read, len(needs)))
+        writes.append([needs.setdefault(w, len(needs)) for w in write])
+    if not ours:
+        return {}
+    costs = _costs(design, list(needs))
+    read_t, read_j = costs[reads].T
+    step_t, step_j = costs[np.array(writes)].mean(axis=1).T
+    rows = [deployments[i] for i in ours]
+    split = np.array([d.split for d in rows])
+    out: dict[int, tuple[dict[str, float], str]] = {}
+    for mask, scheduled in ((~split, _together), (split, _apart)):
+        at = np.flatnonzero(mask)
+        if len(at):
+            columns, why = scheduled(design, [rows[j] for j in at], read_t[at], read_j[at], step_t[at], step_j[at])
+            names, table = list(columns), np.column_stack(list(columns.values())).tolist()
+            out |= {ours[j]: (dict(zip(names, values, strict=True)), said) for j, values, said in zip(at, table, why, strict=True)}
+    return out
+
+
+def _covered(design: Any, d: Any) -> bool:
+    """Whether the columns say what the one-by-one path would; a plan that one refuses goes there, for its error."""
+    if d.expert > 1 or (d.schedule == "chunked" and not d.split) or (d.split and design.output_tokens < 2):
+        return False
+    for key, limit, tensor in {(d.device, d.power_limit, d.tensor), (*(d.reader if d.split else (d.device, d.power_limit)), d.prompt_plan.tensor if d.split else d.tensor)}:
+        if not _plain(key, limit) or (tensor * d.pipeline > 1 and not design.links):
+            return False
+        if not _divides(d.model, tensor, d.pipeline, d.dtype, d.weight_dtype, d.kv_dtype):
+            return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _plain(key: str, limit: float) -> bool:
+    machine = _device(key, limit)
+    return not machine.backing and math.isfinite(static_w(machine)) and not machine.fabric
+
+
+def _device(key: str, limit: float) -> Hardware:
+    from .deployments import device
+
+    return device(key, limit)
+
+
+@lru_cache(maxsize=4096)
+def _divides(model: str, tensor: int, pipeline: int, dtype: str, weight_dtype: str, kv_dtype: str) -> bool:
+    try:
+        found = transformer(model)
+        if found.encoder or pipeline > found.layers:
+            return False
+        _parts(_Shape(model, tensor, dtype, weight_dtype, kv_dtype, 1, 1, 1))
+    except InputError:
+        return False
+    return True
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------------------------
+
+@lru_cache(maxsize=16384)
+def _parts(shape: _Shape) -> tuple[tuple[int, Workload], ...]:
+    """(how often, work) of one step's distinct layers and of its head, as `serving_step` has them."""
+    model, plan = transformer(shape.model), _formats(shape)
+    segment = Segment(shape.batch, shape.new_tokens, shape.past_tokens)
+    phase = "decode" if shape.past_tokens and shape.new_tokens <= MOST_DECODE_TOKENS else "prefill"
+    logits = shape.batch * shape.new_tokens if phase == "decode" else shape.batch
+    layers = tuple((b.count, model.step_workload((segment,), phase, plan.tensor, 1, layer=b.kind, window=b.window, **plan.formats)) for b in model.blocks)
+    return (*layers, (1, _head(shape.model, shape.tensor, plan.activation_dtype, segment.tokens, logits)))
+
+
+@lru_cache(maxsize=16384)
+def _head(model: str, tensor: int, dtype: str, tokens: int, logits: int) -> Workload:
+    return transformer(model).head_workload("prefill", tokens, 1, tensor, dtype, logits=logits)
+
+
+def _formats(shape: _Shape) -> ServingPlan:
+    from .deployments import _plan
+
+    return _plan(shape.dtype, shape.weight_dtype, shape.kv_dtype, shape.tensor, 1, 1, "static", 512)
+
+
+#: (digests of work, machine's digest) -> (seconds, J); emptied when it grows too large
+_DONE: dict[tuple[str, str], tuple[float, float]] = {}
+
+
+def _costs(design: Any, needs: Sequence[_Need]) -> np.ndarray:
+    """(n, 2) seconds and J of each step on all devices of its stage, collectives included."""
+    machines = {(n.device, n.power_limit): _device(n.device, n.power_limit) for n in needs}
+    parts = {n.shape: _parts(n.shape) for n in needs}
+    asked: dict[str, tuple[Workload, dict[str, Hardware]]] = {}
+    if len(_DONE) > 500_000:
+        _DONE.clear()
+    for n in needs:
+        machine = machines[n.device, n.power_limit]
+        for _, work in parts[n.shape]:
+            if (work.digest, machine.digest) not in _DONE:
+                asked.setdefault(work.digest, (work, {}))[1][machine.digest] = machine
+    groups: dict[tuple[str, ...], tuple[list[Workload], list[Hardware]]] = {}
+    for work, on in asked.values():
+        groups.setdefault(tuple(sorted(on)), ([], list(on.values())))[0].append(work)
+    for works, together in groups.values():
+        _simulate(works, together)
+    wires = _wires(design, needs)
+    out = np.empty((len(needs), 2))
+    for i, n in enumerate(needs):
+        machine = machines[n.device, n.power_limit]
+        own = [(count, _DONE[work.digest, machine.digest]) for count, work in parts[n.shape]]
+        seconds, joules = (sum(count * cost[j] for count, cost in own) for j in (0, 1))
+        wire_s, wire_j = wires[i]
+        out[i] = seconds + wire_s, (joules + static_w(machine) * wire_s) * n.shape.tensor + wire_j
+    return out
+
+
+def _simulate(works: Sequence[Workload], on: Sequence[Hardware]) -> None:
+    """The works on the machines: merged into graphs that do not touch each other, so that the simulator sees them as columns."""
+    at = 0
+    while at < len(works):
+        taken, ops = 0, 0
+        while at + taken < len(works) and (not taken or ops + len(works[at + taken].ops) <= MOST_OPS):
+            ops += len(works[at + taken].ops)
+            taken += 1
+        chunk = works[at:at + taken]
+        starts = np.cumsum([0, *(len(w.ops) for w in chunk[:-1])])
+        for machine, answer in zip(on, simulate_many(_merged(chunk), on), strict=True):
+            seconds, joules = np.add.reduceat(answer.op_latency_s, starts).tolist(), np.add.reduceat(answer.op_energy_j, starts).tolist()
+            _DONE.update({(work.digest, machine.digest): cost for work, cost in zip(chunk, zip(seconds, joules, strict=True), strict=True)})
+        at += taken
+
+
+def _merged(works: Sequence[Workload]) -> Workload:
+    tensors: list[Tensor] = []
+    at = 0
+    for work in works:
+        tensors += [Tensor(t.name, t.bytes, t.producer + at if t.producer >= 0 else -1, tuple(c + at for c in t.consumers)) for t in work.tensors]
+        at += len(work.ops)
+    return Workload("steps", tuple(op for work in works for op in work.ops), tuple(tensors))
+
+
+def _wires(design: Any, needs: Sequence[_Need]) -> np.ndarray:
+    """(n, 2) seconds and J of the collectives of one pass, as `serving_step` bills them: two all-reduces a layer, one gather of logits, sends between stages."""
+    out = np.zeros((len(needs), 2))
+    groups: dict[tuple[str, str, int, int], list[int]] = {}
+    for i, n in enumerate(needs):
+        if n.shape.tensor * n.pipeline > 1:
+            groups.setdefault((n.device, n.shape.model, n.shape.tensor, n.pipeline), []).append(i)
+    for (key, name, tensor, pipeline), rows in groups.items():
+        cluster: Cluster = design.machine(key, 0.0, tensor * pipeline)
+        model = transformer(name)
+        size = np.array([BITS[_formats(needs[i].shape).activation_dtype] / 8 for i in rows])
+        tokens = np.array([needs[i].shape.batch * needs[i].shape.new_tokens for i in rows], dtype=np.float64)
+        logits = np.array([needs[i].shape.batch for i in rows], dtype=np.float64)
+        bill: list[tuple[float, str, np.ndarray, int, int]] = []
+        if tensor > 1:
+            reduces = sum(b.count * (1 if model.norms == 1 else 2) for b in model.blocks)
+            bill += [(reduces, "all_reduce", tokens * model.hidden * size, tensor, 1), (1, "all_gather", logits * model.vocab * size, tensor, 1)]
+        if pipeline > 1:
+            bill.append((pipeline - 1, "send", tokens * model.hidden * size, 2, tensor))
+        for count, kind, payload, members, stride in bill:
+            cost = collective(kind, payload, cluster.group(members, stride))
+            out[rows, 0] += count * np.asarray(cost.time_s)
+            out[rows, 1] += count * (0.0 if cost.energy_j is None else np.asarray(cost.energy_j, dtype=np.float64))
+    return out
+
+
+# -- schedules (the formulas of `serving._static`, `serving._continuous` and `serving_split`, on columns) ---------------------------------
+
+def _together(design: Any, rows: Sequence[Any], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+    prompt, output, steps = design.prompt_tokens, design.output_tokens, design.output_tokens - 1
+    batch, stages = (np.array([getattr(d, f) for d in rows], dtype=np.float64) for f in ("batch", "pipeline"))
+    static = np.array([d.schedule == "static" for d in rows])
+    most = rows[0].plan.prefill_tokens
+    width = np.maximum(1.0, np.minimum(batch, most // prompt))
+    batches = np.ceil(batch / width)
+    full = batches * width / batch
+    reading = read_t * (1.0 + (batches - 1.0) / stages) / np.where(stages == 1, full, 1.0)
+    first = reading * (batches + 1.0) / (2.0 * batches)
+    busy = np.minimum(stages, batch)
+    waiting = (batch - 1.0) * read_t / stages
+    span = np.where(static, reading + steps * step_t, read_t + waiting + steps * step_t)
+    ttft = np.where(static, first, read_t + 0.5 * step_t * (batch > 1))
+    tpot = np.where(static, (span - first) / max(steps, 1), step_t + waiting / max(steps, 1)) if steps else np.zeros(len(rows))
+    energy = np.where(static, batches / full, batch) * read_j + steps * busy * step_j
+    tokens = batch * output
+    used, why = _memory(rows, prompt, output)
+    return {"ttft_s": ttft, "tpot_s": tpot, "latency_s": ttft + tpot * steps, "throughput_tok_s": tokens / span, "power_w": energy / span, "memory_bytes": used,
+            "energy_per_token_j": energy / tokens, "request_rate_per_s": tokens / span / output, "devices": np.array([float(d.plan.devices) for d in rows])}, why
+
+
+def _memory(rows: Sequence[Any], prompt: int, output: int) -> tuple[np.ndarray, list[str]]:
+    """(n,) bytes on the fullest device, and what does not fit."""
+    used, why = np.empty(len(rows)), []
+    for i, d in enumerate(rows):
+        step_tokens = min(d.plan.prefill_tokens, prompt * d.batch) if prompt < d.plan.prefill_tokens else prompt
+        weights, cache = _held(d.model, d.plan, prompt + output)
+        flowing = _flowing(d.model, d.plan.tensor, d.dtype, d.weight_dtype, d.kv_dtype, step_tokens)
+        used[i] = weights + d.batch * cache + flowing
+        why.append(_short(d.device, d.power_limit, used[i], d.plan.memory_share, f"a batch of {d.batch}"))
+    return used, why
+
+
+def _short(key: str, limit: float, used: float, share: float, what: str) -> str:
+    budget = _device(key, limit).dram.capacity_bytes * share
+    return "" if used <= budget else f"memory overflows on {key}: {used / 1e9:,.2f} GB needed, {budget / 1e9:,.2f} GB to use: {(used - budget) / 1e9:,.2f} GB short for {what}"
+
+
+def _rig(model: Transformer, plan: ServingPlan) -> Rig:
+    """Any machine will do where only bytes of the model are asked."""
+    one = _device("h100_sxm", 0.0)
+    return Rig(model, one, Cluster.of(one, plan.devices, 1e9) if plan.devices > 1 else None, plan)
+
+
+@lru_cache(maxsize=16384)
+def _held(model: str, plan: ServingPlan, tokens: int) -> tuple[float, float]:
+    rig = _rig(transformer(model), plan)
+    return rig.weight_bytes, rig.kv_bytes(tokens)
+
+
+@lru_cache(maxsize=16384)
+def _flowing(model: str, tensor: int, dtype: str, weight_dtype: str, kv_dtype: str, step_tokens: int) -> float:
+    plan = _formats(_Shape(model, tensor, dtype, weight_dtype, kv_dtype, 1, 1, 0))
+    return _rig(transformer(model), plan).memory(1, 1, step_tokens).activations
+
+
+def _apart(design: Any, rows: Sequence[Any], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+    prompt, output, steps = design.prompt_tokens, design.output_tokens, design.output_tokens - 1
+    batch, stages, readers, writers = (np.array([getattr(d, f) for d in rows], dtype=np.float64) for f in ("batch", "pipeline", "prompt_machines", "token_machines"))
+    models = [transformer(d.model) for d in rows]
+    transfer = np.array([m.kv_bytes(prompt, d.prompt_plan.cache_dtype) for m, d in zip(models, rows, strict=True)]) / design.handover_bytes_per_s
+    exposed = np.maximum(transfer - read_t, 0.0) + transfer / np.array([m.layers for m in models])
+    can_read, can_write = readers * stages / read_t, writers * batch / (steps * step_t + exposed)
+    rate = np.minimum(can_read, can_write)
+    counts = [(d.prompt_plan.devices, d.plan.devices) for d in rows]
+    idle = np.array([(static_w(_device(*d.reader)) * r, static_w(_device(d.device, d.power_limit)) * w) for d, (r, w) in zip(rows, counts, strict=True)])
+
+    def power(machines: np.ndarray, busy_w: np.ndarray, share: np.ndarray, waiting_w: np.ndarray) -> np.ndarray:
+        return machines * (share * busy_w + (1.0 - share) * waiting_w)
+
+    watts = (power(readers, read_j * stages / read_t, rate / can_read, idle[:, 0])
+             + power(writers, step_j * np.minimum(stages, batch) / step_t, rate / can_write, idle[:, 1]))
+    why = []
+    for d in rows:
+        weights, cache = _held(d.model, d.plan, prompt + output)
+        used = weights + d.batch * cache + _flowing(d.model, d.plan.tensor, d.dtype, d.weight_dtype, d.kv_dtype, d.batch)
+        said = _short(d.device, d.power_limit, used, d.plan.memory_share, f"a batch of {d.batch}")
+        weights, cache = _held(d.model, d.prompt_plan, prompt)
+        used = weights + cache + _flowing(d.model, d.prompt_plan.tensor, d.dtype, d.weight_dtype, d.kv_dtype, prompt)
+        read_device, read_limit = d.reader
+        why.append(said or _short(read_device, read_limit, used, d.prompt_plan.memory_share, "one prompt"))
+    return {"ttft_s": read_t, "tpot_s": step_t + exposed / steps, "latency_s": read_t + exposed + steps * step_t, "throughput_tok_s": rate * output, "power_w": watts,
+            "energy_per_token_j": watts / (rate * output), "request_rate_per_s": rate,
+            "devices": readers * np.array([r for r, _ in counts]) + writers * np.array([w for _, w in counts])}, why
