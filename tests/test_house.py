@@ -24,7 +24,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "lightgbm": ("surrogates/boosted.py",),
     # pyfunc.py is the model flavour itself: MLflow loads it by path and it must subclass PythonModel
     "mlflow": ("training/tracking.py", "training/registry.py", "training/pyfunc.py"),
-    "matplotlib": ("training/pictures.py",),
+    "matplotlib": ("training/pictures.py", "serving/search/picture.py"),
+    "optuna": ("serving/search/optuna.py",),
+    "pymoo": ("serving/search/pymoo.py",),
+    "gymnasium": ("serving/search/gymnasium.py",),
     "onnx": ("datasets/frontends/onnx*.py", "datasets/measure/onnx*.py"),
     **dict.fromkeys(("fastapi", "starlette"), ("serving/http.py",)),
     "uvicorn": ("serving/http.py", "serving/verbs.py"),  # the verb `serve` starts it
