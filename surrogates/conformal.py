@@ -64,7 +64,7 @@ class Conformal:
         `strata`: (n,) labels. `scored`: each target of `inner` -> its (n,) truth and (n,) point in SI, NaN where there is none; the points
         must come from models that never saw those rows. Raises TableError as `conformalize` does, and for a target left out.
         """
-        missing = [name for name in self.targets if name not in scored]
+        missing = [name for name in self.targets if name not in scored and name not in self.classes]
         if missing:
             raise TableError(f"conformal: no answers to calibrate {missing[0]!r} on; got {', '.join(scored) or 'none'}, expected {', '.join(self.targets)}")
         labels = np.asarray(strata).astype(str)
@@ -72,6 +72,8 @@ class Conformal:
         width: dict[str, dict[str, float]] = {}
         scale: dict[str, str] = {}
         for name in self.targets:
+            if name in self.classes:  # a probability brings its own low and high
+                continue
             truth, point = scored[name]
             good = np.isfinite(truth) & np.isfinite(point)
             if good.sum() < needed:
@@ -95,6 +97,11 @@ class Conformal:
         return self
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The targets `inner` answers as probabilities: they keep the low and high it gives them."""
+        return tuple(getattr(self.inner, "classes", ()))
+
+    @property
     def needed(self) -> int:
         """The least rows to calibrate on: those with ceil((rows + 1) level) <= rows, and never fewer than 10."""
         return max(10, math.ceil(round(self.level / (1.0 - self.level), 9)))
@@ -109,11 +116,14 @@ class Conformal:
 
     def around(self, bare: Prediction, strata: np.ndarray) -> Prediction:
         """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels. Uncalibrated, they come back as they are."""
-        if not self._width:
+        if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
         low, high = bare.point.copy(), bare.point.copy()
         for j, name in enumerate(self.targets):
+            if name not in self._width:
+                low[:, j], high[:, j] = bare.low[:, j], bare.high[:, j]
+                continue
             widths = self._width[name]
             stranger = self._strangers.get(name)
             width = np.array([stranger if stranger is not None and s not in self._known else widths.get(s, widths[""]) for s in strata])

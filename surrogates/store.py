@@ -62,9 +62,27 @@ def _conformal() -> Any:
     return Conformal
 
 
+def _kernel() -> Any:
+    from .kernel import Kernel
+
+    return Kernel
+
+
+def _blended() -> Any:
+    from .blended import Blended
+
+    return Blended
+
+
+def _adapted() -> Any:
+    from .adapted import Adapted
+
+    return Adapted
+
+
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
 MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal}
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted}
 
 
 def member(name: str) -> Any:

@@ -20,7 +20,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("datasets/measure/onnx*.py",),
     "pynvml": ("datasets/measure/power.py",),
     "torch_geometric": ("features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
-    "safetensors": ("surrogates/graphnet.py", "surrogates/neural.py"),
+    "safetensors": ("surrogates/graphnet.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/adapted.py"),
     "lightgbm": ("surrogates/boosted.py",),
     # pyfunc.py is the model flavour itself: MLflow loads it by path and it must subclass PythonModel
     "mlflow": ("training/tracking.py", "training/registry.py", "training/pyfunc.py"),

@@ -44,6 +44,8 @@ FRACTIONS = {"train": 0.72, "valid": 0.08, "calibrate": 0.10, "test": 0.10}
 LEAST_ROWS_FOR_NETWORK = 3000
 #: a table with fewer rows or groups than these is judged by folds, not cut in four
 LEAST_ROWS_TO_CUT, LEAST_GROUPS_TO_CUT = 1000, 40
+#: a plain feature table with fewer rows is judged by folds: its models hold groups out anyway, to be blended
+MOST_ROWS_FOR_FOLDS = 20_000
 #: folds, where there are as many groups
 FOLDS = 10
 #: with fewer groups than this, figures and intervals say little about the next group, and the card says so
@@ -166,6 +168,8 @@ def _energy_notes(data: Table, wanted: Sequence[str]) -> list[str]:
 
 def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[str, Table] | None:
     """The four parts of a table large enough to spare rows for each; None for one that is not."""
+    if data.questions.shape == "features" and len(data) < MOST_ROWS_FOR_FOLDS:
+        return None
     if len(data) < LEAST_ROWS_TO_CUT or len(np.unique(data.groups.astype(str))) < LEAST_GROUPS_TO_CUT:
         return None
     try:
@@ -190,8 +194,7 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
     inner = best_surrogate(wanted, train, seed, say)
     surrogate = store.member("conformal")(inner, level=level).fit(train, valid).conformalize(calibrate)
     if inner.name == "ensemble" and surrogate.shape == "op":
-        boosted, neural = store.member("boosted"), store.member("neural")
-        scored = inner.rehearse(train, lambda: [boosted(targets=wanted, seed=seed, trees=250), neural(targets=wanted, seed=seed, samples=300_000)], seed)
+        scored = inner.rehearse(train, lambda: op_members(wanted, seed, small=True), seed)
         if scored:
             say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors there")
             surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), scored)
@@ -201,17 +204,18 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
 def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: float, say: Say) -> _Fitted:
     """All rows learned from; figures and intervals from out-of-fold answers."""
     groups = len(np.unique(data.groups.astype(str)))
-    surrogate = store.member("conformal")(_small_trees(wanted, data, seed), level=level)
+    plain = data.questions.shape == "features"
+    surrogate = store.member("conformal")(store.member("blended")(targets=wanted, seed=seed) if plain else _small_trees(wanted, data, seed), level=level)
     surrogate.fit(data)
     known = domains.describe(data)
     if groups < 2 or len(data) < 3:
         why = f"{len(data)} rows in {groups} group{'s' if groups > 1 else ''} (by {by}): no rows are left to judge on; no figures and no intervals (3 rows in 2 groups are the least)"
         return _Fitted(surrogate, known, {}, len(data), f"none: all rows trained on, by {by}", 0.0, [why])
     notes = [f"only {groups} groups (by {by}): figures and intervals say little about a group unlike them"] if groups < _FEW_GROUPS else []
-    fold = _folds(data.groups, min(FOLDS, groups), seed)
+    fold = surrogate.inner.fold if plain else _folds(data.groups, min(FOLDS, groups), seed)  # a blend has held its own folds out already
     folds = int(fold.max()) + 1
     say(f"few rows or groups: {folds}-fold cross-validation by {by}, then a fit to all rows")
-    point = _out_of_fold(data, wanted, fold, seed)
+    point = surrogate.inner.out_of_fold.point if plain else _out_of_fold(data, wanted, fold, seed)
     strata = data.questions.strata
 
     def scored(rows: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -281,6 +285,8 @@ def best_trees(targets: Sequence[str], seed: int) -> Any:
 
 def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) -> Any:
     """The unfitted surrogate for a table: trees, and a network beside them where it can help."""
+    if train.questions.shape == "features":
+        return store.member("blended")(targets=targets, seed=seed)
     boosted = best_trees(targets, seed)
     if importlib.util.find_spec("torch") is None:
         say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
@@ -292,7 +298,20 @@ def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) ->
         if epoch % max(epochs // 5, 1) == 0 or epoch == epochs:
             say(f"network: epoch {epoch} of {epochs}, loss {loss:.4g}")
 
+    if train.questions.shape == "op":
+        return store.member("ensemble")(op_members(targets, seed, progress=progress))
     return store.member("ensemble")([boosted, store.member("neural")(targets=targets, seed=seed, progress=progress)])
+
+
+def op_members(targets: Sequence[str], seed: int, small: bool = False, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
+    """The unfitted members for an op table: trees and a network that see everything, and ones that see only what is the same on machines and at
+    sizes never measured, the network as achieved fractions of ceilings. `small`: copies that rehearse."""
+    boosted, neural = store.member("boosted"), store.member("neural")
+    trees, light, shown, few = (200, 150, 160_000, 160_000) if small else (700, 300, 2_600_000, 900_000)
+    wide, narrow = (128, 96) if small else (192, 128)
+    return [boosted(targets=targets, seed=seed, trees=trees), neural(targets=targets, seed=seed, samples=shown, hidden=wide, blocks=2 if small else 3, progress=progress),
+            boosted(targets=targets, seed=seed, trees=light, columns="portable"),
+            neural(targets=targets, seed=seed, samples=few, hidden=narrow, blocks=2, columns="portable", head="ceilings")]
 
 
 def judge(surrogate: Any, known: dict[str, Any], table: Table, level: float) -> Evaluation:

@@ -28,6 +28,7 @@ from silicast.datasets.workload import Workload, WorkloadBuilder
 from silicast.features import FEATURE_VERSION
 from silicast.features.tabular import tabular_features
 from silicast.surrogates import store
+from silicast.surrogates.adapted import Adapted
 from silicast.surrogates.base import Surrogate
 from silicast.surrogates.card import ModelCard
 from silicast.surrogates.conformal import Conformal
@@ -39,7 +40,8 @@ ALL = ("latency_s", "power_w", "energy_j", "memory_bytes")
 TARGETS = {"graph": ALL, "op": ("latency_s", "power_w", "energy_j"), "features": ("latency_s", "power_w", "energy_j", "lut")}
 #: the shapes each member takes; a new member of the store without an entry here fails the suite
 SHAPES = {"analytic": ("graph", "op"), "boosted": ("graph", "op", "features"), "neural": ("graph", "op", "features"), "graphnet": ("graph",),
-          "ensemble": ("graph", "op", "features"), "conformal": ("graph", "op", "features")}
+          "ensemble": ("graph", "op", "features"), "conformal": ("graph", "op", "features"), "kernel": ("features",), "blended": ("features",),
+          "adapted": ("graph", "op", "features")}
 CASES = [(name, shape) for name in store.MEMBERS for shape in SHAPES[name]]
 
 
@@ -56,7 +58,11 @@ def make(name: str, shape: str, targets: tuple[str, ...] | None = None, seed: in
         return store.member(name)(targets=wanted, hidden=64 if eager else 32, blocks=2 if eager else 1, samples=8000 if eager else 400, batch=16, rate=1e-2 if eager else 2e-3, seed=seed)
     if name == "graphnet":
         return store.member(name)(targets=wanted, hidden=16, layers=1, epochs=150 if eager else 2, batch=20, rate=1e-2, seed=seed)
+    if name in ("kernel", "blended"):
+        return store.member(name)(targets=wanted, seed=seed)
     inner = "analytic" if shape == "graph" else "boosted"
+    if name == "adapted":
+        return Adapted(make("boosted", shape, wanted, seed, eager))
     if name == "ensemble":
         return Ensemble([make("boosted", shape, wanted, seed, eager), make(inner, shape, wanted, seed + 1, eager)])
     return Conformal(make("boosted", shape, wanted, seed, eager), 0.8)

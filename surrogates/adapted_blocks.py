@@ -1,0 +1,142 @@
+"""What a correction by few shots is made of: the covariates of `adapted`, in blocks, for every shape of questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets import catalog
+from ..datasets.errors import UnknownNameError
+from ..datasets.ops import KIND_NAMES
+from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
+from ..features.tabular import Features, Vocabulary
+
+#: columns of `features.tabular` that say what limits a piece of work
+_PHYSICS = ("bound_over_estimate", "compute_over_estimate", "dram_over_estimate", "vector_over_estimate", "cache_over_estimate", "launch_over_estimate", "power_over_limit",
+            "compute_share", "dram_share", "vector_share", "cache_share", "launch_share", "bound_share", "conv_share", "gemm_share", "attention_share", "depthwise_share",
+            "elementwise_share", "reduction_share", "movement_share", "compute_bound_share", "resident_share", "few_waves_share")
+#: columns smoothness is measured over: sizes
+_SIZES = ("m", "n", "k", "b", "row", "window", "log_bytes", "log_matrix_flops", "log_flops", "log_params", "log_activation_bytes", "log_kernels", "log_estimate")
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """n rows of covariates. `linear`: block -> (n, p), or (n, t, p) where targets differ; `smooth`: (n, q) places."""
+
+    linear: Mapping[str, np.ndarray]
+    smooth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.smooth)
+
+    def take(self, rows: np.ndarray) -> Blocks:
+        """The rows of a (n,) mask or positions."""
+        return Blocks({k: v[rows] for k, v in self.linear.items()}, self.smooth[rows])
+
+    def grams(self, other: Blocks, target: int) -> dict[str, np.ndarray]:
+        """Block -> (n, m) covariance of unit scale with the rows of `other`, for the target at that position."""
+        out = {"level": np.ones((len(self), len(other)))}
+        for name, mine in self.linear.items():
+            a, b = (mine[:, target], other.linear[name][:, target]) if mine.ndim == 3 else (mine, other.linear[name])
+            out[name] = a @ b.T
+        if self.smooth.shape[1]:
+            distance = np.maximum((self.smooth**2).sum(1)[:, None] + (other.smooth**2).sum(1)[None, :] - 2.0 * self.smooth @ other.smooth.T, 0.0)
+            out["smooth"] = np.exp(-0.5 * distance / self.smooth.shape[1])
+        return out
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything by name; the inverse is `of`."""
+        return {**{f"linear.{k}": v for k, v in self.linear.items()}, "smooth": self.smooth}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Blocks:
+        """From `arrays`; the blocks come in the order they are computed in."""
+        order = [k for k in ("answer", "physics", "kinds", "others") if f"linear.{k}" in arrays]
+        return cls({k: arrays[f"linear.{k}"] for k in order}, arrays["smooth"])
+
+
+def blocks(questions: Any, features: Features, words: Vocabulary, answer: np.ndarray, others: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> Blocks:
+    """The blocks of n questions with their `features`. `answer`: (n, t) SI answers to be corrected; `others`: (o, n, t) logarithms of what known values are answered
+    with; `stats`: centres and spreads, written when `learn`, read else."""
+    names = list(features.names)
+    logs = np.log(np.maximum(answer, 1e-300))
+    if learn:
+        stats["answer.mean"], stats["answer.std"] = logs.mean(0), np.maximum(logs.std(0), 0.1)
+    linear = {"answer": ((logs - stats["answer.mean"]) / stats["answer.std"])[:, :, None]}
+    values = features.values.astype(np.float64)
+    physics = [names.index(n) for n in _PHYSICS if n in names]
+    if physics:
+        shares = np.nan_to_num(values[:, physics])
+        if learn:
+            stats["physics.mean"] = shares.mean(0)
+        linear["physics"] = np.clip(shares - stats["physics.mean"], -2.0, 2.0)
+    kinds = _kinds(questions, words)
+    if kinds.shape[1] > 1:
+        linear["kinds"] = kinds
+    if len(others):
+        differences = others.transpose(1, 2, 0) - logs[:, :, None]  # (n, t, o)
+        if learn:
+            stats["others.mean"] = differences.mean(0)
+        linear["others"] = (differences - stats["others.mean"]) / np.sqrt(len(others))
+    return Blocks(linear, _places(questions, names, values, features.categorical, stats, learn))
+
+
+def _places(questions: Any, names: list[str], values: np.ndarray, categorical: tuple[int, ...], stats: dict[str, np.ndarray], learn: bool) -> np.ndarray:
+    """(n, q) standardised sizes; all columns of a plain feature table."""
+    if isinstance(questions, FeatureQuestions):
+        sized = [values[:, j] for j in range(len(names)) if j not in categorical]
+        worded = [(values[:, j, None] == np.unique(stats.get(f"codes.{j}", values[:, j]))) for j in categorical]
+        if learn:
+            stats |= {f"codes.{j}": np.unique(values[np.isfinite(values[:, j]), j]) for j in categorical}
+            worded = [(values[:, j, None] == stats[f"codes.{j}"]) for j in categorical]
+        raw = np.column_stack([*(np.sign(v) * np.log1p(np.abs(v)) for v in sized), *worded]) if sized or worded else np.zeros((len(values), 0))
+    else:
+        raw = values[:, [names.index(n) for n in _SIZES if n in names]]
+    raw = np.nan_to_num(raw.astype(np.float64))
+    if learn:
+        stats["smooth.mean"], stats["smooth.std"] = raw.mean(0), raw.std(0)
+    moves = stats["smooth.std"] > 1e-6
+    return np.clip((raw[:, moves] - stats["smooth.mean"][moves]) / stats["smooth.std"][moves], -6.0, 6.0)
+
+
+def _kinds(questions: Any, words: Vocabulary) -> np.ndarray:
+    """(n, c) one column per operator kind and per value of a circumstance, as the shots have them."""
+    parts = []
+    if isinstance(questions, OpQuestions):
+        seen = np.arange(len(KIND_NAMES))
+        parts.append((questions.ops.kind[:, None] == seen[None, :]).astype(np.float64))
+        parts += [(questions.context[c].astype(str).to_numpy(dtype=object)[:, None] == np.array(words[c], dtype=object)).astype(np.float64)
+                  for c in words if c in questions.context.columns and len(words[c]) > 1]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((len(questions), 0))
+
+
+def column_of(questions: Any, column: str) -> np.ndarray | None:
+    """(n,) strings of a column: the machine for "device" of ops and workloads, else a circumstance or a column of the frame; None where there is none."""
+    if column == "device" and isinstance(questions, OpQuestions):
+        return np.asarray(np.array(questions.device_names, dtype=object)[questions.device_index].astype(str))
+    if column == "device" and isinstance(questions, GraphQuestions):
+        return np.array([d.key for d in questions.devices], dtype=object)[questions.device_index].astype(str)
+    frame: pd.DataFrame | None = getattr(questions, "frame", getattr(questions, "context", None))
+    return None if frame is None or column not in frame.columns else np.asarray(frame[column].astype(str).to_numpy(dtype=str))
+
+
+def asked_of(questions: Any, column: str, value: str) -> Any:
+    """The same questions with `value` in that column: another machine, another stack."""
+    if isinstance(questions, FeatureQuestions):
+        return FeatureQuestions(questions.frame.assign(**{column: value}))
+    if isinstance(questions, OpQuestions) and column == "device":
+        return replace(questions, device_names=(value,), devices=(_machine(value),), device_index=np.zeros(len(questions), dtype=np.int64))
+    if isinstance(questions, OpQuestions):
+        return replace(questions, context=questions.context.assign(**{column: value}))
+    return replace(questions, devices=(catalog.hardware(value),), device_index=np.zeros(len(questions), dtype=np.int64))
+
+
+def _machine(name: str) -> Any:
+    try:
+        return catalog.hardware(name)
+    except UnknownNameError:
+        return None

@@ -1,0 +1,208 @@
+"""The default for plain feature tables: several surrogates, each judged on groups it did not see, blended by what they were worth there.
+
+Candidates: boosted trees by absolute and by squared error, and a Gaussian process (`kernel`). Every row is answered by members that learned
+from other groups only; those answers choose the shares, per target, then every member worth a share learns from all rows. The answers
+themselves stay in `out_of_fold` until the model is saved: they are what intervals and figures come from.
+
+A target that is yes or no is learned as a score and answered as a calibrated probability (`classifier`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..datasets.errors import TableError
+from ..datasets.table import Questions, Table
+from . import classifier
+from .boosted import Boosted
+from .kernel import Kernel
+from .prediction import Prediction, consistent
+
+#: folds by rows of the table: (rows up to which, folds)
+_FOLDS = ((3000, 10), (10_000, 5), (10**9, 3))
+#: more rows than this and shares come from a sample of them
+_MOST_JUDGED = 60_000
+#: a member with a smaller share of every target is let go
+_LEAST_SHARE = 0.05
+_STEPS = np.linspace(0.0, 1.0, 21)
+
+
+class Blended:
+    """The blend. `seed` makes folds and members repeatable."""
+
+    name = "blended"
+
+    def __init__(self, *, targets: Sequence[str] = ("latency_s",), seed: int = 0, threads: int = 0) -> None:
+        self.targets = tuple(targets)
+        self.shape = "features"
+        self._settings: dict[str, Any] = {"seed": seed, "threads": threads}
+        self._members: dict[str, Any] = {}
+        self._shares: dict[str, dict[str, float]] = {}
+        self._probability: dict[str, dict[str, Any]] = {}
+        #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
+        self.fold = np.zeros(0, dtype=np.int64)
+        self.out_of_fold = Prediction.nothing(self.targets)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The targets answered as probabilities."""
+        return tuple(self._probability)
+
+    def fit(self, table: Table, valid: Table | None = None) -> Self:
+        """Judges the candidates on groups held out, then learns from all rows. Rows of `valid` are learned from too: no member stops early by them.
+        Raises TableError for an unusable target."""
+        if table.questions.shape != "features":
+            raise TableError(f"blended: answers rows of a plain feature table, not {table.questions.shape} questions")
+        yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
+        groups = len(np.unique(table.groups.astype(str)))
+        count = min(next(k for rows, k in _FOLDS if len(table) <= rows), groups)
+        self.fold = whole_groups(table.groups, count, int(self._settings["seed"]))
+        candidates = self._candidates(len(table))
+        for name, member in candidates.items():
+            candidates[name] = member.fit(table)
+        answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in candidates}
+        judged = np.random.default_rng(int(self._settings["seed"])).permutation(len(table)) < _MOST_JUDGED
+        for i in range(count if count > 1 else 0):
+            self._answer_fold(table, i, judged, candidates, answers)
+        self._weigh(table, answers)
+        kept = [name for name in candidates if any(self._shares[t].get(name, 0.0) > 0 for t in self.targets)]
+        self._members = {name: candidates[name] for name in kept}
+        points = self._mix(answers, len(table)) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
+        low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
+        for t in yes_no:
+            j = self.targets.index(t)
+            self._probability[t] = classifier.calibrate(points[:, j], table.targets[t])
+            for i in range(count):  # a fold is judged by a calibration that did not see it
+                here = self.fold == i
+                held = classifier.calibrate(points[~here, j], table.targets[t][~here])
+                points[here, j], low[here, j], high[here, j] = classifier.probability(held, points[here, j])
+        self.out_of_fold = replace(Prediction.bare(self.targets, points), low=low, high=high)
+        return self
+
+    def _answer_fold(self, table: Table, fold: int, judged: np.ndarray, candidates: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> None:
+        here = np.flatnonzero((self.fold == fold) & judged)
+        rest = table.take(self.fold != fold)
+        # a target that does not vary among the others is answered with the one value it has there
+        varied = [t for t in self.targets if np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+        for name, member in candidates.items():
+            for j, t in enumerate(self.targets):
+                if t not in varied:
+                    answers[name][here, j] = rest.targets[t][np.isfinite(rest.targets[t])][0]
+            if not varied or not len(here):
+                continue
+            whole = varied == list(self.targets)
+            learned = member.sibling().learn_rows(rest) if name == "kernel" and whole else self._candidates(len(rest), varied)[name].fit(rest)
+            found = learned.predict(table.questions.take(here))
+            for t in varied:
+                answers[name][here, self.targets.index(t)] = found.point[:, found.column(t)]
+
+    def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
+        """The unfitted members for a table of so many rows."""
+        wanted, seed = tuple(targets) or self.targets, int(self._settings["seed"])
+        size: dict[str, Any] = {"trees": 400, "leaves": 15, "min_leaf": 5} if rows < 5000 else {"trees": 800, "leaves": 31}
+        threads = 1 if rows < 2000 else int(self._settings["threads"])
+        made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **size),
+                                "squared": Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)}
+        return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
+
+    def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> None:
+        """Shares per target: a coordinate search for the least mean absolute error on the blended scale."""
+        names = list(answers)
+        for j, t in enumerate(self.targets):
+            truth = table.targets[t]
+            points = [answers[name][:, j] for name in names]
+            good = np.isfinite(truth) & np.all([np.isfinite(p) for p in points], axis=0)
+            shares = np.full(len(names), 1.0 / len(names))
+            if good.sum() >= 10:
+                y = _scaled(truth[good], truth)
+                stack = np.stack([_scaled(p[good], truth) for p in points])
+                shares = _best_shares(stack, y)
+            shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
+            self._shares[t] = {name: float(w) for name, w in zip(names, shares / shares.sum(), strict=True) if w > 0}
+
+    def _mix(self, answers: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+        """(n, t) blended answers in SI: in log space where every member's answer is positive."""
+        out = np.full((rows, len(self.targets)), np.nan)
+        for j, t in enumerate(self.targets):
+            shares = self._shares[t]
+            stack = np.stack([answers[name][:, j] for name in shares])
+            weight = np.array(list(shares.values()))
+            positive = (stack > 0).all(0)
+            logs = np.log(np.where(positive, stack, 1.0))
+            out[:, j] = np.where(positive, np.exp(np.tensordot(weight, logs, 1)), np.tensordot(weight, stack, 1))
+        return out
+
+    def predict(self, questions: Questions) -> Prediction:
+        """(n, t) blended answers in SI; a yes or no is a probability with its low and high."""
+        if questions.shape != self.shape:
+            raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
+        if not len(questions):
+            return Prediction.nothing(self.targets)
+        mixed = self._mix({name: member.predict(questions).point for name, member in self._members.items()}, len(questions))
+        points = consistent({t: mixed[:, j] for j, t in enumerate(self.targets)})
+        bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
+        if not self._probability:
+            return bare
+        low, high, point = bare.low.copy(), bare.high.copy(), bare.point.copy()
+        for t, calibrated in self._probability.items():
+            j = self.targets.index(t)
+            point[:, j], low[:, j], high[:, j] = classifier.probability(calibrated, mixed[:, j])
+        return replace(bare, point=point, low=low, high=high)
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Shares and calibrations in JSON; every member with its files under its name."""
+        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "members": {}}
+        files: dict[str, bytes] = {}
+        for name, member in self._members.items():
+            inner, content = member.weights()
+            spec["members"][name] = {"member": member.name, "spec": inner, "files": sorted(content)}
+            files |= {f"{name}.{file}": data for file, data in content.items()}
+        return spec, files
+
+    @classmethod
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
+        """The inverse of `weights`."""
+        out = cls(targets=spec["targets"], **spec["settings"])
+        out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
+        for name, m in spec["members"].items():
+            content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
+            out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
+        return out
+
+
+def whole_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(n,) fold of each row, 0 .. count - 1: groups whole, folds of about equal rows, none empty."""
+    labels, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place, filled = np.zeros(len(labels), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        place[group] = int(np.argmin(filled))
+        filled[place[group]] += sizes[group]
+    return place[inverse]
+
+
+def _scaled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """On the scale shares are judged on: logarithms of positive targets, log1p where there are zeros beside sizes, else as they are."""
+    good = truth[np.isfinite(truth)]
+    if (good > 0).all():
+        return np.log(np.maximum(values, 1e-300))
+    return np.log1p(np.maximum(values, 0.0)) if (good >= 0).all() and good.max() > 1.0 else values
+
+
+def _best_shares(stack: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(k,) shares of (k, n) answers that come nearest to (n,) truths by mean absolute error, by two rounds of coordinate search."""
+    def error(w: np.ndarray) -> float:
+        return float(np.mean(np.abs(np.tensordot(w, stack, 1) - y)))
+
+    best = min((np.eye(len(stack))[i] for i in range(len(stack))), key=error)
+    for _ in range(3):
+        for i in range(len(stack)):
+            others = np.delete(best, i)
+            others = others / others.sum() if others.sum() > 0 else np.full(len(others), 1.0 / max(len(others), 1))
+            best = min([best, *(np.insert(others * (1.0 - s), i, s) for s in _STEPS)], key=error)
+    return best

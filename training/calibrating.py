@@ -1,0 +1,178 @@
+"""From a model and a few measurements of something new to a corrected model: what `silicast calibrate` does.
+
+The story of `calibrate_table`: load -> read the shots -> see what is new in them (a machine, a stack, a network family) -> correct
+(`surrogates.adapted`) -> judge on rows held out or left out one by one -> card -> save. `suggest` says which of the candidates to measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.errors import TableError
+from ..datasets.measured import Schema, read_frame, read_measured
+from ..datasets.table import Table
+from ..features import domain as domains
+from ..surrogates import store
+from ..surrogates.adapted_blocks import column_of
+from ..surrogates.card import ModelCard
+from ..surrogates.prediction import Prediction
+from . import metrics, tracking
+from .fitting import schema_of
+from .pipeline import own_version
+
+Say = Callable[[str], None]
+#: values a model knows that a new one is mixed from; of more, so many are taken evenly
+_MOST_OTHERS = 24
+#: candidates looked at for a suggestion
+_MOST_CANDIDATES = 1500
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The card of the corrected model, and how it does: `shots` used, target -> `way` of correction, errors `before` and `after` (median APE)
+    on `judged` rows, which are `held out` or `left out one by one`."""
+
+    card: ModelCard
+    shots: int
+    ways: Mapping[str, str]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    judged: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {"model": self.card.name, "shots": self.shots, "ways": dict(self.ways), "median_ape_before": dict(self.before), "median_ape_after": dict(self.after),
+                "judged_on": self.judged, "level": self.card.level, "metrics": self.card.metrics, "notes": self.card.extra.get("notes", "")}
+
+
+def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: str | Path, *, schema: str | Path | dict[str, Any] | None = None, shots: int | None = None,
+                    seed: int = 0, skip_bad_rows: bool = False, say: Say = lambda text: None) -> Calibration:
+    """Corrects the model in `folder` by the rows of a measured table and saves it to `out`; `shots` rows of it, the most telling ones, when given,
+    and then the others judge. Raises the errors of `read_measured` and `store.load`, and TableError when nothing can be learned."""
+    surrogate, card = store.load(folder)
+    data = read_measured(table, schema_of(card, schema), skip_bad_rows=skip_bad_rows)
+    for note in data.notes:
+        say(note)
+    if shots is not None and shots < 1:
+        raise TableError(f"--shots: expected at least 1, got {shots}")
+    model = adapter(surrogate, card, data)
+    rows, rest = np.arange(len(data)), np.zeros(0, dtype=np.int64)
+    if shots is not None and shots < len(data):
+        pool = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MOST_CANDIDATES)).astype(np.int64)) if len(data) > _MOST_CANDIDATES else rows
+        if len(data) > _MOST_CANDIDATES:
+            pool = np.sort(np.random.default_rng(seed).permutation(len(data))[:_MOST_CANDIDATES])
+        rows = pool[model.most_telling(data.questions.take(pool), shots)]
+        rest = np.setdiff1d(np.arange(len(data)), rows)
+        model = adapter(surrogate, card, data)
+    used = data.take(rows)
+    say(f"{len(used)} shots" + (f", {len(rest)} rows held out to judge on" if len(rest) else ""))
+    model.adapt(used)
+    judged_on = data.take(rest) if len(rest) else used
+    before = surrogate.predict(judged_on.questions)
+    after = model.predict(judged_on.questions) if len(rest) else replace(Prediction.bare(model.targets, _filled(model.left_out, before.point)))
+    answered = Table(judged_on.questions, {t: judged_on.targets[t] for t in model.targets if t in judged_on.targets}, judged_on.groups, judged_on.slices, judged_on.source)
+    figures = metrics.nested(metrics.by_slice(answered, after, model.level))
+    notes = [f"corrected by {len(used)} shots of {data.source} ({_new(model)})"]
+    uncalibrated = [t for t in model.ways if t not in model._width]
+    if uncalibrated:
+        notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: answers for what is new come without")
+    for note in notes:
+        say(note)
+    made = replace(card, name=Path(out).name, version="", domain=widened(card.domain, domains.describe(used)), metrics=figures, seed=seed, silicast_version=own_version(),
+                   code_revision=tracking.code_revision(), level=card.level if model._width else 0.0 if not card.level else card.level,
+                   schema=dict(card.schema) or Schema.read(schema).model_dump(mode="json") if schema is not None or card.schema else {},
+                   extra={**card.extra, "notes": "; ".join([n for n in (card.extra.get("notes", ""), *notes) if n])})
+    place = store.save(model, made, out)
+    say(f"saved to {place}")
+    return Calibration(made, len(used), model.ways, _errors(before, answered), _errors(after, answered), f"{len(rest)} rows held out" if len(rest) else f"{len(used)} shots left out one by one")
+
+
+def suggest(folder: str | Path, table: str | Path | pd.DataFrame, count: int, *, schema: str | Path | dict[str, Any] | None = None, seed: int = 0) -> pd.DataFrame:
+    """The `count` rows of a table of candidates (no answers needed) whose measurements would help the model in `folder` most, best first, with
+    `row`, their position in the table counting from 0. Raises TableError for a count below 1, and the errors of `read_measured`."""
+    if count < 1:
+        raise TableError(f"--suggest: expected at least 1, got {count}")
+    surrogate, card = store.load(folder)
+    frame = (table if isinstance(table, pd.DataFrame) else read_frame(table)).reset_index(drop=True)
+    pool = np.arange(len(frame))
+    if len(frame) > _MOST_CANDIDATES:
+        pool = np.sort(np.random.default_rng(seed).permutation(len(frame))[:_MOST_CANDIDATES])
+    data = read_measured(frame.iloc[pool].reset_index(drop=True), schema_of(card, schema), need_targets=False)
+    if len(data) != len(pool):
+        raise TableError("suggest: the schema's `where` leaves rows out; give a table of candidates alone")
+    model = surrogate if surrogate.name == "adapted" else adapter(surrogate, card, data)
+    rows = pool[model.most_telling(data.questions, count)]
+    return frame.iloc[rows].assign(row=rows).reset_index(drop=True)
+
+
+def adapter(surrogate: Any, card: ModelCard, shots: Table) -> Any:
+    """The unlearned correction around a model for such shots: what is new in them, and what the model knows in its place."""
+    scope: dict[str, list[str]] = {}
+    others: list[tuple[str, str]] = []
+    known = _known(card.domain)
+    machine = str(card.schema.get("hardware") or "")
+    for column, values in known.items():
+        found = column_of(shots.questions, column)
+        if found is None:
+            continue
+        new = sorted(set(found) - set(values))
+        if new or column in ("device", machine):
+            scope[column] = sorted(set(found))
+        if new and not others and len(values) > 1 and shots.questions.shape != "graph":
+            some = values if len(values) <= _MOST_OTHERS else [values[i] for i in np.linspace(0, len(values) - 1, _MOST_OTHERS).astype(int)]
+            others = [(column, v) for v in some]
+    inner = surrogate
+    return store.member("adapted")(inner, scope=scope, others=others, level=card.level or 0.9)
+
+
+def _known(domain: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Column -> the values a model was trained on; the machine first."""
+    if domain.get("shape") == "op":
+        return {"device": list(domain["devices"]), **{k: list(v) for k, v in domain["context"].items()}}
+    if domain.get("shape") == "graph":
+        return {"device": list(domain["device"]["keys"])}
+    return {k: list(v) for k, v in domain.get("categories", {}).items()}
+
+
+def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model knows, and what the shots showed it beside: values and machines, not ranges of figures, which shots are too few to span."""
+    if not domain or domain.get("shape") != seen.get("shape"):
+        return dict(domain)
+    out = dict(domain)
+    for name in ("devices", "device_kinds", "op_kinds", "dtypes"):
+        if name in domain:
+            out[name] = sorted({*domain[name], *seen[name]})
+    for name in ("context", "categories"):
+        if name in domain:
+            out[name] = {c: sorted({*v, *seen[name].get(c, ())}) for c, v in domain[name].items()}
+    machines = domain.get("device")
+    if machines is not None:
+        add = [i for i, key in enumerate(seen["device"]["keys"]) if key not in machines["keys"]]
+        out["device"] = {**machines, **{part: [*machines[part], *(seen["device"][part][i] for i in add)] for part in ("keys", "kinds", "rows")}}
+    return out
+
+
+def _filled(left_out: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Left-out answers; for a target that is not corrected the model's own."""
+    return np.where(np.isfinite(left_out), left_out, before)
+
+
+def _new(model: Any) -> str:
+    return "; ".join(f"{column}: {', '.join(values[:4])}{f' and {len(values) - 4} more' if len(values) > 4 else ''}" for column, values in model._scope.items()) or "no machine or circumstance of their own"
+
+
+def _errors(prediction: Prediction, table: Table) -> dict[str, float]:
+    out = {}
+    for name in table.targets:
+        error = metrics.ape(np.asarray(table.targets[name], dtype=float), prediction.point[:, prediction.column(name)])
+        if np.isfinite(error).any():
+            out[name] = float(np.nanmedian(error))
+    return out
+
+
