@@ -171,6 +171,22 @@ class Net:
         gates, ways = CELLS[cell], 1 + bidirectional
         return self._add(label, "recurrent", (t, n, d, hidden, gates, ways), (x,), (n, t, ways * hidden), ways * gates * hidden * (d + hidden + 2))
 
+    def expert_linear(self, x: Value, experts: int, features: int, bias: bool = False, name: str = "") -> Value:
+        """A dense layer for each of `experts`, rows (m, d) in order of their expert and evenly many to each: (m, features)."""
+        label = self._label(name, "experts")
+        if len(x.shape) != 2 or experts < 1:
+            raise self._fault(label, f"expected rows (m, d) and at least one expert, got {x.shape} and {experts}")
+        m, d = x.shape
+        return self._add(label, "grouped_gemm", (experts, m, features, d, int(bias)), (x,), (m, features), experts * (d + bias) * features)
+
+    def route(self, scores: Value, top_k: int, name: str = "") -> Value:
+        """The best `top_k` of (..., experts) scores and their softmax weights: (..., top_k, 2)."""
+        label = self._label(name, "route")
+        *lead, experts = scores.shape
+        if not 1 <= top_k <= experts:
+            raise self._fault(label, f"expected 1 to {experts} experts to a token, got {top_k}")
+        return self._add(label, "route", (math.prod(lead), experts, top_k), (scores,), (*lead, top_k, 2))
+
     def embedding(self, ids: Value, rows: int, width: int, name: str = "", shared: bool = False) -> Value:
         """Looks up (n, t) ids in a table of `rows` vectors: (n, t, width). `shared`: the table is another layer's and counted there."""
         return self._add(self._label(name, "embedding"), "gather", (ids.elements, width, rows), (ids,), (*ids.shape, width), 0 if shared else rows * width)

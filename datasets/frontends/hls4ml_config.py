@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: bytes of a YAML and of a JSON file, and nesting of a YAML, that are read
 MOST_CONFIG, MOST_MODEL, MOST_DEPTH = 2**18, 8 * 2**20, 64
-_NESTED = re.compile(r"(?:[-?] ){%d}" % MOST_DEPTH)
+_NESTED = re.compile(rf"(?:[-?] ){{{MOST_DEPTH}}}")
 #: widest number of bits a format may have
 MOST_BITS = 64
 STRATEGIES = {"latency": "latency", "resource": "resource"}

@@ -157,6 +157,30 @@ def test_gpt2_block():
     assert decode.macs == 12 * 768**2 + 1024 * 2 * 768
 
 
+def test_mixtral_moe_layer():
+    workload = example("moe_layer")["moe_layer"](tokens=512)
+    # Jiang et al. 2024: 8 experts of three 4096 x 14336 matrices, 2 to a token; a router and a norm
+    assert workload.params == 8 * 3 * 4096 * 14336 + 8 * 4096 + 4096
+    assert workload.macs == 512 * 2 * 3 * 4096 * 14336 + 512 * 8 * 4096
+    up = next(op for op in workload.ops if op.name == "up")
+    assert (up.kind, up.dims["groups"], up.dims["m"], up.weight_bytes) == ("grouped_gemm", 8, 1024, 2 * 8 * 4096 * 14336)
+    route = next(op for op in workload.ops if op.kind == "route")
+    assert route.counts["output_elements"] == 2 * 512 * 2
+    net = Net("x")
+    with pytest.raises(GraphError, match="1 to 4 experts"):
+        net.route(net.input((3, 4)), 5)
+    with pytest.raises(GraphError, match="rows"):
+        net.expert_linear(net.input((3, 4, 5)), 2, 7)
+
+
+def test_shared_parameters_are_counted_once():
+    net = Net("tied")
+    x = net.embedding(net.tokens(1, 8), 100, 16)
+    net.linear(x, 100, bias=False, shared=True)
+    assert net.params == 1600
+    assert net.build().macs == 8 * 16 * 100
+
+
 def test_vit_b16_has_the_published_parameters():
     # 86,567,656: torchvision's model card of ViT_B_16_Weights
     net = Net("vit_b_16")
@@ -317,7 +341,7 @@ def test_unknown_names_are_errors():
         net.build()
 
 
-@pytest.mark.parametrize("name", ["resnet50", "gpt_block"])
+@pytest.mark.parametrize("name", ["resnet50", "gpt_block", "moe_layer"])
 def test_examples_run_as_scripts(name, capsys):
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert "parameters" in capsys.readouterr().out
