@@ -36,6 +36,8 @@ KINDS = ("gpu", "cpu", "npu", "fpga", "mcu", "pim", "wafer", "asic")
 #: operands of a product, and which of them a memory level may serve or an array may skip zeros of or take bit by bit
 OPERANDS = ("weights", "inputs", "outputs")
 SKIPS = ("", "weights", "inputs", "both")
+#: no figure of a machine in SI units is larger, nor its inverse: beyond it a unit or an exponent is wrong, and products of figures overflow
+IMPOSSIBLE = 1e24
 DATAFLOWS = ("ws", "os", "is", "rs", "flexible")
 
 
@@ -172,6 +174,8 @@ class Hardware:
         for path, value in figures.items():
             if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
                 raise fault(path, value, "a finite number > 0 (leave it out if unknown)")
+            if value is not None and not 1.0 / IMPOSSIBLE < value < IMPOSSIBLE:
+                raise fault(path, value, f"a figure between {1 / IMPOSSIBLE:g} and {IMPOSSIBLE:g} in SI units (a unit or an exponent is wrong)")
         for d in (*self.matrix_rate, *self.vector_rate):
             if d not in BITS:
                 raise UnknownNameError("dtype", d, BITS, f"in hardware {self.key!r}, matrix_rate or vector_rate")

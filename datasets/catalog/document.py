@@ -93,7 +93,7 @@ class Reader:
         self.sources = {str(name): self._words(text, f"sources.{name}") for name, text in self._mapping(given.get("sources", {}), "sources").items()}
         out: dict[str, Any] = {name: self._words(given[name], name) for name in ("key", "name", "kind", "vendor", "notes") if name in given}
         if "year" in given:
-            if not isinstance(given["year"], int) or isinstance(given["year"], bool):
+            if not isinstance(given["year"], int) or isinstance(given["year"], bool) or not 1900 <= given["year"] <= 2200:
                 raise self._fault("year", given["year"], "a year such as 2024")
             out["year"] = given["year"]
         out["aliases"] = tuple(self._words(alias, f"aliases[{i}]") for i, alias in enumerate(self._list(given.get("aliases", []), "aliases")))

@@ -13,7 +13,7 @@ from . import technology as tech
 
 #: where the copies of a level stand: one, one a row, one a column, one at every multiplier
 ONE, PER_ROW, PER_COL, PER_UNIT = range(4)
-#: bytes of a partial sum while it accumulates, unless the register made for it is narrower (assumption: 32-bit sums)
+#: bytes of a partial sum while it accumulates, unless the register made for it has a narrower word, or holds less (assumption: 32-bit sums)
 SUM_BYTES = 4.0
 #: weights that are wires are no memory to map to (`memory_tiers`)
 HARDWIRED = "hardwired"
@@ -79,7 +79,7 @@ def array_levels(hardware: Hardware, voltage_square: float = 1.0) -> ArrayLevels
         levels.append(ArrayLevel(memory.name, spread, np.inf if outer else memory.capacity_bytes / copies, read, write, memory.shared_port, memory.word_bytes or 0.0,
                                  read_j * volts, (memory.write_j_per_byte or read_j) * volts,
                                  tuple(outer or not memory.serves or o in memory.serves for o in OPERANDS)))  # type: ignore[arg-type]
-    sums = next((level.capacity for level in levels if level.serves == (False, False, True)), SUM_BYTES)
+    sums = next((level.word or level.capacity for level in levels if level.serves == (False, False, True)), SUM_BYTES)
     return ArrayLevels(array.rows, array.cols, array.count, array.dataflow, array.skips_zeros, array.serial_bits, tuple(levels), min(SUM_BYTES, sums),
                        any(level.serves and level.name != HARDWIRED for level in hardware.memory[:-1]))
 

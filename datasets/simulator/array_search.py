@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from .array_levels import ONE, PER_COL, PER_ROW, PER_UNIT, ArrayLevels
+from .array_levels import ONE, PER_COL, PER_ROW, PER_UNIT, ArrayLevel, ArrayLevels
 from .array_nest import FX, FY, INPUTS, OUTPUTS, OX, OY, REDUCTION, RELEVANT, WEIGHTS, Nests, factors, orders
 
 #: temporal loops at most: 720 orders a layer
@@ -83,7 +83,7 @@ def _allocate(nest: Nests, levels: ArrayLevels, loops: np.ndarray, sizes: np.nda
                 ends[o].append(np.full(count, length))
             break
         tile = {o: mapped.elements[o, level.spread] * element_bytes_at(mapped, levels, o, current[o], level.spread) for o in served}
-        room = level.capacity * (share if level.spread == ONE else 1.0)
+        room = _room(level, share)
         best = np.full(count, np.inf)
         chosen = [c.copy() for c in current]
         inside = {o: np.arange(length + 1)[:, None] >= current[o] for o in served}
@@ -117,6 +117,13 @@ def element_bytes_at(mapped: Mapped, levels: ArrayLevels, operand: int, position
     if spread != ONE:
         return np.full_like(nest.output_b, levels.sum_bytes)
     return np.where(mapped.at(mapped.partial, position), np.maximum(levels.sum_bytes, nest.output_b), nest.output_b)
+
+
+def _room(level: ArrayLevel, share: float) -> float:
+    """Bytes that tiles may fill: all, or `share` of four times the largest power of four bytes inside, so that a larger memory is offered the tiles of a smaller one, too."""
+    if level.spread != ONE or share >= 1.0 or not np.isfinite(level.capacity):
+        return level.capacity
+    return float(4.0 ** (np.floor(np.log2(level.capacity) / 2.0) + 1.0) * share)
 
 
 def _elements(nest: Nests, levels: ArrayLevels, extent: np.ndarray) -> dict[tuple[int, int], np.ndarray]:

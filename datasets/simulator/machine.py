@@ -35,7 +35,7 @@ class Machines:
     local_bytes_per_unit: np.ndarray
     local_bandwidth_per_unit: np.ndarray
     least_clock: np.ndarray       # share of the present clock where the voltage reaches its floor
-    mac_j: np.ndarray             # (D, dtypes) bare multiply-add, at the voltage of the present clock
+    mac_j: np.ndarray             # (D, dtypes) multiply-add at the voltage of the present clock; of a CPU core with what its pipeline takes more than a GPU's
     cache_j: np.ndarray           # J/B
     local_j: np.ndarray           # J/B
     dram_read_j: np.ndarray       # J/B
@@ -69,6 +69,15 @@ def static_w(h: Hardware) -> float:
     return min(tech.STATIC_SHARE * (h.full_tdp_w or h.tdp_w), 0.5 * h.tdp_w)
 
 
+def _matrix_clock(h: Hardware) -> float:
+    """Hz that the rate of matrix work is published for. A processor does a power of two operations a clock; a rate near one tells (some are given for a lower clock
+    than that of the vector units: H100), else it is the clock of all."""
+    clock = h.peak_clock_hz or h.clock_hz
+    a_clock = h.rate("float16") / (h.units * h.clock_hz)
+    off = a_clock / 2.0 ** np.round(np.log2(a_clock))
+    return clock * float(off) if 0.9 < off < 1.1 else clock
+
+
 @lru_cache(maxsize=65536)
 def _one(h: Hardware) -> Machines:
     d = DeviceColumns.from_devices([h])
@@ -95,6 +104,9 @@ def _one(h: Hardware) -> Machines:
     # what a lower clock than the published one does to the voltage: squared, to every energy on the chip
     share = min(h.clock_hz / h.peak_clock_hz, 1.0) if h.peak_clock_hz else 1.0
     voltage = max(share, VOLTAGE_FLOOR)
+    # and what its published clock says of its voltage, or its kind of what each operation costs beside the arithmetic
+    published = tech.clock_voltage(_matrix_clock(h), float(node[0]), VOLTAGE_FLOOR) if h.kind == "gpu" and not h.array else 1.0
+    core = tech.CORE_OVER_GPU if h.kind == "cpu" and not h.array else 1.0
     return Machines(
         figures=d, launch_s=np.where(np.isfinite(d.launch_s), d.launch_s, tech.LAUNCH_S[h.kind]), fill_s=tech.FILL_CLOCKS[h.kind] / d.clock_hz,
         trip_s=tech.TRIP_CLOCKS[h.kind] / d.clock_hz, clock_s=1.0 / d.clock_hz,
@@ -102,7 +114,8 @@ def _one(h: Hardware) -> Machines:
         special_rate=units * d.clock_hz * tech.SPECIAL_PER_CLOCK if h.kind == "gpu" else np.array([np.inf]),
         least_clock=np.array([VOLTAGE_FLOOR / voltage]),
         cache_bytes=cache, cache_bandwidth=cache_bandwidth, local_bytes_per_unit=local, local_bandwidth_per_unit=local_bandwidth,
-        mac_j=mac * voltage**2, cache_j=level_energy(-1, np.maximum(cache, 1e6)) * voltage**2, local_j=level_energy(0, local) * voltage**2,
+        mac_j=mac * core * (voltage * published) ** 2, cache_j=level_energy(-1, np.maximum(cache, 1e6)) * (voltage * published) ** 2,
+        local_j=level_energy(0, local) * (voltage * published) ** 2,
         dram_read_j=np.array([dram_j]), dram_write_j=np.array([h.dram.write_j_per_byte or dram_j]),
         static_w=np.array([static_w(h)], dtype=np.float64), limit_w=np.array([h.tdp_w if h.tdp_w else np.inf]),
         arrays=np.array([array_levels(h, voltage**2) if h.array else None], dtype=object))

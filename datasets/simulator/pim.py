@@ -5,7 +5,7 @@ their own bandwidth. An in-bank unit multiplies what it reads and keeps nothing,
 HBM-PIM; Wu et al., 2024, for PIM-GPT); units on the logic die under the DRAM can use a byte a few times (Yun et al., Duplex, MICRO 2024): `reuse`. Operands go
 in and results come out over the memory's outer pins, before and after (not overlapped).
 
-The split is per kernel and takes the faster side, so a large batch or a prompt stays on the processor: low-operations-per-byte offload.
+The split is per kernel and takes the better side by the search's objective, under the power limit: for latency a large batch or a prompt stays on the processor.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from . import technology as tech
 from .costs import LIMITS, OpCosts
 from .kernels import Kernels
 from .machine import Machines
+from .power import power_capped
 
 #: kinds whose second operand lies in banks as it is used: weights of products, keys and values of attention
 _IN_BANKS = tuple(KIND_CODES[k] for k in ("gemm", "grouped_gemm", "attention", "recurrent"))
@@ -50,8 +51,8 @@ def bank_reads(ops: OpColumns, reuse: float = 1.0) -> np.ndarray:
     return ops.weight_bytes * np.maximum(np.ceil(np.round(_vectors(ops), 2) / reuse), 1.0)
 
 
-def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Sequence[Hardware], reuse: float = 1.0) -> OpCosts:
-    """The (n, D) costs with kernels moved into the banks of the devices (the D machines) that have them, wherever that is faster.
+def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Sequence[Hardware], reuse: float = 1.0, objective: str = "latency") -> OpCosts:
+    """The (n, D) costs with kernels moved into the banks of the devices (the D machines) that have them, wherever that serves the objective better.
 
     `dram_bytes` counts what is read inside the banks as well as what crosses the pins.
     """
@@ -67,16 +68,29 @@ def with_banks(costs: OpCosts, kernels: Kernels, machines: Machines, devices: Se
         pins = float(machines.figures.dram_bandwidth[at]) * tech.DRAM_EFFICIENCY
         seconds = in_bank_s(ops, (level.bandwidth_bytes_per_s or 0.0) * tech.DRAM_EFFICIENCY, pins, reuse, machines.figures.matrix_rate[at, ops.dtype]) + machines.fill_s[at]
         seconds = seconds + ops.vector_flops / machines.figures.vector_rate[at, ops.dtype]  # epilogues and softmax: on the processor, after
-        there = seconds < time[:, at]
         outside = ops.input_bytes + ops.output_bytes + kernels.extra_bytes
         read_j = level.read_j_per_byte if level.read_j_per_byte is not None else IN_BANK_ENERGY * machines.dram_read_j[at]
         arithmetic = machines.mac_j[at, ops.dtype] * (ops.matrix_flops + ops.vector_flops) / 2.0 * tech.PIPELINE_OVER_MAC["array"]
         dram_j = bank_reads(ops, reuse) * read_j + outside * machines.dram_read_j[at]
         nothing = np.zeros(len(ops))
+        possible = np.isfinite(seconds)
+        inside = _worth(objective, np.where(possible, seconds, 1.0), nothing, arithmetic + dram_j, dram_j, machines, at)
+        fixed = np.where(np.isfinite(costs.dram_j[:, at]), costs.dram_j[:, at], 0.0)
+        there = possible & (inside < _worth(objective, time[:, at], compute[:, at], energy[:, at], fixed, machines, at))
         for array, value in ((time, seconds), (compute, nothing), (energy, arithmetic + dram_j), (dram, bank_reads(ops, reuse) + outside), (limit, LIMITS.index("dram")),
                              (parts["compute_j"], arithmetic), (parts["local_j"], nothing), (parts["cache_j"], nothing), (parts["dram_j"], dram_j)):
             array[:, at] = np.where(there, value, array[:, at])
     return replace(costs, time_s=time, compute_s=compute, dynamic_j=energy, dram_bytes=dram, limit=limit, **parts)
+
+
+def _worth(objective: str, time: np.ndarray, clocked: np.ndarray, dynamic_j: np.ndarray, fixed_j: np.ndarray, machines: Machines, at: int) -> np.ndarray:
+    """(n,) what is minimised on machine `at` once the power limit has its say: seconds, joules with static ones, or their product."""
+    static = machines.static_w[at]
+    seconds, joules = power_capped(time, clocked, dynamic_j, static, machines.limit_w[at], fixed_j, machines.least_clock[at])
+    if objective == "latency":
+        return seconds
+    spent = joules + (static * seconds if np.isfinite(static) else tech.STATIC_OVER_DYNAMIC * joules)
+    return spent if objective == "energy" else spent * seconds
 
 
 def _vectors(ops: OpColumns) -> np.ndarray:

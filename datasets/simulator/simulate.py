@@ -108,7 +108,7 @@ def simulate_many(workload: Workload, devices: Sequence[Hardware], objective: st
             continue
         here = [devices[i] for i in members]
         kernels = without_weight_traffic(graph.unique) if style.endswith(HARDWIRED) else graph.unique
-        costs = capped(with_banks(_costs(style, kernels, machines, objective), kernels, machines, here), machines)
+        costs = capped(with_banks(_costs(style, kernels, machines, objective), kernels, machines, here, objective=objective), machines)
         answers |= {i: _total(workload, devices[i], graph, costs, machines, at) for at, i in enumerate(members)}
     return [answers[i] for i in range(len(devices))]
 
@@ -128,7 +128,7 @@ def simulate_ops(ops: OpColumns, devices: Sequence[Hardware], objective: str = "
         machines = Machines.of([devices[i] for i in members])
         here = [devices[i] for i in members]
         asked = without_weight_traffic(kernels) if style.endswith(HARDWIRED) else kernels
-        costs = capped(with_banks(_costs(style, asked, machines, objective), asked, machines, here), machines)
+        costs = capped(with_banks(_costs(style, asked, machines, objective), asked, machines, here, objective=objective), machines)
         parts.append((members, replace(costs, time_s=costs.time_s + machines.launch_s)))
     order = np.argsort(np.concatenate([m for m, _ in parts]))
     return OpCosts(**{name: np.concatenate([getattr(c, name) for _, c in parts], axis=1)[:, order] for name in OpCosts.__dataclass_fields__})

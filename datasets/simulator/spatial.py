@@ -25,6 +25,8 @@ from .kernels import Kernels
 from .machine import Machines
 from .power import power_capped
 
+#: parts of each shared memory that the tiles of a detailed array may fill, all tried: tiles that fill it are moved least, smaller ones load sooner and behind the work
+SHARES = tuple(0.25**i for i in range(5))
 #: kinds whose products are loop nests
 _NESTED = ("gemm", "conv", "grouped_gemm", "deform_conv")
 _CUTS = tuple(2.0**i for i in range(8))
@@ -153,7 +155,7 @@ def _nested(kernels: Kernels, machines: Machines, objective: str) -> OpCosts:
     mac = machines.mac_j[0, ops.dtype]
     static = machines.static_w[0] / d.clock_hz[0] if np.isfinite(machines.static_w[0]) else 0.0
     keep = kernels.spilled(machines.cache_bytes)[:, 0]
-    found = array_costs(ops, levels, mac, keep, objective, static)
+    found = array_costs(ops, levels, mac, keep, objective, static, SHARES)
     extra = keep * kernels.extra_bytes
     outer = levels.levels[-1]
     vector_s = ops.vector_flops / d.vector_rate[0, ops.dtype]

@@ -12,10 +12,11 @@ import numpy as np
 from ..dtypes import DTYPE_NAMES
 
 #: dtype -> (pJ at 45 nm, pJ at 7 nm) of one multiply plus one add. bfloat16 at 45 nm is not in the table: float16 stands in.
-#: float8, float4, int4, int2 scale from int8 by bit width squared (multiplier area; assumption). float64 from float32 by 4 (assumption).
+#: int4, int2 scale from int8 by bit width squared (multiplier area; assumption). float64 from float32 by 4 (assumption). float8 and float4: the multiplier
+#: of as wide an integer (0.2 and 0.07 pJ in 8 bits) and a float16 adder (0.40 and 0.16 pJ, same table), for sums are kept in floating point (assumption).
 _MAC_PJ: dict[str, tuple[float, float]] = {
     "int8": (0.23, 0.077), "int32": (3.2, 1.51), "bfloat16": (1.5, 0.32), "float16": (1.5, 0.50), "float32": (4.6, 1.69),
-    "tfloat32": (1.5, 0.50), "float64": (18.4, 6.76), "float8": (0.23, 0.077), "float4": (0.0575, 0.01925), "int4": (0.0575, 0.01925),
+    "tfloat32": (1.5, 0.50), "float64": (18.4, 6.76), "float8": (0.60, 0.23), "float4": (0.45, 0.1775), "int4": (0.0575, 0.01925),
     "int16": (0.92, 0.31), "int64": (12.8, 6.04), "bool": (0.03, 0.007),
     "int2": (0.014375, 0.0048125),
 }
@@ -28,6 +29,12 @@ _SRAM_PJ_64B: tuple[tuple[float, float, float], ...] = ((8e3, 10.0, 7.5), (32e3,
 #: units (H100, A100, V100, MI250) and 12 to 16 for FP32 on vector units (A100, V100, H100, P100), for data-centre GPUs are built to draw their limit in
 #: dense products; cards with a small limit (P4, T4, L4) lie lower, since they cannot hold their clock. Arrays: assumption.
 PIPELINE_OVER_MAC = {"matrix": 4.0, "vector": 12.0, "array": 1.5}
+#: the same of a CPU core, over that of a GPU: fetch, rename, reorder and retire for few lanes. From data sheets in the same way, for a CPU's power limit is what it draws under load at
+#: the base clock its rates are given for: 33 to 40 for FP32 with AVX-512 (Xeon 8380, Gold 6226, Gold 6240), 46 to 85 others; the least of them
+CORE_OVER_GPU = 3.0
+#: (nm, Hz) clocks of the GPUs whose data sheets `PIPELINE_OVER_MAC` was taken from: P100, V100, A100, H100 (its tensor clock). A faster GPU of the same node needs a
+#: higher voltage, in proportion as in `power`, and its energies grow with the square
+NODE_CLOCK_HZ = ((16.0, 1.48e9), (12.0, 1.53e9), (7.0, 1.41e9), (4.0, 1.83e9))
 
 #: dynamic power of an FPGA over an ASIC of the same node: Kuon and Rose, "Measuring the Gap Between FPGAs and ASICs", TCAD 2007
 FPGA_OVER_ASIC_POWER = 14.0
@@ -69,6 +76,12 @@ SPECIAL_PER_CLOCK = 16.0
 #: clocks of one step of an accumulation that waits for the step before: a matrix instruction 32 bytes deep takes about 33 (Sun et al., "Dissecting Tensor
 #: Cores via Microbenchmarks", TPDS 2022: 24.7 to 33 on A100); eight dependent FP32 multiply-adds of 4 clocks each take as long
 CHAIN_CLOCKS, CHAIN_BYTES = 33.0, 32.0
+
+
+def clock_voltage(clock_hz: float, process_nm: float, floor: float) -> float:
+    """Voltage of a GPU at its published clock, over that of the data-centre GPUs of its node: as the clock, down to `floor`."""
+    nodes, clocks = (np.array(c) for c in zip(*sorted(NODE_CLOCK_HZ), strict=True))
+    return float(max(clock_hz / np.interp(process_nm, nodes, clocks), floor))
 
 
 def mac_j(process_nm: np.ndarray) -> np.ndarray:

@@ -142,3 +142,10 @@ def test_sparse_patterns_and_memories_that_serve_some_operands():
     tiered = machine(backing=(MemoryLevel("flash", 1e9, 1e9),), array=SpatialArray(8, 8, "ws", skips_zeros="weights"), sparsity="1:4", area_mm2=3.0)
     assert Hardware.from_json(json.loads(json.dumps(tiered.to_json()))) == tiered
     assert tiered.digest != machine().digest
+
+
+@pytest.mark.parametrize(("field", "value"), [("clock_hz", 1e300), ("clock_hz", 1e-300), ("tdp_w", 1e25), ("matrix_rate", {"int8": 1e30})])
+def test_figures_beyond_any_machine_name_their_field(field, value):
+    """They would overflow in a product of two, and a unit or an exponent is surely wrong."""
+    with pytest.raises(InputError, match=r"(clock|tdp|matrix_rate\.int8): expected a figure between 1e-24 and 1e\+24"):
+        machine(**{field: value})

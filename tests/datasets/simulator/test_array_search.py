@@ -21,6 +21,7 @@ from silicast.datasets.simulator.array_levels import ONE, PER_COL, PER_UNIT, arr
 from silicast.datasets.simulator.array_nest import RELEVANT, factors, nests, orders
 from silicast.datasets.simulator.array_search import columns
 from silicast.datasets.simulator.array_traffic import cost
+from silicast.datasets.simulator.simulate import simulate_ops
 
 
 def machine(sram: float = 64.0, register: float = 8.0, bandwidth: float = 4e9, dataflow: str = "ws", count: int = 1, **array: str) -> Hardware:
@@ -219,3 +220,15 @@ def test_memory_is_bounded():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500e6, f"{peak / 1e6:.0f} MB"
+
+
+def test_larger_registers_are_never_slower():
+    """A register for sums keeps the word its file gives it, however many words it holds."""
+    machine = catalog.hardware("tpu_like")
+    ops = OpColumns.from_ops([Op.of("c", "conv", batch=1, in_channels=64, in_h=14, in_w=14, out_channels=96, out_h=14, out_w=14, kernel_h=3, kernel_w=3, dtype="int8"),
+                              Op.of("g", "gemm", m=196, n=232, k=274, dtype="int8")])
+    before = simulate_ops(ops, [machine]).time_s
+    for at in (0, 1):
+        for by in (1.3, 2.0, 4.0):
+            memory = tuple(replace(level, capacity_bytes=level.capacity_bytes * (by if i == at else 1.0)) for i, level in enumerate(machine.memory))
+            assert (simulate_ops(ops, [replace(machine, memory=memory)]).time_s <= before * (1 + 1e-2)).all(), (at, by)

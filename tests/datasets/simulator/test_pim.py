@@ -11,6 +11,7 @@ from silicast.datasets.ops import Op
 from silicast.datasets.simulator.kernels import Kernels
 from silicast.datasets.simulator.machine import Machines
 from silicast.datasets.simulator.pim import bank_level, bank_reads, in_bank_s, with_banks
+from silicast.datasets.simulator.simulate import simulate_ops
 from silicast.datasets.simulator.throughput import throughput_costs
 
 
@@ -75,3 +76,21 @@ def test_units_that_use_a_byte_more_often_are_never_slower():
     times = [in_bank_s(ops, 1e12, 1e11, reuse) for reuse in (1, 2, 8, 64)]
     for slow, fast in itertools.pairwise(times):
         assert (fast <= slow).all()
+
+
+@pytest.mark.parametrize("key", ["aim_gddr6", "hbm_pim", "pim_gpt"])
+def test_the_side_follows_the_objective(key):
+    """Of the two sides of the split the one with less energy, or the faster one."""
+    device = hardware(key)
+    for m, n, k in ((1, 4096, 4096), (216, 2585, 230), (633, 3360, 22)):
+        ops = OpColumns.from_ops([Op.of("g", "gemm", m=m, n=n, k=k, dtype="bfloat16")])
+        fast, frugal, both = (simulate_ops(ops, [device], objective) for objective in ("latency", "energy", "edp"))
+        static = Machines.of([device]).static_w[0]
+
+        def joules(answer, static=static):
+            total = answer.dynamic_j[0, 0]
+            return total + static * answer.time_s[0, 0] if np.isfinite(static) else total * 1.25
+
+        assert fast.time_s[0, 0] <= frugal.time_s[0, 0] * (1 + 1e-3)
+        assert joules(frugal) <= joules(fast) * (1 + 1e-3)
+        assert joules(both) * both.time_s[0, 0] <= min(joules(a) * a.time_s[0, 0] for a in (fast, frugal)) * (1 + 2e-3)

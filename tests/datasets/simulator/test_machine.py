@@ -1,0 +1,53 @@
+"""What stands in for figures nobody published, by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from silicast.datasets.catalog import hardware
+from silicast.datasets.dtypes import DTYPE_CODES
+from silicast.datasets.simulator import technology as tech
+from silicast.datasets.simulator.machine import Machines, static_w
+
+HALF = DTYPE_CODES["float16"]
+
+
+def mac(key: str, **changed: object) -> float:
+    return float(Machines.of([dataclasses.replace(hardware(key), **changed)]).mac_j[0, HALF])  # type: ignore[arg-type]
+
+
+def test_a_card_with_a_faster_clock_spends_more_on_the_same_product():
+    bare = tech.mac_j(np.array([4.0]))[0, HALF]
+    # 362.05 Top/s are 1024 operations a clock and processor at 2.49 GHz
+    assert mac("l40s") == pytest.approx(bare * (362.05e12 / 142 / 1024 / 1.83e9) ** 2, rel=1e-6)
+    # H100's tensor rates are given for 1.83 GHz, not for the 1.98 GHz of its vector units
+    assert mac("h100_sxm") == pytest.approx(bare, rel=1e-3)
+    assert mac("a100_sxm") == pytest.approx(tech.mac_j(np.array([7.0]))[0, HALF], rel=3e-3)
+
+
+def test_a_lower_clock_than_published_lowers_the_voltage_to_a_floor():
+    card = hardware("l40s")
+    full, slow, crawl = (Machines.of([card.at(clock_hz=card.clock_hz * share)]).mac_j[0, HALF] for share in (1.0, 0.8, 0.1))
+    assert slow / full == pytest.approx(0.64)
+    assert crawl / full == pytest.approx(0.65**2)
+
+
+def test_a_core_spends_more_than_a_gpu_and_other_machines_as_their_arrays_say():
+    assert mac("xeon_8380") == pytest.approx(tech.mac_j(np.array([10.0]))[0, HALF] * tech.CORE_OVER_GPU)
+    assert mac("tpu_like") == pytest.approx(0.04e-12)
+
+
+def test_dense_products_of_a_core_near_its_power_limit():
+    """A CPU's power limit is what it draws at its base clock: vector work at the full rate comes to within a third of it, and never beyond."""
+    for key in ("xeon_8380", "xeon_gold_6226", "xeon_gold_6240"):
+        machine = hardware(key)
+        joules = Machines.of([machine]).mac_j[0, DTYPE_CODES["float32"]] / 2 * tech.PIPELINE_OVER_MAC["vector"]
+        watts = joules * machine.rate("float32", matrix=False) + static_w(machine)
+        assert 0.67 < watts / machine.tdp_w < 1.15, key
+
+
+def test_static_power():
+    assert static_w(hardware("a100_sxm")) == pytest.approx(0.2 * 400)
+    assert static_w(hardware("a100_sxm").at(power_limit_w=100.0)) == pytest.approx(50.0)
+    assert np.isnan(static_w(hardware("stm32f746"))) == (hardware("stm32f746").tdp_w is None and hardware("stm32f746").idle_w is None)
