@@ -261,17 +261,21 @@ def demo(out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder 
     return verbs.demo(out, onnx, count, seed, quick)
 
 
-_ANYTHING: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
-Rest = Annotated[list[str] | None, typer.Argument(hidden=True)]
-
-
-@app.command("calibrate", context_settings=_ANYTHING)
+@app.command("calibrate")
 @spoken
-def calibrate(rest: Rest = None, as_json: Json = False) -> Reply:
-    """(not in this version) Adapt to a new device."""
+def calibrate(model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder or models:/NAME@alias.")],
+              table: Annotated[Path, typer.Argument(metavar="TABLE", help="Measurements of what is new; with --suggest, candidates to be measured.")], schema: Schema = None,
+              out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The corrected model's folder; with --suggest, a table to write the rows to.", show_default=False)] = None,
+              shots: Annotated[int | None, typer.Option("--shots", min=1, help="Learn from the most telling N rows, judge on the others [default: learn from all].", show_default=False)] = None,
+              suggest: Annotated[int | None, typer.Option("--suggest", min=1, metavar="N", help="Say which N rows to measure next, and learn nothing.", show_default=False)] = None,
+              skip_bad_rows: SkipBadRows = False, seed: Seed = 0, as_json: Json = False) -> Reply:
+    """Correct a model by few measurements of something new.
+
+    A machine, a software stack, a family of networks: 10 to 100 rows.
+    """
     from . import verbs
 
-    return verbs.not_here("calibrate")
+    return verbs.calibrate(model, table, schema, out, shots, suggest, seed, skip_bad_rows)
 
 
 @app.command("measure")

@@ -180,6 +180,28 @@ def evaluate(model: str, table: Path, schema: Path | None, skip_bad_rows: bool) 
     return Reply(document, lambda console: show.evaluated(console, found, f"{model} on {table}"))
 
 
+def calibrate(model: str, table: Path, schema: Path | None, out: Path | None, shots: int | None, suggest: int | None, seed: int, skip_bad_rows: bool) -> Reply:
+    """A model corrected by few measurements, or the rows of a table that are worth measuring first."""
+    from ..training import calibrating
+
+    if suggest is not None:
+        from . import sheets
+
+        if out is not None:
+            sheets.writable(out, table)
+        rows = calibrating.suggest(model_folder(model), table, suggest, schema=schema, seed=seed)
+        document: dict[str, Any] = {"table": str(table), "measure": rows.to_dict("records")}
+        if out is not None:
+            document["out"] = str(sheets.write_sheet(rows, out))
+        return Reply(document, lambda console: console.print(f"measure these {len(rows)} rows of {table}, the most telling first:\n{rows.to_string(index=False)}", highlight=False))
+    if out is None:
+        raise InputError("calibrate: where to? Give --out DIR for the corrected model (or --suggest N to learn which rows to measure)")
+    if out.exists() and not ((out / "model.json").exists() or (out.is_dir() and not any(out.iterdir()))):
+        raise FormatError(f"--out {out}: exists and is not a model folder; choose another")
+    done = calibrating.calibrate_table(model_folder(model), table, out, schema=schema, shots=shots, seed=seed, skip_bad_rows=skip_bad_rows, say=say)
+    return Reply({"out": str(out), **done.to_json()}, lambda console: console.print(done.text(str(out)), highlight=False))
+
+
 def models_list() -> Reply:
     """Every registered model."""
     from ..training import registry
@@ -240,13 +262,6 @@ def serve(model: str | None, host: str, port: int, body_limit: int) -> None:
     except SystemExit as stopped:  # uvicorn has logged why, to stderr
         if stopped.code:
             raise InputError(f"could not serve on {host}:{port}; is the port taken? Choose another with --port") from None
-
-
-def not_here(verb: str) -> Reply:
-    """A verb that is planned and does not exist."""
-    from .. import __version__
-
-    raise InputError(f"{verb} is not in this version (silicast {__version__})")
 
 
 def predictor(model: str | None) -> Any:

@@ -42,6 +42,8 @@ _USUAL_SPREAD, _NOISE, _NOISE_SPREAD = 2.0, 0.0025, 1.5
 _WAYS = ("none", "level", "full")
 #: a plainer way is kept unless the next one is better than this share of its error
 _WORTH = 0.98
+#: for a value never seen: one factor is kept where its error is below this share of the whole correction's
+_PLAINLY = 0.6
 
 
 class Adapted:
@@ -84,6 +86,16 @@ class Adapted:
     def ways(self) -> dict[str, str]:
         """Target -> how it is corrected: none, level (one factor) or full."""
         return dict(self._way)
+
+    @property
+    def calibrated_targets(self) -> tuple[str, ...]:
+        """The corrected targets whose shots were enough for intervals."""
+        return tuple(self._width)
+
+    @property
+    def scope(self) -> dict[str, tuple[str, ...]]:
+        """Column -> the values the shots speak for."""
+        return dict(self._scope)
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Fits `inner` to all rows and adapts to them."""
@@ -143,9 +155,12 @@ class Adapted:
                 without = residual - alpha / np.diag(cho_solve(factor, np.eye(len(residual))))
             errors[way], points[way] = float(np.mean(np.abs(residual - without))), without
         best = "none"
-        for way in _WAYS[1:]:
-            if errors[way] < _WORTH * errors[best]:
-                best = way
+        if self._others:  # a value never seen is mixed from those known, unless one factor on their mean is plainly better
+            best = "level" if errors["level"] < _PLAINLY * errors["full"] else "full"
+        else:
+            for way in _WAYS[1:]:
+                if errors[way] < _WORTH * errors[best]:
+                    best = way
         self._way[name] = best
         a = self._arrays
         a[f"{name}.theta"], a[f"{name}.level"] = np.array([theta[k] for k in (*grams, "noise")]), np.array([float(np.median(residual)) if len(residual) > 2 else float(residual.mean())])

@@ -51,6 +51,13 @@ class Calibration:
                 "judged_on": self.judged, "level": self.card.level, "metrics": self.card.metrics, "notes": self.card.extra.get("notes", "")}
 
 
+    def text(self, out: str) -> str:
+        """For people: one line per target."""
+        kept = {"none": "left as it was: the shots show nothing to correct", "level": "corrected by one factor", "full": "corrected"}
+        lines = [f"{t}: median error {self.before.get(t, float('nan')):.1%} -> {self.after.get(t, float('nan')):.1%} ({kept[way]})" for t, way in self.ways.items()]
+        return "\n".join([f"{self.shots} shots; judged on {self.judged}", *lines, f"written to {out}"])
+
+
 def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: str | Path, *, schema: str | Path | dict[str, Any] | None = None, shots: int | None = None,
                     seed: int = 0, skip_bad_rows: bool = False, say: Say = lambda text: None) -> Calibration:
     """Corrects the model in `folder` by the rows of a measured table and saves it to `out`; `shots` rows of it, the most telling ones, when given,
@@ -79,14 +86,14 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
     answered = Table(judged_on.questions, {t: judged_on.targets[t] for t in model.targets if t in judged_on.targets}, judged_on.groups, judged_on.slices, judged_on.source)
     figures = metrics.nested(metrics.by_slice(answered, after, model.level))
     notes = [f"corrected by {len(used)} shots of {data.source} ({_new(model)})"]
-    uncalibrated = [t for t in model.ways if t not in model._width]
+    uncalibrated = [t for t in model.ways if t not in model.calibrated_targets]
     if uncalibrated:
         notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: answers for what is new come without")
     for note in notes:
         say(note)
     made = replace(card, name=Path(out).name, version="", domain=widened(card.domain, domains.describe(used)), metrics=figures, seed=seed, silicast_version=own_version(),
-                   code_revision=tracking.code_revision(), level=card.level if model._width else 0.0 if not card.level else card.level,
-                   schema=dict(card.schema) or Schema.read(schema).model_dump(mode="json") if schema is not None or card.schema else {},
+                   code_revision=tracking.code_revision(), level=max(card.level, model.level if model.calibrated_targets else 0.0),
+                   schema=dict(card.schema) or ({} if schema is None else Schema.read(schema).model_dump(mode="json")),
                    extra={**card.extra, "notes": "; ".join([n for n in (card.extra.get("notes", ""), *notes) if n])})
     place = store.save(model, made, out)
     say(f"saved to {place}")
@@ -106,7 +113,7 @@ def suggest(folder: str | Path, table: str | Path | pd.DataFrame, count: int, *,
     data = read_measured(frame.iloc[pool].reset_index(drop=True), schema_of(card, schema), need_targets=False)
     if len(data) != len(pool):
         raise TableError("suggest: the schema's `where` leaves rows out; give a table of candidates alone")
-    model = surrogate if surrogate.name == "adapted" else adapter(surrogate, card, data)
+    model: Any = surrogate if surrogate.name == "adapted" else adapter(surrogate, card, data)
     rows = pool[model.most_telling(data.questions, count)]
     return frame.iloc[rows].assign(row=rows).reset_index(drop=True)
 
@@ -164,7 +171,7 @@ def _filled(left_out: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _new(model: Any) -> str:
-    return "; ".join(f"{column}: {', '.join(values[:4])}{f' and {len(values) - 4} more' if len(values) > 4 else ''}" for column, values in model._scope.items()) or "no machine or circumstance of their own"
+    return "; ".join(f"{column}: {', '.join(values[:4])}{f' and {len(values) - 4} more' if len(values) > 4 else ''}" for column, values in model.scope.items()) or "no machine or circumstance of their own"
 
 
 def _errors(prediction: Prediction, table: Table) -> dict[str, float]:

@@ -193,13 +193,6 @@ def test_without_a_model_it_says_how_to_get_one(workload_file: Path, tmp_path: P
     assert not (tmp_path / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize("verb", ["calibrate", "measure"])
-def test_what_is_not_built_says_so(verb: str) -> None:
-    result = run(verb, "x", "--on", "local", "--seed", "1")
-    assert result.exit_code == 2
-    assert "not in this version" in result.stderr
-    assert result.stdout == ""
-
 
 def test_generate_passes_on_what_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from silicast.datasets import generate as module

@@ -216,7 +216,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "served model of operators": (lambda p: ["serve", "--model", p.model], "whole workloads"),
     "unknown family": (lambda p: ["generate", "data", "--count", "4", "--families", "cnns", "--workers", "1"], "cnn"),
     "unknown device to generate for": (lambda p: ["generate", "data", "--count", "4", "--devices", "h1000", "--workers", "1"], "h100"),
-    "not in this version": (lambda p: ["calibrate", p.model, p.table()], "not in this version"),
+    "calibrate without a place": (lambda p: ["calibrate", p.model, p.table()], "--out DIR"),
 }
 
 
