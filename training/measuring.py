@@ -58,7 +58,7 @@ def profile(name: str, out: str | Path, *, device: str = "cpu", budget_s: float 
     cube = plan.coordinates(grid)
     known = {_key({k: v for k, v in row.items() if k in grid[0]}) for row in record.rows if row["hardware"] == hardware}
     open_ = np.array([_key(row) not in known for row in grid])
-    say(f"{name}: {len(grid):,} points, {len(grid) - int(open_.sum()):,} measured before; energy {meter.name or meter.why}")
+    say(f"{name}: {len(grid):,} points, {len(known):,} measured before; energy {meter.name or meter.why}")
     queue: list[tuple[int, float]] = []
     fitted_at, made, failed = 0, 0, []
     with machine.pinned(threads):

@@ -43,6 +43,9 @@ class Recorder(WorkloadBuilder):
         return len(self._tensors) - 1
 
 
+_DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+
+
 @dataclass
 class Memory:
     """A block of memory that views share: its newest tensor in the graph, its size, and whether gradients flow into it."""
@@ -240,12 +243,18 @@ def _call(traced: Traced, graph: Any, holder: Any, node: Any, dims: Mapping[str,
     memories = [traced.memories[graph, n.name, 0] for n in operands]
     if not outputs:
         return
+    if plain in ("dropout_", "feature_dropout_", "alpha_dropout_") and not _drops(node):
+        traced.memories[graph, node.name, 0] = memories[0]
+        return
     own = node.target._schema.is_mutable and plain.endswith("_") and bool(memories)
     if not own and memories and (bare in _VIEWS or _shares(outputs[0], operands[0])):
         for part in range(len(outputs)):
             traced.memories[graph, node.name, part] = memories[0]
         return
     if bare in _VIEWS and not memories:
+        return
+    if bare in _DROPOUTS and not own and not _drops(node):
+        traced.memories[graph, node.name, 0] = memories[0]
         return
     site = TorchSite(where, bare, node.target._schema.overload_name, tuple(_values(node.args)), _values(node.kwargs), [n.meta["val"] for n in operands], outputs, dims)
     rule = RULES.get(bare)
@@ -319,6 +328,12 @@ def _nested(traced: Traced, graph: Any, holder: Any, node: Any, where: str, dims
             traced.memories[graph, node.name, part] = memory
         return
     raise UnsupportedOpError(f"{where}: {name} runs Python or a graph that depends on data and cannot be counted; export the branch or the unrolled loop that is meant")
+
+
+def _drops(node: Any) -> bool:
+    """Whether a dropout drops anything: in evaluation, or with probability 0, it is the identity."""
+    given = {"p": 0.5, "train": True, **dict(zip(("input", "p", "train"), node.args, strict=False)), **node.kwargs}
+    return bool(given["train"]) and bool(given["p"])
 
 
 def path_of(node: Any) -> str:

@@ -88,6 +88,12 @@ def _norm(s: TorchSite) -> Step:
     return Step("norm", {"rows": rows, "cols": prod(x) // rows}, 1 if len(s.operands) > 1 else None, 0, (0,), rows * 4 * means)
 
 
+def _weight_norm(s: TorchSite) -> Step:
+    """A direction times a length: the norm of every row of the weights (Salimans and Kingma, NeurIPS 2016)."""
+    rows = s.size(1)
+    return Step("norm", {"rows": rows, "cols": max(1, s.size(0) // rows)}, None, 0, (0, 1), rows * 4)
+
+
 def _softmax(s: TorchSite) -> Step:
     x = s.shape(0) or (1,)
     cols = x[s.arg(1, "dim", -1)]
@@ -203,6 +209,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(FUNCTIONS, _function), **dict.fromkeys(MOVES, _move), **dict.fromkeys(REDUCTIONS, _reduction), **MATRIX,
     **dict.fromkeys(("batch_norm", "native_batch_norm", "_native_batch_norm_legit", "instance_norm"), _batch_norm),
     **dict.fromkeys(("layer_norm", "native_layer_norm", "group_norm", "rms_norm", "_fused_rms_norm"), _norm),
+    **dict.fromkeys(("_weight_norm", "_weight_norm_interface"), _weight_norm),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _softmax),
     **{f"{kind}_pool{n}d": _pool for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)}, "max_pool2d_with_indices": _pool, "_adaptive_avg_pool2d": _pool,
     **dict.fromkeys(("embedding", "index_select", "gather", "index", "take", "take_along_dim", "_unsafe_index"), _gather), "embedding_bag": _embedding_bag, "_embedding_bag": _embedding_bag,

@@ -6,14 +6,14 @@ A grid holds the sizes that networks have (powers of two and the odd widths of k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ..dtypes import BITS
 from ..errors import UnknownNameError
-from ..ops import Op
+from ..ops import count_columns
 
 #: plan -> operator kind of its points ("network": whole modules)
 PLANS: dict[str, str] = {"gemm-grid": "gemm", "conv-grid": "conv", "attention-grid": "attention", "softmax-grid": "softmax", "norm-grid": "norm", "elementwise-grid": "elementwise",
@@ -34,13 +34,15 @@ def points(plan: str, device: str, most_s: float = MOST_S) -> list[dict[str, Any
     if plan == "networks":
         return networks()
     kind = PLANS[plan]
-    found = [{**sizes, "dtype": dtype} for dtype in DTYPES[device] for sizes in _GRIDS[kind]()]
-    return [row for row in found if _fits(kind, row, device, most_s)]
-
-
-def _fits(kind: str, row: Mapping[str, Any], device: str, most_s: float) -> bool:
-    op = Op.of("point", kind, **row)
-    return op.flops < most_s * RATE[device] and op.bytes_read + op.bytes_written < MOST_BYTES[device]
+    grid = _GRIDS[kind]()
+    counted = count_columns(kind, {dim: np.array([row[dim] for row in grid], dtype=np.float64) for dim in grid[0]})
+    flops = counted["matrix_flops"] + counted["vector_flops"]
+    elements = counted["input_elements"] + counted["weight_elements"] + counted["output_elements"]
+    found = []
+    for dtype in DTYPES[device]:
+        fits = (flops < most_s * RATE[device]) & (elements * BITS[dtype] / 8 < MOST_BYTES[device])
+        found += [{**grid[i], "dtype": dtype} for i in np.flatnonzero(fits)]
+    return found
 
 
 def _gemms() -> list[dict[str, int]]:

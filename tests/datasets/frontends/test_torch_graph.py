@@ -61,6 +61,55 @@ class Attends(nn.Module):
         return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
 
 
+class Experts(nn.Module):
+    """A gate, and every expert on every token by two einsums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = nn.Linear(16, 4, bias=False), nn.Parameter(torch.ones(4, 16, 32)), nn.Parameter(torch.ones(4, 32, 16))
+
+    def forward(self, x: Any) -> Any:
+        share = self.gate(x).softmax(-1)
+        value, index = share.topk(2, -1)
+        hidden = torch.einsum("td,edf->etf", x, self.up).relu()
+        return (torch.einsum("etf,efd->etd", hidden, self.down) * torch.zeros_like(share).scatter(-1, index, value).t().unsqueeze(-1)).sum(0)
+
+
+class Unet(nn.Module):
+    """Down, up, across; norms, gates and borders of many kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.n, self.b, self.i = nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(4, 8), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.InstanceNorm2d(16, affine=True)
+        self.c, self.gate, self.p = nn.Conv2d(24, 4, 1), nn.Conv2d(4, 4, 1), nn.PReLU()
+
+    def forward(self, x: Any) -> Any:
+        high = nn.functional.silu(self.n(self.a(x)))
+        low = nn.functional.interpolate(self.p(self.i(self.b(high))), scale_factor=2, mode="bilinear")
+        y = self.c(torch.cat([high, low], 1))
+        y = y * torch.sigmoid(self.gate(nn.functional.adaptive_avg_pool2d(y, 1)))
+        return nn.functional.hardswish(nn.functional.pad(y, (1, 1, 1, 1)))
+
+
+class Rotary(nn.Module):
+    """Grouped queries, turned by their place; a gated layer after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.norm, self.gate = nn.Linear(32, 32), nn.Linear(32, 16), nn.Linear(32, 16), nn.RMSNorm(32), nn.Linear(32, 64)
+        self.register_buffer("angles", torch.ones(9, 4))
+
+    def turned(self, x: Any) -> Any:
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * self.angles.cos() - b * self.angles.sin(), b * self.angles.cos() + a * self.angles.sin()], -1)
+
+    def forward(self, x: Any) -> Any:
+        q, k, v = (part(self.norm(x)).view(2, 9, -1, 8).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = nn.functional.scaled_dot_product_attention(self.turned(q), self.turned(k), v, enable_gqa=True)
+        a, b = self.gate(y.transpose(1, 2).reshape(2, 9, 32)).chunk(2, -1)
+        return nn.functional.silu(a) * b
+
+
 IMAGES, IDS = (torch.zeros(2, 3, 16, 16),), (torch.zeros(2, 9, dtype=torch.long),)
 #: module and inputs on which torch's counter is right, forward and backward
 RIGHT = {
@@ -68,6 +117,7 @@ RIGHT = {
     "conv1d": (lambda: nn.Conv1d(4, 6, 5, padding=2, dilation=1), (torch.zeros(3, 4, 20),)),
     "conv3d": (lambda: nn.Conv3d(2, 4, 3), (torch.zeros(1, 2, 5, 6, 7),)),
     "encoder": (lambda: nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True), (torch.zeros(2, 10, 32),)),
+    "experts": (Experts, (torch.ones(10, 16),)), "unet": (Unet, IMAGES), "rotary": (Rotary, (torch.zeros(2, 9, 32),)),
     "attends": (lambda: Attends(False), (torch.zeros(2, 10, 32),)),
 }
 
@@ -93,7 +143,7 @@ def test_inference_counts_what_torch_counts(name: str) -> None:
     assert workload.params == sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize("name", [n for n in RIGHT if n not in ("cnn", "encoder", "attends")])
+@pytest.mark.parametrize("name", [n for n in RIGHT if n not in ("cnn", "encoder", "attends", "rotary")])
 def test_training_counts_what_torch_counts(name: str) -> None:
     make, args = RIGHT[name]
     module = make().train()
@@ -153,6 +203,13 @@ def test_recurrent_cells_by_hand(cell: Any, gates: int) -> None:
     assert workload.params == sum(p.numel() for p in module.parameters())
     step = sc.read(module, (torch.zeros(3, 5, 10),), training="adam")
     assert step.macs == 3 * workload.macs
+
+
+def test_dropout_runs_in_training_only() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Dropout(0.0))
+    assert [op.kind for op in sc.read(module, (torch.zeros(2, 4),)).ops] == ["gemm"]
+    step = sc.read(module, (torch.zeros(2, 4),), training="sgd")
+    assert [t.bytes for t in step.tensors if t.name == "1/dropout/kept"] == [16]  # the mask, a byte each
 
 
 def test_names_are_module_paths() -> None:

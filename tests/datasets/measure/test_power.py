@@ -1,0 +1,50 @@
+"""Energy: a made-up RAPL folder, a counter that wraps, and a plain word where there is nothing."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+
+from silicast.datasets.measure import power
+
+
+def rapl(folder: Path, joules: float) -> Path:
+    package = folder / "intel-rapl:0"
+    package.mkdir(parents=True)
+    (package / "energy_uj").write_text(f"{joules * 1e6:.0f}\n")
+    (package / "max_energy_range_uj").write_text("262143328850\n")
+    (folder / "intel-rapl:0:0").mkdir()  # a part of the package: not counted twice
+    (folder / "intel-rapl:0:0" / "energy_uj").write_text("1\n")
+    return folder
+
+
+def test_rapl_is_read_in_joules_once_per_package(tmp_path: Path) -> None:
+    meter = power._rapl(rapl(tmp_path, 12.5))
+    assert meter.available
+    assert meter.read is not None
+    assert meter.read() == 12.5
+    assert meter.wrap_j == pytest.approx(262143.32885)
+
+
+def test_what_is_not_there_says_why(tmp_path: Path) -> None:
+    assert "no RAPL driver" in power._rapl(tmp_path / "none").why
+    assert "no package energy counter" in power._rapl(tmp_path).why
+    assert power.drawn(power.Meter("", None, "not available"), lambda a, b: 0.0, 1.0) is None
+    if not power.meter("cuda").available:
+        assert power.meter("cuda").why.startswith("not available")
+
+
+def test_power_is_joules_over_the_window_and_a_counter_may_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that steps by 0.25 s, 50 W, 20 calls in the window; the counter starts again at 100 J."""
+    now = itertools.count(0.0, 0.25)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    counter = iter([90.0, 90.0 + 50.0 * 1.5 - 100.0])
+    made: list[int] = []
+    found = power.drawn(power.Meter("made up", lambda: next(counter), wrap_j=100.0), lambda first, count: float(made.append(count) or 0), once_s=0.02)
+    assert found is not None
+    assert found.window_s >= power.WINDOW_S
+    assert found.power_w * found.window_s == pytest.approx(75.0)
+    assert found.energy_j == pytest.approx(75.0 / sum(made))
