@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .dtypes import dtype_name
 from .errors import GraphError, UnknownNameError
@@ -46,6 +47,21 @@ class Value:
 
 def _pair(size: Size) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
+
+
+@lru_cache(maxsize=65536)
+def _valid(kind: str, sizes: tuple[int, ...], dtype: str, weight_dtype: str, params: int) -> Op:
+    """An op that was checked: networks repeat their layers, and the checks cost more than the rest of building one."""
+    return Op("", kind, sizes, dtype, weight_dtype, "", params)
+
+
+def _named(op: Op, name: str) -> Op:
+    """A copy of a valid op under another name, not checked again."""
+    copy = object.__new__(Op)
+    for field_name in Op.__slots__:
+        object.__setattr__(copy, field_name, getattr(op, field_name))
+    object.__setattr__(copy, "name", name)
+    return copy
 
 
 class Net:
@@ -416,7 +432,10 @@ class Net:
         for x in inputs:
             if x.net is not self:
                 raise self._fault(label, f"a value of shape {x.shape} belongs to another net, {x.net.name!r}")
-        op = Op(label, kind, sizes, self.dtype, self.weight_dtype, "", params)
+        try:
+            op = _named(_valid(kind, sizes, self.dtype, self.weight_dtype, params), label)
+        except (GraphError, TypeError):
+            op = Op(label, kind, sizes, self.dtype, self.weight_dtype, "", params)  # the same error, naming the layer
         self.params += params
         self.op_count += 1
         return Value(shape, self._builder.add(op, [x.tensor for x in inputs], math.prod(shape)), self)
