@@ -33,105 +33,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from . import catalog
+from . import catalog, nested, yes_no
 from .columns import OpColumns
 from .dtypes import ALIASES, BITS, DTYPE_CODES, SCHEMES, dtype_pair
-from .errors import FormatError, TableError, UnitError, UnknownNameError
+from .errors import FormatError, TableError, UnknownNameError
 from .measurement import TARGETS
-from .ops import OP_KINDS, kind_of
+from .ops import OP_KINDS
+from .schema import OpColumn, Schema
 from .table import FeatureQuestions, OpQuestions, Table
-from .units import UNITS
 
-ColumnRef = str | list[str]
-
-
-class TargetColumn(BaseModel):
-    """Where a target stands and in which unit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    column: str
-    unit: str = ""
-
-
-class OpColumn(BaseModel):
-    """Ops that vary by row: the column, and what its values are called here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    column: str
-    map: dict[str, str] = Field(default_factory=dict)
-
-
-class Schema(BaseModel):
-    """What the columns of a measured table mean; see the module's docstring."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    op: str | OpColumn | None = None
-    columns: dict[str, Any] = Field(default_factory=dict)
-    hardware: str | None = None
-    context: list[str] = Field(default_factory=list)
-    features: list[str] = Field(default_factory=list)
-    fixed: dict[str, Any] = Field(default_factory=dict)
-    where: dict[str, list[Any]] = Field(default_factory=dict)
-    targets: dict[str, TargetColumn] = Field(default_factory=dict)
-    group: list[str] = Field(default_factory=list)
-    workload: dict[str, str] | None = None
-
-    @classmethod
-    def read(cls, source: str | Path | Mapping[str, Any]) -> Schema:
-        """A schema from a YAML file or a mapping. Raises FormatError naming file and field."""
-        where = "schema" if isinstance(source, Mapping) else str(source)
-        data: Any = source
-        if not isinstance(source, Mapping):
-            try:
-                data = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                raise FormatError(f"{source}: no such schema file") from None
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise FormatError(f"{source}: not readable as YAML ({str(error).splitlines()[0]})") from None
-        if not isinstance(data, Mapping):
-            raise FormatError(f"{where}: expected a mapping with op, columns, hardware, targets, ...; got {type(data).__name__}")
-        try:
-            schema = cls.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            path = ".".join(map(str, first["loc"]))
-            raise FormatError(f"{where}: {path}: {first['msg']}; known fields: {', '.join(cls.model_fields)}") from None
-        if schema.workload:
-            raise FormatError(f"{where}: workload: tables of whole networks are not read in this version; use op or features")
-        for name, column in schema.targets.items():
-            if name in TARGETS:
-                quantity = TARGETS[name].quantity
-                if column.unit and column.unit not in UNITS[quantity]:
-                    raise UnitError(f"{where}: targets.{name}.unit: {column.unit!r} does not measure {quantity}; expected one of {', '.join(UNITS[quantity])}")
-                if not column.unit and quantity not in ("count", "fraction"):
-                    raise UnitError(f"{where}: targets.{name}.unit: missing; expected one of {', '.join(UNITS[quantity])}")
-            else:
-                _check_free_target(name, column.unit, where)
-        for kind in ([schema.op] if isinstance(schema.op, str) else list(schema.op.map.values()) if schema.op else []):
-            kind_of(kind)
-        return schema
-
-    def factor(self, name: str) -> float:
-        """From the column's unit to SI."""
-        unit = self.targets[name].unit
-        return UNITS[TARGETS[name].quantity][unit] if name in TARGETS and unit else 1.0
-
-
-def _check_free_target(name: str, unit: str, where: str) -> None:
-    """Raises UnknownNameError for a near miss of a target's name, which would silently lose its unit and physics, and UnitError for an unknown unit."""
-    near = difflib.get_close_matches(name.lower(), TARGETS, n=1, cutoff=0.8)
-    if near:
-        known = UNITS[TARGETS[near[0]].quantity]
-        tail = name.lower().rsplit("_", 1)[-1]
-        meant = unit if unit in known else next((u for u in known if u.lower() == tail), TARGETS[near[0]].unit)
-        ask = f"{near[0]} with unit: {meant}" if known.keys() != {"1"} else near[0]
-        raise UnknownNameError("target", name, TARGETS, f"{where}: targets.{name}: did you mean {ask}? Something else needs a name less alike")
-    if unit and not any(unit in units for units in UNITS.values()):
-        every = dict.fromkeys(u for units in UNITS.values() for u in units)
-        raise UnitError(f"{where}: targets.{name}.unit: {unit!r} is unknown; expected none, or one of {', '.join(every)}")
+__all__ = ["Schema", "read_frame", "read_measured"]
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -167,18 +79,27 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         frame = frame[_column(frame, column, where, "where").isin(kept)]
         if frame.empty:
             raise TableError(f"{where}: no row has {column} in {kept}")
+    if not spec.op:
+        frame = nested.spread(frame, spec.features, keep=[*spec.group, *(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])])
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
-    targets = {name: _numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)
-               for name, c in spec.targets.items() if need_targets or c.column in frame.columns}
+    targets: dict[str, np.ndarray] = {}
+    for name, c in spec.targets.items():
+        if need_targets or c.column in frame.columns:
+            classes = yes_no.classes_of(name, _column(frame, c.column, where, f"targets.{name}"), where)
+            targets |= {name: _numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
     faults: list[tuple[np.ndarray, str]] = []
     if need_targets:
+        failed = yes_no.refused(targets)
         for name, values in targets.items():
+            if failed.any() and not yes_no.is_yes_no(name, values):
+                targets[name] = values = np.where(failed & ~(values > 0), np.nan, values)
             # a resource may be zero; a time, an energy or a power may not
             least_ok = values >= 0 if name in TARGETS and TARGETS[name].quantity in ("count", "bytes", "fraction") else values > 0
             usable = np.isfinite(values) if name not in TARGETS else np.isfinite(values) & least_ok
-            faults.append((~usable, f"{spec.targets[name].column} is NaN, infinite or not positive"))
+            absent = failed & np.isnan(values) & (not yes_no.is_yes_no(name, values))
+            faults.append((~usable & ~absent, f"{spec.targets[name.partition('=')[0]].column} is NaN, infinite or not positive"))
     faults += _faulty_inputs(frame, spec, where)
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     notes: list[str] = []
@@ -283,6 +204,8 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
             faults.append((~np.isfinite(_numbers(frame, name, where, "features")), f"{name} is NaN or infinite"))
         return faults
     for name in _feature_names(frame, spec, where):
+        if nested.is_nested(name):  # a key that a row lacks is missing, not wrong
+            continue
         values = frame[name]
         lost = values.isna().to_numpy()
         if pd.api.types.is_numeric_dtype(values):
@@ -375,9 +298,13 @@ def _dtype_codes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, 
 
 def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
     if spec.features:
+        named: list[str] = []
         for name in spec.features:
-            _column(frame, name, where, "features")
-        return list(spec.features) + [c for c in spec.context if c not in spec.features]
+            keys = [str(c) for c in frame.columns if str(c).startswith(f"{name}[")] if name not in frame.columns else []
+            if not keys:
+                _column(frame, name, where, "features")
+            named += keys or [name]
+        return named + [c for c in spec.context if c not in named]
     used = {c.column for c in spec.targets.values()}
     if len(spec.group) == 1 and spec.group[0] not in (*spec.context, spec.hardware):  # a label, not a size; see the module's docstring
         used.add(spec.group[0])
@@ -402,7 +329,8 @@ def _groups(frame: pd.DataFrame, spec: Schema, where: str) -> np.ndarray:
     if not columns:
         return np.arange(len(frame)).astype(str).astype(object)
     parts = [_column(frame, name, where, "group") for name in columns]
-    parts = [_machine_names(part) if name == spec.hardware else part.astype(str) for name, part in zip(columns, parts, strict=True)]
+    # an empty cell is a value like any other: ops of one table have different sizes
+    parts = [_machine_names(part) if name == spec.hardware else part.astype(object).where(part.notna(), "").astype(str) for name, part in zip(columns, parts, strict=True)]
     joined = parts[0]
     for part in parts[1:]:
         joined = joined + "|" + part

@@ -6,53 +6,22 @@ the logarithm of truth over reference. `floor` is the speed of light, where ther
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..datasets.columns import DeviceColumns, element_bytes
-from ..datasets.dtypes import DTYPE_NAMES
+from ..datasets.columns import element_bytes
 from ..datasets.errors import TableError
-from ..datasets.hardware import Hardware
 from ..datasets.ops import KIND_CODES, KIND_NAMES
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
-from .bounds import CANONICAL_TILES, op_bounds
+from .bounds import CANONICAL_TILES
 from .device import DEVICE_FEATURES, device_vector
+from .matrix import Features, Vocabulary, codes
+from .op_table import device_rows, op_features
 from .pairs import KernelRows, kernel_rows
 
-#: category column -> its known values, learned when a model is fitted and saved with it
-Vocabulary = Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Features:
-    """n rows of d named columns. `categorical`: positions of columns that hold category codes (NaN: a value never seen).
-
-    `reference`: target -> (n,) analytic estimate in SI. `floor`: target -> (n,) what no answer may go below.
-    `guessed`: targets whose reference rests on figures nobody published; they are not learned as a ratio to it.
-    """
-
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    values: np.ndarray  # (n, d) float32
-    categorical: tuple[int, ...] = ()
-    reference: Mapping[str, np.ndarray] = field(default_factory=dict)
-    floor: Mapping[str, np.ndarray] = field(default_factory=dict)
-    guessed: frozenset[str] = frozenset()
-
-    def ordered(self, names: Sequence[str]) -> Features:
-        """The same rows with their columns in the order of `names`; raises TableError when the columns are not the same ones."""
-        if self.names == tuple(names):
-            return self
-        lost, new = sorted(set(names) - set(self.names)), sorted(set(self.names) - set(names))
-        if lost or new:
-            raise TableError(f"the questions' columns differ from those the model was fitted with: missing {', '.join(lost) or 'none'}, unknown {', '.join(new) or 'none'}")
-        at = [self.names.index(name) for name in names]
-        return replace(self, names=tuple(names), units=tuple(self.units[i] for i in at), values=self.values[:, at],
-                       categorical=tuple(j for j, i in enumerate(at) if i in self.categorical))
+__all__ = ["Features", "Vocabulary", "device_rows", "learn_vocabulary", "tabular_features"]
 
 
 def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
@@ -80,15 +49,10 @@ def tabular_features(questions: Any, vocabulary: Vocabulary) -> Features:
             kept.values.setflags(write=False)
         return kept
     if isinstance(questions, OpQuestions):
-        return _op_features(questions, vocabulary)
+        return op_features(questions, vocabulary)
     if isinstance(questions, FeatureQuestions):
         return _plain_features(questions, vocabulary)
     raise TableError(f"no features for questions of type {type(questions).__name__}")
-
-
-def _codes(values: pd.Series, known: tuple[str, ...]) -> np.ndarray:
-    codes = pd.Categorical(values.astype(str), categories=list(known)).codes.astype(np.float32)
-    return np.where(codes < 0, np.nan, codes).astype(np.float32)
 
 
 def _plain_features(questions: FeatureQuestions, vocabulary: Vocabulary) -> Features:
@@ -99,100 +63,10 @@ def _plain_features(questions: FeatureQuestions, vocabulary: Vocabulary) -> Feat
     worded = [str(c) for c in frame.columns if c not in vocabulary and not pd.api.types.is_numeric_dtype(frame[c])]
     if worded:
         raise TableError(f"feature table: expected numbers in the column {', '.join(worded)}, as the model was fitted with; got text")
-    columns = [_codes(frame[c], vocabulary[c]) if c in vocabulary else frame[c].to_numpy(dtype=np.float32, na_value=np.nan) for c in frame.columns]
+    columns = [codes(frame[c], vocabulary[c]) if c in vocabulary else frame[c].to_numpy(dtype=np.float32, na_value=np.nan) for c in frame.columns]
     values = np.column_stack(columns) if columns else np.zeros((len(frame), 0), dtype=np.float32)
     return Features(tuple(map(str, frame.columns)), ("",) * len(columns), values.astype(np.float32),
                     tuple(i for i, c in enumerate(frame.columns) if c in vocabulary))
-
-
-def device_rows(devices: tuple[Hardware | None, ...], index: np.ndarray) -> DeviceColumns:
-    """(n,) machine columns by index; a machine no catalogue knows has NaN figures (typical ones stand in, in the bounds)."""
-    stand_in = next((d for d in devices if d is not None), None)
-    known = DeviceColumns.from_devices([d or stand_in for d in devices]) if stand_in is not None else _nobody(len(devices))
-    lost = np.array([d is None for d in devices])
-    if lost.any() and stand_in is not None:
-        blank = {name: np.where(lost if a.ndim == 1 else lost[:, None], np.nan, a) for name, a in vars(known).items() if a.dtype.kind == "f"}
-        known = DeviceColumns(**{**vars(known), **blank, "kind": np.where(lost, 0, known.kind).astype(np.int16),
-                                 "dataflow": np.where(lost, -1, known.dataflow).astype(np.int16)})
-    return known.take(index)
-
-
-def _nobody(count: int) -> DeviceColumns:
-    rates = np.full((count, len(DTYPE_NAMES)), np.nan)
-    given = {"kind": np.zeros(count, dtype=np.int16), "dataflow": np.full(count, -1, dtype=np.int16), "matrix_rate": rates, "vector_rate": rates.copy()}
-    return DeviceColumns(**{f.name: given.get(f.name, np.full(count, np.nan)) for f in fields(DeviceColumns)})
-
-
-def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
-    ops = questions.ops
-    devices = device_rows(questions.devices, questions.device_index)
-    b = op_bounds(ops, devices, in_graph=False)
-    latency = b.estimate_s + b.launch_s
-    units = np.where(np.isfinite(devices.units), devices.units, 1.0)
-    tiles = b.tiles_s / np.maximum(b.compute_s, 1e-12)[:, None]
-    total = ops.total_bytes
-    columns: list[tuple[str, str, np.ndarray]] = [
-        ("log_estimate", "log s", np.log(latency)), ("log_bound", "log s", np.log(np.maximum(b.bound_s, 1e-12))),
-        ("bound_over_estimate", "1", b.bound_s / latency), ("compute_over_estimate", "1", b.compute_s / latency), ("dram_over_estimate", "1", b.dram_s / latency),
-        ("vector_over_estimate", "1", b.vector_s / latency), ("cache_over_estimate", "1", b.cache_s / latency), ("launch_over_estimate", "1", b.launch_s / latency),
-        ("compute_over_dram", "log 1", np.log(np.maximum(b.compute_s, 1e-12) / np.maximum(b.dram_s, 1e-12))),
-        *_waves(ops.b, ops.m, ops.n, units),
-        *((f"{dim}_alignment", "log2 1", _alignment(getattr(ops, dim))) for dim in ("m", "n", "k")), ("power_over_limit", "1", b.dynamic_j / np.maximum(b.uncapped_s, 1e-12) / b.limit_w),
-        *((f"tile_{m}x{n}", "1", tiles[:, i]) for i, (m, n) in enumerate(CANONICAL_TILES)),
-        ("bytes_over_cache", "log 1", np.log(total / np.where(devices.cache_bytes > 0, devices.cache_bytes, np.nan))),
-        ("weight_over_cache", "log 1", np.log1p(ops.weight_bytes / np.where(devices.cache_bytes > 0, devices.cache_bytes, np.nan))),
-        ("outputs_per_unit", "log 1", np.log1p(ops.b * ops.m * ops.n / units)),
-        *((f"{dim}_tail_{size}", "1", (getattr(ops, dim) % size) / size) for dim, sizes in (("m", (16, 64, 128)), ("n", (16, 64, 128)), ("k", (16, 64, 128))) for size in sizes),
-        *((name, "log 1", np.log1p(values)) for name, values in (("m", ops.m), ("n", ops.n), ("k", ops.k), ("b", ops.b), ("row", ops.row), ("window", ops.window))),
-        ("log_matrix_flops", "log flop", np.log1p(ops.matrix_flops)), ("log_bytes", "log B", np.log1p(total)), ("log_input_bytes", "log B", np.log1p(ops.input_bytes)),
-        ("log_weight_bytes", "log B", np.log1p(ops.weight_bytes)), ("log_output_bytes", "log B", np.log1p(ops.output_bytes)),
-        ("log_vector_flops", "log flop", np.log1p(ops.vector_flops)),
-    ]
-    figures = device_vector(devices)
-    columns += [(name, unit, figures[:, i]) for i, (name, unit) in enumerate(DEVICE_FEATURES)]
-    taken = {name for name, _, _ in columns} | {"kind", "dtype", "weight_dtype"}
-    columns += [(_fresh(str(c), taken), "", questions.extra[c].to_numpy(dtype=np.float64, na_value=np.nan)) for c in questions.extra.columns]
-    categories: list[tuple[str, str, np.ndarray]] = [("kind", "code", ops.kind.astype(np.float32)), ("dtype", "code", ops.dtype.astype(np.float32)),
-                                                     ("weight_dtype", "code", ops.weight_dtype.astype(np.float32))]
-    for name, known in vocabulary.items():
-        if name in questions.context.columns:
-            values = questions.context[name]
-        elif name == "device":
-            values = pd.Series(np.array(questions.device_names, dtype=object)[questions.device_index])
-        else:
-            raise TableError(f"op table lacks the context column {name!r} the model was fitted with; it has: {', '.join(questions.context.columns) or 'none'}")
-        categories.append((_fresh(name, taken), "code", _codes(values, known)))
-    every = [*columns, *categories]
-    values_array = np.column_stack([v for _, _, v in every]).astype(np.float32)
-    power = np.where(np.isfinite(b.limit_w), np.minimum(b.dynamic_j / latency + b.static_w, b.limit_w), b.dynamic_j / latency + b.static_w)
-    return Features(tuple(n for n, _, _ in every), tuple(u for _, u, _ in every), values_array, tuple(range(len(columns), len(every))),
-                    {"latency_s": latency, "power_w": np.maximum(power, 1e-3), "energy_j": np.maximum(power, 1e-3) * latency, "dram_bytes": total}, {"latency_s": b.bound_s}, frozenset({"power_w", "energy_j"} if any(d is None or not d.tdp_w for d in questions.devices) else ()))
-
-
-def _fresh(name: str, taken: set[str]) -> str:
-    """`name`, or `table.name` where a column of ours is called so already."""
-    name = f"table.{name}" if name in taken else name
-    taken.add(name)
-    return name
-
-
-#: output tiles whose waves an op vector tells: (tile_m, tile_n)
-_WAVE_TILES: tuple[tuple[int, int], ...] = ((64, 64), (128, 64), (64, 128), (128, 128), (64, 256), (256, 128), (128, 256))
-
-
-def _waves(b: np.ndarray, m: np.ndarray, n: np.ndarray, units: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-    """Tiles per processor, and how full the last wave is, for each of `_WAVE_TILES`."""
-    out = []
-    for tm, tn in _WAVE_TILES:
-        waves = np.maximum(b * np.ceil(m / tm) * np.ceil(n / tn) / units, 1e-9)
-        out += [(f"log_waves_{tm}x{tn}", "log 1", np.log(waves)), (f"wave_fill_{tm}x{tn}", "1", waves / np.ceil(waves))]
-    return out
-
-
-def _alignment(sizes: np.ndarray) -> np.ndarray:
-    """(n,) log2 of the largest power of two that divides each size, at most 12: what vector loads and kernel choice hang on."""
-    whole = np.clip(sizes, 1, 2**62).astype(np.int64)
-    return np.log2(np.minimum(whole & -whole, 4096).astype(np.float64))
 
 
 #: op kinds a graph's time is broken down by

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
-from ..features.tabular import learn_vocabulary, tabular_features
+from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 from .threads import wait_asleep
@@ -26,17 +26,17 @@ class Boosted:
     """Boosted trees.
 
     `trees`, `leaves`, `rate`: LightGBM's rounds, leaves and learning rate; fewer trees are kept when `valid` stops improving.
-    `objective`: LightGBM's loss on the learned scale.
+    `objective`: LightGBM's loss on the learned scale. `columns`: "all", or "portable" for what means the same on machines and at sizes never seen.
     """
 
     name = "boosted"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s", "power_w", "energy_j", "memory_bytes"), trees: int = 800, leaves: int = 63,
-                 rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", seed: int = 0, threads: int = 0) -> None:
+                 rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", columns: str = "all", seed: int = 0, threads: int = 0) -> None:
         self.targets = tuple(targets)
         self.shape = ""
         self._settings: dict[str, Any] = {"trees": trees, "leaves": leaves, "rate": rate, "min_leaf": min_leaf, "column_share": column_share, "objective": objective,
-                          "seed": seed, "threads": threads}
+                          "columns": columns, "seed": seed, "threads": threads}
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
         self._scale: dict[str, str] = {}
@@ -51,8 +51,8 @@ class Boosted:
 
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
-        features = tabular_features(table.questions, self._vocabulary)
-        valid_features = tabular_features(valid.questions, self._vocabulary) if valid is not None else None
+        features = self._seen(table.questions)
+        valid_features = self._seen(valid.questions) if valid is not None else None
         self._features = list(features.names)
         for name in learned_targets(self.targets):
             truth = answers(name, table.targets, features.reference)
@@ -75,13 +75,17 @@ class Boosted:
             self._boosters[name] = lightgbm.train(self._params(len(rows)), train, int(self._settings["trees"]), valid_sets=sets, callbacks=callbacks)
         return self
 
+    def _seen(self, questions: Questions) -> Features:
+        features = tabular_features(questions, self._vocabulary)
+        return features.portable() if self._settings["columns"] == "portable" else features
+
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI; never below the speed of light where one is known and was respected in training."""
         if questions.shape != self.shape:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
         if not len(questions):
             return Prediction.nothing(self.targets)
-        features = tabular_features(questions, self._vocabulary).ordered(self._features)
+        features = self._seen(questions).ordered(self._features)
         # a second thread costs more than it brings on few rows, and far more beside a busy neighbour
         threads = 1 if len(questions) < _ROWS_FOR_THREADS else int(self._settings["threads"])
         points = {}

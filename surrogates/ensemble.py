@@ -1,7 +1,8 @@
 """Several surrogates as one: a weighted mean of their answers in log space, the weights chosen on held-out groups.
 
-A machine nobody trained on is another matter: there all members weigh the same (weights chosen by holding out machines were tried on the five
-GPUs of the NeuSight tables, and were no better than chance), and `rehearse` measures how far off such answers are, for the intervals.
+A machine nobody trained on is another matter, and so is a size beyond all that were measured: members that see only what is the same everywhere do
+better there. `rehearse` chooses the weights for either by holding out machines and the largest sizes (`rehearsal`), and measures how far off
+answers about new machines are, for the intervals.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import TableError
-from ..datasets.table import Questions, Table
+from ..datasets.table import OpQuestions, Questions, Table
+from . import rehearsal
 from .base import Surrogate
 from .prediction import Prediction, consistent
 
 #: the shares of the first of two members that are tried; more members start from equal shares
 _STEPS = np.linspace(0.0, 1.0, 11)
-#: strata held out in a rehearsal, rows learned from and questions asked each time
-_REHEARSED, _REHEARSAL_ROWS, _REHEARSAL_QUESTIONS = 4, 8000, 2000
 
 
 class Ensemble:
     """`members` answer the same targets. After fitting each, the weights that give the least median error on `valid` are kept, per
-    target; without `valid` all weigh the same. Strata (machines of an op table) never trained on get equal weights."""
+    target; without `valid` all weigh the same. Machines never trained on and sizes beyond those trained on have weights of their own, equal ones
+    until `rehearse`."""
 
     name = "ensemble"
 
@@ -35,6 +36,9 @@ class Ensemble:
         self.members = list(members)
         self._weights: dict[str, list[float]] = {}
         self._known: tuple[str, ...] = ()
+        self._reach: dict[str, float] = {}
+        self._strange: dict[str, list[float]] = {}
+        self._far: dict[str, list[float]] = {}
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -52,6 +56,8 @@ class Ensemble:
         equal = [1.0 / len(self.members)] * len(self.members)
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))
+        self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
+        self._strange, self._far = {t: list(equal) for t in self.targets}, {}
         if valid is not None and len(self.members) > 1:
             points = [m.predict(valid.questions).point for m in self.members]
             for j, name in enumerate(self.targets):
@@ -61,32 +67,16 @@ class Ensemble:
         return self
 
     def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Target -> (truth, answer) on strata held out: what answers about machines never seen are worth.
-
-        Each of at most four strata is held out in turn; `fresh` members are fitted to at most 8,000 rows of the rest and asked about 2,000 of it.
-        Empty with fewer than three strata.
-        """
-        strata = table.questions.strata.astype(str)
-        names, counts = np.unique(strata, return_counts=True)
-        if len(names) < 3:
+        """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members. Target -> (truth, answer) on
+        machines held out: what answers about machines never seen are worth; empty with fewer than three machines."""
+        far = rehearsal.sizes(table, fresh, self.targets, seed)
+        self._far = {t: rehearsal.shares(far, t) for t in self.targets} if far else {}
+        parts = rehearsal.machines(table, fresh, self.targets, seed)
+        if not parts:
             return {}
-        rng = np.random.default_rng(seed)
-        truths: dict[str, list[np.ndarray]] = {t: [] for t in self.targets}
-        points: list[dict[str, list[np.ndarray]]] = [{t: [] for t in self.targets} for _ in self.members]
-        for held in names[np.argsort(-counts)][:_REHEARSED]:
-            rest = rng.permutation(np.flatnonzero(strata != held))[:_REHEARSAL_ROWS]
-            asked = table.take(rng.permutation(np.flatnonzero(strata == held))[:_REHEARSAL_QUESTIONS])
-            for m, member in enumerate(fresh()):
-                answer = member.fit(table.take(rest)).predict(asked.questions).point
-                for j, target in enumerate(self.targets):
-                    points[m][target].append(answer[:, j])
-            for target in self.targets:
-                truths[target].append(asked.targets[target])
-        out = {}
-        for target in self.targets:
-            truth, each = np.concatenate(truths[target]), [np.concatenate(p[target]) for p in points]
-            out[target] = (truth, _mean(each, np.full(len(each), 1.0 / len(each))))
-        return out
+        self._strange = {t: rehearsal.shares(parts, t) for t in self.targets}
+        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], np.array(self._strange[t])) for p in parts]))
+                for t in self.targets}
 
     def _best(self, points: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
         """Coordinate search over shares: each member in turn takes the share that lowers the median error most."""
@@ -110,16 +100,17 @@ class Ensemble:
         """(n, t) weighted answers in SI."""
         parts = [m.predict(questions).point for m in self.members]
         points = {name: _mean([p[:, j] for p in parts], np.array(self._weights[name])) for j, name in enumerate(self.targets)}
-        new = ~np.isin(questions.strata.astype(str), self._known) if self.shape == "op" else np.zeros(len(questions), dtype=bool)
-        if new.any():
-            equal = np.full(len(parts), 1.0 / len(parts))
-            points = {name: np.where(new, _mean([p[:, j] for p in parts], equal), points[name]) for j, name in enumerate(self.targets)}
+        if isinstance(questions, OpQuestions):
+            new = ~np.isin(questions.strata.astype(str), self._known)
+            for rows, weights in ((rehearsal.beyond(questions.ops, self._reach) & ~new, self._far), (new, self._strange)):
+                if rows.any() and weights:
+                    points = {name: np.where(rows, _mean([p[:, j] for p in parts], np.array(weights[name])), points[name]) for j, name in enumerate(self.targets)}
         points = consistent(points)
         return Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The shares, and every member with its files under its number."""
-        spec: dict[str, Any] = {"weights": self._weights, "known": list(self._known), "members": []}
+        spec: dict[str, Any] = {"weights": self._weights, "known": list(self._known), "reach": self._reach, "strange": self._strange, "far": self._far, "members": []}
         files: dict[str, bytes] = {}
         for i, m in enumerate(self.members):
             inner, content = m.weights()
@@ -136,7 +127,8 @@ class Ensemble:
             members.append(member(m["member"]).from_weights(m["spec"], content, folder, member))
         out = cls(members)
         out._weights = {t: list(w) for t, w in spec["weights"].items()}
-        out._known = tuple(spec["known"])
+        out._known, out._reach = tuple(spec["known"]), dict(spec["reach"])
+        out._strange, out._far = ({t: list(w) for t, w in spec[name].items()} for name in ("strange", "far"))
         return out
 
 

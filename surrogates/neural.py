@@ -1,6 +1,7 @@
 """A residual network on tabular features: smooth where trees step, so it interpolates between sites that trees can only bin.
 
-It learns what the trees learn (`target_scale`), one network with a head per target. Needs torch (extra `gnn`).
+It learns what the trees learn (`target_scale`), one network with a head per target; with `head="ceilings"` latencies are put together from achieved
+fractions of what the machine could do at best (`network`). Needs torch (extra `gnn`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
+from .network import network
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 from .threads import wait_asleep
@@ -21,32 +23,14 @@ from .threads import wait_asleep
 _CHUNK = 16384
 #: share of category values hidden in training
 _HIDDEN = 0.02
-
-
-def _network(inputs: int, cards: Sequence[int], hidden: int, blocks: int, outputs: int) -> Any:
-    import torch
-    from torch import nn
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embeddings = nn.ModuleList(nn.Embedding(c, 8) for c in cards)
-            self.first = nn.Linear(inputs + 8 * len(cards), hidden)
-            self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden)) for _ in range(blocks))
-            self.last = nn.Linear(hidden, outputs)
-
-        def forward(self, x: Any, codes: Any) -> Any:
-            """(n, outputs) standardised targets."""
-            h = self.first(torch.cat([x, *(e(codes[:, j]) for j, e in enumerate(self.embeddings))], 1))
-            for block in self.blocks:
-                h = h + block(h)
-            return self.last(nn.functional.gelu(h))
-
-    return Network()
+#: standard deviations beyond which an input counts as this far: beyond what was seen a network knows nothing
+_FARTHEST = 4.0
 
 
 class Neural:
-    """The network. `samples`: rows shown in all (epochs = samples / rows, between 8 and 80); `hidden`, `blocks`: size; `rate`: peak learning rate.
+    """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80); `hidden`, `blocks`: size; `rate`: peak learning rate.
+    `columns`: "all", or "portable" for what means the same on machines and at sizes never seen. `head`: "ratio" or "ceilings" (for latencies of
+    op tables; elsewhere it is "ratio").
 
     Deterministic in `seed` on one machine.
     """
@@ -54,10 +38,10 @@ class Neural:
     name = "neural"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s",), hidden: int = 256, blocks: int = 3, samples: int = 4_000_000, batch: int = 1024,
-                 rate: float = 2e-3, seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
+                 rate: float = 2e-3, columns: str = "all", head: str = "ratio", seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
         self.targets = tuple(targets)
         self.shape = ""
-        self._settings: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "samples": samples, "batch": batch, "rate": rate, "seed": seed}
+        self._settings: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "samples": samples, "batch": batch, "rate": rate, "columns": columns, "head": head, "seed": seed}
         self._progress = progress
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
@@ -69,6 +53,11 @@ class Neural:
         self._share: dict[str, float] = {}
         self._stats: dict[str, np.ndarray] = {}
         self._net: Any = None
+        self._ceilings = 0
+
+    def _seen(self, questions: Questions) -> Features:
+        features = tabular_features(questions, self._vocabulary)
+        return features.portable() if self._settings["columns"] == "portable" else features
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains on all learned targets at once; rows lacking one still teach the others. With `valid`, the weights of the epoch that did
@@ -76,7 +65,7 @@ class Neural:
 
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
-        features = tabular_features(table.questions, self._vocabulary)
+        features = self._seen(table.questions)
         self._features = list(features.names)
         numeric = [j for j in range(len(features.names)) if j not in features.categorical]
         x = np.nan_to_num(features.values[:, numeric])
@@ -98,10 +87,13 @@ class Neural:
             rows, self._least[name] = clipped(encoded[good])
             y[good, j] = rows
         self._stats |= {"y_mean": np.nanmean(y, 0), "y_std": np.nanstd(y, 0) + 1e-6}
+        first = learned[0]
+        if self._settings["head"] == "ceilings" and first == "latency_s" and self._scale[first] == "ratio" and features.ceilings is not None:
+            self._ceilings = features.ceilings.shape[1]
         y = (y - self._stats["y_mean"]) / self._stats["y_std"]
         held = None
         if valid is not None and len(valid):
-            seen = tabular_features(valid.questions, self._vocabulary).ordered(self._features)
+            seen = self._seen(valid.questions).ordered(self._features)
             wanted = np.column_stack([encode(n, answers(n, valid.targets, seen.reference), seen, self._scale[n]) for n in learned])
             held = (seen, (wanted - self._stats["y_mean"]) / self._stats["y_std"])
         self._train(features, y, held)
@@ -113,12 +105,12 @@ class Neural:
 
         s = self._settings
         torch.manual_seed(int(s["seed"]))
-        x, codes = self._inputs(features)
+        x, codes, limits = self._inputs(features)
         y = torch.from_numpy(truth)
         n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
-        epochs = int(np.clip(s["samples"] // n, 8, 80))
+        epochs = int(np.clip(s["samples"] // n, 4, 80))
         steps = max(1, -(-n // batch))
-        self._net = _network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1])
+        self._net = network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1], self._ceilings)
         optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s["rate"], total_steps=steps * epochs, pct_start=0.15)
         beta = 0.15  # of a standard deviation: absolute error beyond, squared within
@@ -133,7 +125,7 @@ class Neural:
                 good = torch.isfinite(wanted)
                 # now and then a category is hidden, so that the place of a value never seen is trained too
                 shown = torch.where(torch.rand(len(rows), len(self._cards)) < _HIDDEN, unseen, codes[rows])
-                loss = torch.nn.functional.smooth_l1_loss(self._net(x[rows], shown)[good], wanted[good], beta=beta)
+                loss = torch.nn.functional.smooth_l1_loss(self._out(x[rows], shown, limits[rows])[good], wanted[good], beta=beta)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -150,24 +142,38 @@ class Neural:
             self._net.load_state_dict(kept)
         self._net.eval()
 
+    def _out(self, x: Any, codes: Any, limits: Any) -> Any:
+        """(n, learned) on the standardised scale."""
+        import torch
+
+        out = self._net(x, codes, limits)
+        if not self._ceilings:
+            return out
+        joined = (out[:, :1] - float(self._stats["y_mean"][0])) / float(self._stats["y_std"][0])
+        return torch.cat([joined, out[:, 1:]], 1)
+
     def _raw(self, features: Features) -> np.ndarray:
         """(n, learned) answers on the standardised scale."""
         import torch
 
         self._net.eval()
-        x, codes = self._inputs(features)
+        x, codes, limits = self._inputs(features)
         with torch.inference_mode():
-            parts = [self._net(x[i:i + _CHUNK], codes[i:i + _CHUNK]).numpy() for i in range(0, len(x), _CHUNK)]
+            parts = [self._out(x[i:i + _CHUNK], codes[i:i + _CHUNK], limits[i:i + _CHUNK]).numpy() for i in range(0, len(x), _CHUNK)]
         return np.concatenate(parts).astype(np.float64)
 
-    def _inputs(self, features: Features) -> tuple[Any, Any]:
+    def _inputs(self, features: Features) -> tuple[Any, Any, Any]:
         import torch
 
         x = (np.nan_to_num(features.values[:, self._numeric]) - self._stats["mean"]) / self._stats["std"]
         codes = features.values[:, self._categorical]
         unseen = np.array([c - 1 for c in self._cards], dtype=np.float32)
         codes = np.where(np.isfinite(codes) & (codes < unseen), codes, unseen).astype(np.int64)
-        return torch.from_numpy(np.clip(x, -8.0, 8.0).astype(np.float32)), torch.from_numpy(codes)
+        limits = np.zeros((len(x), 0), dtype=np.float32)
+        if self._ceilings:
+            assert features.ceilings is not None
+            limits = np.clip(np.log(features.ceilings / features.reference["latency_s"][:, None]), -8.0, 3.0).astype(np.float32)
+        return torch.from_numpy(np.clip(x, -_FARTHEST, _FARTHEST).astype(np.float32)), torch.from_numpy(codes), torch.from_numpy(limits)
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI."""
@@ -175,7 +181,7 @@ class Neural:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
         if not len(questions):
             return Prediction.nothing(self.targets)
-        features = tabular_features(questions, self._vocabulary).ordered(self._features)
+        features = self._seen(questions).ordered(self._features)
         y = self._raw(features) * self._stats["y_std"] + self._stats["y_mean"]
         points = {name: decode(name, y[:, j], features, self._scale[name], self._least[name], self._share[name]) for j, name in enumerate(learned_targets(self.targets))}
         return Prediction.bare(self.targets, all_points(points, self.targets))
@@ -186,7 +192,7 @@ class Neural:
 
         arrays = {k: v.numpy() for k, v in self._net.state_dict().items()} | {f"stats.{k}": v for k, v in self._stats.items()}
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share}
+                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "ceilings": self._ceilings}
         return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
 
     @classmethod
@@ -200,11 +206,11 @@ class Neural:
         out.shape, out._features = spec["shape"], list(spec["features"])
         out._numeric, out._categorical, out._cards = list(spec["numeric"]), list(spec["categorical"]), list(spec["cards"])
         out._scale, out._least, out._share = dict(spec["scale"]), dict(spec["least"]), dict(spec["share"])
-        out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
+        out._vocabulary, out._ceilings = {k: tuple(v) for k, v in spec["vocabulary"].items()}, int(spec["ceilings"])
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
-            out._net = _network(len(out._numeric), out._cards, int(spec["settings"]["hidden"]), int(spec["settings"]["blocks"]), len(learned_targets(out.targets)))
+            out._net = network(len(out._numeric), out._cards, int(spec["settings"]["hidden"]), int(spec["settings"]["blocks"]), len(learned_targets(out.targets)), out._ceilings)
             out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
             lengths = {"mean": len(out._numeric), "std": len(out._numeric), "y_mean": len(learned_targets(out.targets)), "y_std": len(learned_targets(out.targets))}
             if any(out._stats[name].shape != (length,) for name, length in lengths.items()):

@@ -87,6 +87,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     for note in data.notes:
         say(note)
     say(f"{len(data):,} rows, {len(np.unique(data.groups)):,} groups, digest {data.digest}")
+    wanted = tuple(t for w in wanted for t in data.targets if t == w or t.startswith(f"{w}="))  # words are one answer each: name=word
     _learnable(data, wanted)
     _tell_inputs(data, spec, say)
     by = " x ".join(spec.group) or "equal inputs"
@@ -96,7 +97,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     for note in notes[len(data.notes):]:
         say(note)
     card = ModelCard(
-        name=Path(out).name, version="", shape=fitted.surrogate.shape, targets=wanted, units={t: target_unit(t) if t in TARGETS else spec.targets[t].unit for t in wanted},
+        name=Path(out).name, version="", shape=fitted.surrogate.shape, targets=wanted, units={t: target_unit(t) if t in TARGETS else spec.targets[t.partition("=")[0]].unit for t in wanted},
         feature_version=FEATURE_VERSION, simulator_version="", data_source=data.source, data_digest=data.digest, data_rows=fitted.rows,
         split=fitted.split, level=fitted.level, domain=fitted.domain, metrics=fitted.metrics, seed=seed, silicast_version=own_version(),
         code_revision=tracking.code_revision(), schema=_schema_used(data, spec).model_dump(mode="json"), extra={"notes": "; ".join(notes)} if notes else {})
@@ -152,9 +153,10 @@ def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
 
 def _schema_used(data: Table, spec: Schema) -> Schema:
     """The schema with the inputs of a plain feature table spelt out, so that a later table may have other columns beside them."""
-    if spec.op or spec.features or not isinstance(data.questions, FeatureQuestions):
+    if spec.op or not isinstance(data.questions, FeatureQuestions):
         return spec
-    return spec.model_copy(update={"features": [str(c) for c in data.questions.frame.columns]})
+    seen = [str(c) for c in data.questions.frame.columns]
+    return spec if spec.features and set(spec.features) <= set(seen) else spec.model_copy(update={"features": seen})
 
 
 def _energy_notes(data: Table, wanted: Sequence[str]) -> list[str]:
@@ -307,11 +309,13 @@ def op_members(targets: Sequence[str], seed: int, small: bool = False, progress:
     """The unfitted members for an op table: trees and a network that see everything, and ones that see only what is the same on machines and at
     sizes never measured, the network as achieved fractions of ceilings. `small`: copies that rehearse."""
     boosted, neural = store.member("boosted"), store.member("neural")
-    trees, light, shown, few = (200, 150, 160_000, 160_000) if small else (700, 300, 2_600_000, 900_000)
-    wide, narrow = (128, 96) if small else (192, 128)
-    return [boosted(targets=targets, seed=seed, trees=trees), neural(targets=targets, seed=seed, samples=shown, hidden=wide, blocks=2 if small else 3, progress=progress),
-            boosted(targets=targets, seed=seed, trees=light, columns="portable"),
-            neural(targets=targets, seed=seed, samples=few, hidden=narrow, blocks=2, columns="portable", head="ceilings")]
+    if small:
+        return [boosted(targets=targets, seed=seed, trees=120, leaves=31), neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256),
+                boosted(targets=targets, seed=seed, trees=120, leaves=31, columns="portable"),
+                neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256, columns="portable", head="ceilings")]
+    return [boosted(targets=targets, seed=seed, trees=600), neural(targets=targets, seed=seed, samples=2_600_000, hidden=192, progress=progress),
+            boosted(targets=targets, seed=seed, trees=300, columns="portable"),
+            neural(targets=targets, seed=seed, samples=800_000, hidden=128, blocks=2, batch=512, columns="portable", head="ceilings")]
 
 
 def judge(surrogate: Any, known: dict[str, Any], table: Table, level: float) -> Evaluation:

@@ -1,0 +1,119 @@
+"""Accuracy on measured data nobody trained on: python benchmarks/accuracy.py [--quick] [--only NAME,...] [--seeds N] [--json FILE]
+
+Every protocol reads an open table, holds groups or machines out, fits what `silicast fit` fits by default, and scores it on the rows held out: median, 90th
+percentile and mean absolute percentage error, beside plain LightGBM (defaults, on roofline features) and the roofline, published figures and the aim.
+`--quick` samples rows (a few thousand of each table: figures get worse). Where the split is drawn, `--seeds` seeds are drawn and the median is shown with
+the spread. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _tables import data_folder, print_table, write_json
+from accuracy_ops import PROTOCOLS, Case
+
+from silicast.datasets.splits import split_by_group
+from silicast.features.tabular import learn_vocabulary, tabular_features
+from silicast.training.fitting import fit_surrogate
+
+#: what a plain LightGBM on roofline features sees beside the device's figures and the categories
+_ROOFLINE = ("log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes", "log_output_bytes")
+#: share of the rows not held out that are learned from; the rest stops, weighs and calibrates
+_PARTS = {"train": 0.82, "valid": 0.08, "calibrate": 0.10}
+
+
+def main() -> int:
+    """Runs the protocols; exit code 2 when the tables are not there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few rows of each table, one seed")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(PROTOCOLS)}")
+    parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol (default 5, quick 1)")
+    parser.add_argument("--rows", type=int, default=0, help="rows of each table, in place of the protocol's own")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    data = data_folder()
+    if data is None:
+        print("the open tables are not here: set SILICAST_DATA to the folder that holds aiconfigurator/, neusight/ and vidur/", file=sys.stderr)
+        return 2
+    names = options.only.split(",") if options.only else list(PROTOCOLS)
+    unknown = [n for n in names if n not in PROTOCOLS]
+    if unknown:
+        parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(PROTOCOLS)}")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        protocol, few, many = PROTOCOLS[name]
+        for seed in range(options.seeds or (1 if options.quick else 5)):
+            for case in protocol(data, seed, options.rows or (few if options.quick else many)):
+                rows += [{"protocol": name, "seed": seed, **row} for row in judged(case, seed)]
+                print_table(case.name, [r for r in rows if r["case"] == case.name and r["seed"] == seed])
+    print_table("absolute percentage errors on held-out rows, median over seeds (ours: the defaults of `silicast fit`)", over_seeds(rows))
+    write_json(options.json, {"rows": rows, "summary": over_seeds(rows), "quick": options.quick})
+    return 0
+
+
+def judged(case: Case, seed: int) -> list[dict[str, Any]]:
+    """A row per slice and target that a figure is published or aimed at for, and per model."""
+    targets = tuple(t for t in case.table.targets if t in ("latency_s", "power_w"))
+    parts = split_by_group(case.table.take(~case.held), _PARTS, seed)
+    test = case.table.take(case.held)
+    begin = time.perf_counter()
+    surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], targets, seed, 0.9, lambda text: None)
+    seconds = time.perf_counter() - begin
+    prediction = surrogate.predict(test.questions)
+    out: list[dict[str, Any]] = []
+    masks = {"all": np.ones(len(test), dtype=bool), **{k: v[case.held] for k, v in case.part_of.items()}}
+    for j, target in enumerate(prediction.targets):
+        truth = test.targets[target]
+        plain, roof = plain_answers(parts["train"], test, target)
+        covered = (truth >= prediction.low[:, j]) & (truth <= prediction.high[:, j])
+        for part, mask in masks.items():
+            key = target if target in case.figures else part
+            if not mask.any() or (key not in case.figures and part == "all" and len(masks) > 1 and len(case.figures) > 1):
+                continue
+            published, aim = case.figures.get(key, ("", ""))
+            out.append({"case": case.name, "target": target, "slice": part, **_errors(prediction.point[mask, j], truth[mask]), "covered": float(np.mean(covered[mask])), "published": published,
+                        "aim": aim, "LightGBM": _errors(plain[mask], truth[mask])["median %"], "LightGBM mean": _errors(plain[mask], truth[mask])["mean %"],
+                        "roofline": _errors(roof[mask], truth[mask])["median %"] if roof is not None else None, "rows": int(mask.sum()), "learned": len(parts["train"]),
+                        "fit s": round(seconds, 1)})
+    return out
+
+
+def plain_answers(train: Any, test: Any, target: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """(answers of LightGBM with its defaults on roofline features, the roofline itself where the target has one)."""
+    import lightgbm
+
+    vocabulary = learn_vocabulary(train.questions)
+    seen, asked = (tabular_features(t.questions, vocabulary) for t in (train, test))
+    at = [i for i, (n, r) in enumerate(zip(seen.names, seen.roles, strict=True)) if n in _ROOFLINE or r in ("device", "own", "context")]
+    bounds = [f.floor.get(target, np.ones(len(f.values))) for f in (seen, asked)]
+    data = lightgbm.Dataset(seen.values[:, at], np.log(train.targets[target] / bounds[0]), categorical_feature=[j for j, i in enumerate(at) if i in seen.categorical])
+    booster = lightgbm.train({"objective": "regression_l1", "verbosity": -1, "num_threads": 2, "seed": 0, "deterministic": True}, data, 300)
+    return np.exp(booster.predict(asked.values[:, at])) * bounds[1], asked.floor.get(target)
+
+
+def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The median over seeds of every (case, target, slice), and how far the seeds lie apart."""
+    out: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        out.setdefault((row["case"], row["target"], row["slice"]), []).append(row)
+    summary = []
+    for (case, target, part), each in out.items():
+        middle = {k: float(np.median([r[k] for r in each])) for k in ("median %", "p90 %", "mean %", "covered", "LightGBM")}
+        summary.append({"case": case, "target": target, "slice": part, **middle, "spread %": float(np.ptp([r["median %"] for r in each])), "published": each[0]["published"], "aim": each[0]["aim"],
+                        "roofline": each[0]["roofline"], "seeds": len(each)})
+    return summary
+
+
+def _errors(point: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    ape = np.abs(point / truth - 1.0) * 100.0
+    return {"median %": float(np.median(ape)), "p90 %": float(np.quantile(ape, 0.9)), "mean %": float(ape.mean())}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,191 @@
+"""The open op tables as protocols: what is read, how the schema says it, what is held out, and what was published for it.
+
+Every protocol is a small function that yields `Case`s: a table in SI, a mask of the rows held out, the slices to tell apart, published and aimed-at figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from silicast.datasets.measured import read_measured
+from silicast.datasets.splits import split_by_group
+from silicast.datasets.table import Table
+
+LATENCY = {"latency_s": {"column": "latency_ms", "unit": "ms"}}
+POWER = {**LATENCY, "power_w": {"column": "power_w", "unit": "W"}}
+GEMM: dict[str, Any] = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "hardware": "hardware", "context": ["framework", "kernel_source"],
+                        "targets": LATENCY, "group": ["n", "k"]}
+ATTENTION: dict[str, Any] = {
+    "op": "attention", "hardware": "hardware", "context": ["framework", "kernel_source", "kv_cache_dtype"], "targets": LATENCY, "fixed": {"causal": 1},
+    "columns": {"batch": "batch_size", "heads": "num_heads", "kv_heads": "num_key_value_heads", "q_len": "isl", "kv_len": "isl", "head_dim": "head_dim", "v_dim": "head_dim",
+                "window": "window_size", "dtype": "dtype"}, "group": ["num_heads", "num_key_value_heads", "head_dim"]}
+GENERATION: dict[str, Any] = {**ATTENTION, "fixed": {"causal": 1, "q_len": 1}, "columns": {k: v for k, v in ATTENTION["columns"].items() if k != "q_len"} | {"kv_len": "step"}}
+MOE: dict[str, Any] = {"op": "grouped_gemm", "columns": {"groups": "num_experts", "m": ["num_tokens", "topk"], "n": "inter_size", "k": "hidden_size", "dtype": "dtype"},
+                       "hardware": "hardware", "context": ["framework", "kernel_source", "distribution"], "features": ["num_tokens", "topk", "moe_tp_size", "moe_ep_size"],
+                       "targets": LATENCY, "group": ["num_experts", "inter_size", "hidden_size", "moe_tp_size", "moe_ep_size"]}
+MLA: dict[str, Any] = {"op": "attention", "hardware": "hardware", "context": ["framework", "kernel_source", "kv_cache_dtype", "table", "gemm_type"], "targets": LATENCY,
+                       "fixed": {"causal": 1, "head_dim": 192, "v_dim": 128}, "group": ["num_heads", "batch_size"],
+                       "columns": {"batch": "batch_size", "heads": "num_heads", "kv_heads": "num_heads", "q_len": "isl", "kv_len": "isl", "dtype": "dtype"}}
+_UNARY, _BINARY = ("relu", "gelu", "tanh", "addu", "mulu", "divu", "powu"), ("add", "mul", "div", "pow")
+NEUSIGHT: dict[str, Any] = {
+    "op": {"column": "op", "map": {"bmm": "gemm", "linear": "gemm", "ln": "norm", **dict.fromkeys((*_UNARY, *_BINARY), "elementwise")}}, "fixed": {"dtype": "float32"},
+    "columns": {"bmm": {"b": "b", "m": "m", "n": "n", "k": "k"}, "linear": {"m": ["b", "m"], "n": "n", "k": "k"}, "softmax": {"rows": "b", "cols": "h"}, "ln": {"rows": "b", "cols": "h"},
+                **{op: {"elements": ["b", "h"], "extra_elements": "second"} for op in (*_UNARY, *_BINARY)}},
+    "hardware": "hardware", "targets": LATENCY, "group": ["op", "b", "h", "m", "n", "k"]}
+VIDUR: dict[str, Any] = {"op": "gemm", "columns": {"m": "num_tokens", "n": "n", "k": "k"}, "fixed": {"dtype": "float16"}, "hardware": "device", "context": ["op"],
+                         "targets": {"latency_s": {"column": "median_ms", "unit": "ms"}}, "group": ["n", "k"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One held-out trial. `held` (n,): rows judged on, of all others a model may learn. `part_of`: slice -> (n,) mask. `figures`: target or slice ->
+    (published, aim), as text."""
+
+    name: str
+    table: Table
+    held: np.ndarray
+    figures: Mapping[str, tuple[str, str]]
+    part_of: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def _sampled(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    return frame.sample(min(rows, len(frame)), random_state=seed).reset_index(drop=True)
+
+
+def _ai(data: Path, name: str) -> pd.DataFrame:
+    frame = pd.read_parquet(data / "aiconfigurator" / f"{name}.parquet")
+    if "window_size" in frame:
+        frame["window_size"] = frame["window_size"].astype("Float64").fillna(0.0)  # an empty cell is no window
+    for name in ("gemm_type",):
+        if name in frame:
+            frame[name] = frame[name].fillna("none")
+    return frame
+
+
+def _sites(table: Table, seed: int) -> np.ndarray:
+    """(n,) whether a row belongs to the tenth of the groups that is held out."""
+    marked = Table(table.questions, {"row": np.arange(len(table), dtype=np.float64)}, table.groups, table.slices, table.source)
+    held = np.zeros(len(table), dtype=bool)
+    held[split_by_group(marked, {"rest": 0.9, "held": 0.1}, seed)["held"].targets["row"].astype(np.int64)] = True
+    return held
+
+
+def _by(table: Table, column: str) -> dict[str, np.ndarray]:
+    return {str(v): (table.slices[column] == v).to_numpy() for v in sorted(table.slices[column].unique())}
+
+
+def gemm_sites(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """GEMM with whole (n, k) held out."""
+    table = read_measured(_sampled(_ai(data, "gemm"), rows, seed), GEMM)
+    each = _by(table, "device")
+    yield Case("GEMM, site held out", table, _sites(table, seed), dict.fromkeys(("all", *each), ("3.63 / 14.7", "1.8 / 8")), each)
+
+
+def gemm_frontier(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """GEMM beyond the largest n: trained up to 8,192, asked at 65,536."""
+    frame = _ai(data, "gemm")
+    frame = _sampled(frame[(frame["n"] <= 8192) | (frame["n"] == 65536)], rows, seed)
+    table = read_measured(frame, GEMM)
+    yield Case("GEMM, n = 65536 from n <= 8192", table, (frame["n"] > 8192).to_numpy(), {"all": ("9 to 15 / 51 to 112", "6 / 30")}, _by(table, "device"))
+
+
+def gemm_gpu(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """GEMM with one GPU never seen."""
+    frame = _ai(data, "gemm")
+    frame = frame.groupby("hardware").sample(rows // 4, random_state=seed).reset_index(drop=True)
+    table = read_measured(frame, GEMM)
+    for device in sorted(frame["hardware"].unique()):
+        held = (frame["hardware"] == device).to_numpy()
+        told = frame["kernel_source"].isin(frame.loc[~held, "kernel_source"]).to_numpy()
+        parts = {"kernels that other GPUs run too": told & held, "kernels of this GPU alone": ~told & held}
+        yield Case(f"GEMM, {device} never seen", table, held, {"all": ("-", "8")}, {k: v for k, v in parts.items() if v.any()})
+
+
+def attention(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """Attention of prompts with whole head shapes, or whole sequence lengths, held out; of generation with head shapes held out."""
+    frame = _sampled(_ai(data, "attention_context"), rows, seed)
+    for what, group, published in (("head shape", ATTENTION["group"], "2.0"), ("sequence", ["isl"], "3.21")):
+        table = read_measured(frame, {**ATTENTION, "group": group})
+        yield Case(f"context attention, {what} held out", table, _sites(table, seed), {"all": (published, "2")}, _by(table, "device"))
+    table = read_measured(_sampled(_ai(data, "attention_generation"), rows, seed), GENERATION)
+    yield Case("generation attention, head shape held out", table, _sites(table, seed), {"all": ("1.1", "1")}, _by(table, "device"))
+
+
+def moe(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """Layers of experts with whole layer shapes held out."""
+    table = read_measured(_sampled(_ai(data, "moe"), rows, seed), MOE)
+    yield Case("MoE, shape held out", table, _sites(table, seed), {"all": ("-", "4")}, _by(table, "device"))
+
+
+def mla(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """Latent attention of prompts with whole (heads, batch) held out."""
+    table = read_measured(_sampled(_ai(data, "mla_context"), rows, seed), MLA)
+    yield Case("context MLA, shape held out", table, _sites(table, seed), {"all": ("2.19 / 10", "2")}, _by(table, "device"))
+
+
+def power(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """NVML power of GEMM and attention, sites held out, and with GB200 never seen."""
+    for name, schema in (("gemm", GEMM), ("attention_context", ATTENTION), ("attention_generation", GENERATION)):
+        frame = _sampled(_ai(data, f"power_{name}"), rows, seed)
+        table = read_measured(frame, {**schema, "targets": POWER})
+        yield Case(f"power of {name.replace('_', ', ')}, site held out", table, _sites(table, seed), {"power_w": ("8 (Ampere)", "4"), "latency_s": ("-", "-")}, {})
+        held = (frame["hardware"] == "gb200").to_numpy()
+        yield Case(f"power of {name.replace('_', ', ')}, GB200 never seen", table, held, {"power_w": ("7 to 14", "7"), "latency_s": ("-", "-")}, {})
+
+
+def _neusight(data: Path, rows: int, seed: int) -> tuple[pd.DataFrame, Table]:
+    frame = pd.read_parquet(data / "neusight" / "op_latency.parquet")
+    frame = frame[frame["op"] != "conv"].copy()
+    frame["second"] = np.where(frame["op"].isin(_BINARY), frame["b"] * frame["h"], 0.0)
+    test = frame[frame["split"] == "test"]
+    train = frame[frame["split"] == "train"]
+    frame = pd.concat([train.sample(min(rows, len(train)), random_state=seed), test.sample(min(max(rows // 4, 4000), len(test)), random_state=seed)]).reset_index(drop=True)
+    return frame, read_measured(frame, NEUSIGHT)
+
+
+def _ops(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    named = frame["op"].where(frame["op"].isin(["bmm", "linear", "softmax", "ln"]), "elementwise")
+    return {op: (named == op).to_numpy() for op in ("bmm", "linear", "elementwise", "softmax", "ln")}
+
+
+def neusight_test(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """NeuSight's own test rows: the GPUs trained on, sizes far beyond. On the P4 the test rows of `linear` ran kernels of another library than the
+    training rows, three times as fast; they are shown apart."""
+    frame, table = _neusight(data, rows, seed)
+    parts = _ops(frame)
+    parts["linear, but for the P4"] = parts["linear"] & (frame["hardware"] != "Tesla P4").to_numpy()
+    figures = dict(zip(("bmm", "linear", "elementwise", "softmax", "ln"), (("26.0 mean", "12"), ("20.0 mean", "12"), ("14.0 mean", "5"), ("19.3 mean", "8"), ("20.1 mean", "8")), strict=True))
+    yield Case("NeuSight test rows", table, (frame["split"] == "test").to_numpy(), {**figures, "linear, but for the P4": ("-", "-")}, parts)
+
+
+def neusight_a100(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """NeuSight's operators with the A100 never seen (published: GPUs newer than all five)."""
+    frame, table = _neusight(data, rows, seed)
+    figures = dict(zip(("bmm", "linear", "elementwise", "softmax", "ln"), (("13.8 mean", "12"), ("13.9 mean", "12"), ("19.3 mean", "8"), ("13.9 mean", "8"), ("56.7 mean", "12")), strict=True))
+    yield Case("NeuSight, A100 never seen", table, frame["hardware"].str.contains("A100").to_numpy(), figures, _ops(frame))
+
+
+def vidur(data: Path, seed: int, rows: int) -> Iterator[Case]:
+    """Vidur's linear layers with whole (n, k) held out, and with the A40 never seen."""
+    frame = pd.read_parquet(data / "vidur" / "compute_ops.parquet")
+    frame = _sampled(frame[frame["op"].isin(["attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj"])], rows, seed)
+    tp, dim, kv = frame["num_tensor_parallel_workers"], frame["n_embd"] / frame["n_head"], np.maximum(frame["n_kv_head"] / frame["num_tensor_parallel_workers"], 1.0)
+    wide = frame["n_expanded_embd"] / tp
+    frame["n"] = np.select([frame["op"] == "attn_pre_proj", frame["op"] == "mlp_up_proj"], [dim * (frame["n_head"] / tp + 2 * kv), wide * (1 + frame["use_gated_mlp"].astype(float))], frame["n_embd"])
+    frame["k"] = np.select([frame["op"] == "attn_post_proj", frame["op"] == "mlp_down_proj"], [frame["n_embd"] / tp, wide], frame["n_embd"])
+    table = read_measured(frame, VIDUR)
+    yield Case("Vidur linear layers, (n, k) held out", table, _sites(table, seed), {"all": ("-", "-")}, _by(table, "device"))
+    yield Case("Vidur linear layers, A40 never seen", table, (frame["device"] == "a40").to_numpy(), {"all": ("-", "6 with 20 measurements")}, {})
+
+
+#: name -> (protocol, rows of a quick run, rows of a full one, whether there is chance in it)
+PROTOCOLS: Mapping[str, tuple[Callable[[Path, int, int], Iterator[Case]], int, int]] = {
+    "gemm_sites": (gemm_sites, 8_000, 400_000), "gemm_frontier": (gemm_frontier, 8_000, 120_000), "gemm_gpu": (gemm_gpu, 6_000, 80_000), "attention": (attention, 6_000, 100_000),
+    "moe": (moe, 6_000, 150_000), "mla": (mla, 6_000, 30_000), "power": (power, 6_000, 60_000), "neusight_test": (neusight_test, 8_000, 240_000),
+    "neusight_a100": (neusight_a100, 8_000, 100_000), "vidur": (vidur, 6_000, 60_000)}

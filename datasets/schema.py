@@ -1,0 +1,107 @@
+"""What the columns of a measured table mean: the small YAML document beside it, checked.
+
+`datasets/measured.py` tells its fields and reads tables by it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import FormatError, UnitError, UnknownNameError
+from .measurement import TARGETS
+from .ops import kind_of
+from .units import UNITS
+
+ColumnRef = str | list[str]
+
+
+class TargetColumn(BaseModel):
+    """Where a target stands and in which unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    column: str
+    unit: str = ""
+
+
+class OpColumn(BaseModel):
+    """Ops that vary by row: the column, and what its values are called here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    column: str
+    map: dict[str, str] = Field(default_factory=dict)
+
+
+class Schema(BaseModel):
+    """What the columns of a measured table mean; see `datasets/measured.py`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    op: str | OpColumn | None = None
+    columns: dict[str, Any] = Field(default_factory=dict)
+    hardware: str | None = None
+    context: list[str] = Field(default_factory=list)
+    features: list[str] = Field(default_factory=list)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    where: dict[str, list[Any]] = Field(default_factory=dict)
+    targets: dict[str, TargetColumn] = Field(default_factory=dict)
+    group: list[str] = Field(default_factory=list)
+    workload: dict[str, str] | None = None
+
+    @classmethod
+    def read(cls, source: str | Path | Mapping[str, Any]) -> Schema:
+        """A schema from a YAML file or a mapping. Raises FormatError naming file and field."""
+        where = "schema" if isinstance(source, Mapping) else str(source)
+        data: Any = source
+        if not isinstance(source, Mapping):
+            try:
+                data = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise FormatError(f"{source}: no such schema file") from None
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raise FormatError(f"{source}: not readable as YAML ({str(error).splitlines()[0]})") from None
+        if not isinstance(data, Mapping):
+            raise FormatError(f"{where}: expected a mapping with op, columns, hardware, targets, ...; got {type(data).__name__}")
+        try:
+            schema = cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(map(str, first["loc"]))
+            raise FormatError(f"{where}: {path}: {first['msg']}; known fields: {', '.join(cls.model_fields)}") from None
+        if schema.workload:
+            raise FormatError(f"{where}: workload: tables of whole networks are not read in this version; use op or features")
+        for name, column in schema.targets.items():
+            if name in TARGETS:
+                quantity = TARGETS[name].quantity
+                if column.unit and column.unit not in UNITS[quantity]:
+                    raise UnitError(f"{where}: targets.{name}.unit: {column.unit!r} does not measure {quantity}; expected one of {', '.join(UNITS[quantity])}")
+                if not column.unit and quantity not in ("count", "fraction"):
+                    raise UnitError(f"{where}: targets.{name}.unit: missing; expected one of {', '.join(UNITS[quantity])}")
+            else:
+                _check_free_target(name, column.unit, where)
+        for kind in ([schema.op] if isinstance(schema.op, str) else list(schema.op.map.values()) if schema.op else []):
+            kind_of(kind)
+        return schema
+
+    def factor(self, name: str) -> float:
+        """From the column's unit to SI."""
+        unit = self.targets[name].unit
+        return UNITS[TARGETS[name].quantity][unit] if name in TARGETS and unit else 1.0
+
+
+def _check_free_target(name: str, unit: str, where: str) -> None:
+    """Raises UnknownNameError for a near miss of a target's name, which would silently lose its unit and physics, and UnitError for an unknown unit."""
+    near = difflib.get_close_matches(name.lower(), TARGETS, n=1, cutoff=0.8)
+    if near:
+        known = UNITS[TARGETS[near[0]].quantity]
+        tail = name.lower().rsplit("_", 1)[-1]
+        meant = unit if unit in known else next((u for u in known if u.lower() == tail), TARGETS[near[0]].unit)
+        ask = f"{near[0]} with unit: {meant}" if known.keys() != {"1"} else near[0]
+        raise UnknownNameError("target", name, TARGETS, f"{where}: targets.{name}: did you mean {ask}? Something else needs a name less alike")
+    if unit and not any(unit in units for units in UNITS.values()):
+        every = dict.fromkeys(u for units in UNITS.values() for u in units)
+        raise UnitError(f"{where}: targets.{name}.unit: {unit!r} is unknown; expected none, or one of {', '.join(every)}")

@@ -1,0 +1,63 @@
+"""What every model is handed: named columns with units and roles, analytic references, floors and ceilings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.errors import TableError
+
+#: category column -> its known values, learned when a model is fitted and saved with it
+Vocabulary = Mapping[str, tuple[str, ...]]
+#: what a column tells. `physics`: a ratio of two quantities, which means the same on every machine and at every size; `size`: of the work alone;
+#: `device`: of the machine alone; `own`: the table's own numbers; `context`: circumstances, and codes of formats and kinds
+ROLES = ("physics", "size", "device", "own", "context")
+#: the ceilings of `Features.ceilings`: arithmetic as tiles and waves allow it, every operand once from memory, traffic through the last cache, start and end
+CEILINGS = ("compute", "memory", "cache", "fixed")
+
+
+@dataclass(frozen=True)
+class Features:
+    """n rows of d named columns. `categorical`: positions of columns that hold category codes (NaN: a value never seen).
+
+    `reference`: target -> (n,) analytic estimate in SI. `floor`: target -> (n,) what no answer may go below.
+    `guessed`: targets whose reference rests on figures nobody published; they are not learned as a ratio to it.
+    `roles`: of each column, one of `ROLES`; empty where columns are not told apart. `ceilings`: (n, len(CEILINGS)) seconds, where there are any.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    values: np.ndarray  # (n, d) float32
+    categorical: tuple[int, ...] = ()
+    reference: Mapping[str, np.ndarray] = field(default_factory=dict)
+    floor: Mapping[str, np.ndarray] = field(default_factory=dict)
+    guessed: frozenset[str] = frozenset()
+    roles: tuple[str, ...] = ()
+    ceilings: np.ndarray | None = None
+
+    def ordered(self, names: Sequence[str]) -> Features:
+        """The same rows with their columns in the order of `names`; raises TableError when the columns are not the same ones."""
+        if self.names == tuple(names):
+            return self
+        lost, new = sorted(set(names) - set(self.names)), sorted(set(self.names) - set(names))
+        if lost or new:
+            raise TableError(f"the questions' columns differ from those the model was fitted with: missing {', '.join(lost) or 'none'}, unknown {', '.join(new) or 'none'}")
+        return self._picked([self.names.index(name) for name in names])
+
+    def portable(self) -> Features:
+        """Only what means the same on machines and at sizes never seen: sizes and the machine's own figures are left out. All columns where
+        roles are not told."""
+        return self._picked([i for i, role in enumerate(self.roles) if role not in ("size", "device")]) if self.roles else self
+
+    def _picked(self, at: Sequence[int]) -> Features:
+        return replace(self, names=tuple(self.names[i] for i in at), units=tuple(self.units[i] for i in at), values=self.values[:, at],
+                       categorical=tuple(j for j, i in enumerate(at) if i in self.categorical), roles=tuple(self.roles[i] for i in at) if self.roles else ())
+
+
+def codes(values: pd.Series, known: tuple[str, ...]) -> np.ndarray:
+    """(n,) float32 places of the values among the known ones, NaN for others."""
+    found = pd.Categorical(values.astype(str), categories=list(known)).codes.astype(np.float32)
+    return np.where(found < 0, np.nan, found).astype(np.float32)
