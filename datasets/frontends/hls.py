@@ -108,6 +108,15 @@ def read_hls(path: str | Path, point: Mapping[str, int | str] | str | None = Non
     that the graph has not, GraphError for a bound that is not given.
     """
     file = Path(path)
+    try:
+        return _read(file, point)
+    except (FormatError, GraphError) as error:
+        if str(file) in str(error):
+            raise
+        raise type(error)(f"{file}: {error}") from None
+
+
+def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
     nodes, edges = load_graph(file)
     choices = _opened(point, file)
     try:
@@ -197,7 +206,7 @@ def _loop(region: Region, setting: Mapping[str, int | str | bool]) -> HlsLoop:
 
 
 def _rounds(region: Region) -> int:
-    if region.iterations > MAX_SIZE:
+    if not region.iterations <= MAX_SIZE:
         raise GraphError(f"{region.label}: more than 2**62 iterations")
     return max(1, round(region.iterations))
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import FormatError, InputError, UnknownNameError
+from ..errors import FormatError, GraphError, InputError, UnknownNameError, UnsupportedOpError
 from ..ops import shown
 from ..workload import Workload
 
@@ -191,7 +191,10 @@ def read_hls4ml(path: str | Path, batch: int = 1) -> Hls4mlProject:
     if not model.is_relative_to(file.parent.resolve()):
         raise FormatError(f"{file}: KerasJson: {shown(named)} leads out of the configuration's folder; put the model beside it")
     unknown = set(config.names) - {"Input"}
-    project = read_keras(model, config, batch)
+    try:
+        project = read_keras(model, config, batch)
+    except (FormatError, GraphError, UnsupportedOpError) as error:
+        raise type(error)(f"{file}: {error}") from None
     unknown -= {name for layer in project.layers for name in (layer.name, *(project.workload.ops[i].name for i in layer.ops))} | set(_names(model))
     return replace(project, workload=replace(project.workload, notes=(*project.workload.notes, f"LayerName entries that name no layer: {', '.join(sorted(unknown)[:8])}"))) if unknown else project
 
@@ -201,7 +204,10 @@ def read_keras(path: str | Path, config: Hls4mlConfig | None = None, batch: int 
     from .hls4ml_keras import build
 
     file, chosen = Path(path), config or Hls4mlConfig()
-    workload, layers = build(_json(file), chosen, batch, str(file))
+    try:
+        workload, layers = build(_json(file), chosen, batch, str(file))
+    except GraphError as error:
+        raise (error if str(file) in str(error) else GraphError(f"{file}: {error}")) from None
     return Hls4mlProject(workload, layers, chosen)
 
 

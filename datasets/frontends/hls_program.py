@@ -20,7 +20,7 @@ from .hls_gexf import CALL, CONTROL, INSTRUCTION, GraphEdge, GraphNode
 
 _TEXT = re.compile(r"(?:(%[\w.$-]+) = )?(?:(?:tail |musttail |notail )?)(\w+)\b(.*)", re.DOTALL)
 _NAME = re.compile(r"[%@][\w.$-]+")
-_LAST_NUMBER = re.compile(r"(-?\d+)(?=\s*(?:$|,\s*!|,\s*align))")
+_LAST_NUMBER = re.compile(r"(?<![\w-])(-?\d{1,18})(?=\s*(?:$|,\s*!|,\s*align))")
 _ELEMENT = re.compile(r"\b(double|float|half|i\d+)\b")
 CASTS = frozenset({"sext", "zext", "trunc", "bitcast"})
 FLOAT_OPS = {"fadd": 1, "fsub": 1, "fmul": 1, "fneg": 1, "fdiv": 4, "frem": 4}
@@ -218,7 +218,7 @@ class Program:
         operands = store.operands
         if len(operands) == 2:
             return self._linear(store.block[0], operands[0])
-        number = re.match(r"\s*\w+ (-?\d+)\s*,", store.rest)
+        number = re.match(r"\s*\w+ (-?\d{1,18})\s*,", store.rest)
         return (None, int(number[1])) if number else None
 
     def _variables(self, function: int, name: str) -> frozenset[str]:
