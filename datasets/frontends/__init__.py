@@ -64,8 +64,17 @@ def _read_chakra(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, d
     return recast(workload, dtype)
 
 
+def _read_mlir(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None) -> Workload:
+    try:
+        from .mlir import read_mlir
+    except ModuleNotFoundError as error:
+        raise FormatError(f"{path}: MLIR is parsed by the package {error.name}, which is not installed; pip install 'silicast[mlir]'") from None
+
+    return read_mlir(path, dims, unknown_ops, dtype)
+
+
 #: suffix -> reader; a plain dict names what is read
-READERS: dict[str, Reader] = {".onnx": _read_onnx, ".json": _read_document, ".et": _read_chakra}
+READERS: dict[str, Reader] = {".onnx": _read_onnx, ".json": _read_document, ".et": _read_chakra, ".mlir": _read_mlir, ".stablehlo": _read_mlir}
 
 
 def read(path: Any, example_inputs: Any = None, *, dims: Mapping[str, int] | None = None, unknown_ops: UnknownOps = "error", dtype: str | None = None,
