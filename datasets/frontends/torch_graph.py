@@ -11,27 +11,19 @@ first reads it; buffers are inputs of the graph. Names are module paths and the 
 from __future__ import annotations
 
 import operator
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-from ..dtypes import BITS
-from ..errors import FormatError, GraphError, UnsupportedOpError
-from ..ops import Op
+from ..errors import GraphError, UnsupportedOpError
+from ..ops import Op, kind_of
 from ..workload import Workload, WorkloadBuilder
+from .torch_export import SILENT, VIEWS, export
 from .torch_ops import RULES
 from .torch_site import Step, TorchSite
 
-#: calls that compute nothing and give no tensor
-_SILENT = ("sym_size", "sym_constrain_range_for_size", "sym_constrain_range", "_assert_scalar", "_assert_async", "_assert_tensor_metadata", "_local_scalar_dense", "item", "sym_stride",
-           "sym_numel", "sym_storage_offset", "manual_seed")
-#: results of theirs that share no memory with the operand though nothing is copied
-_VIEWS = frozenset(("view", "_unsafe_view", "transpose", "permute", "t", "numpy_T", "squeeze", "unsqueeze", "expand", "expand_as", "select", "slice", "split", "split_with_sizes", "chunk", "unbind",
-                    "unflatten", "narrow", "alias", "detach", "detach_", "diagonal", "view_as", "movedim", "swapaxes", "lift_fresh", "lift", "real", "as_strided", "unfold", "tensor_split",
-                    "requires_grad", "identity", "broadcast_to", "mT", "swapdims", "ravel", "expand_dims", "unsafe_split", "unsafe_chunk", "broadcast_tensors"))
+_DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
 
 class Recorder(WorkloadBuilder):
@@ -43,9 +35,6 @@ class Recorder(WorkloadBuilder):
         return len(self._tensors) - 1
 
 
-_DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-
-
 @dataclass
 class Memory:
     """A block of memory that views share: its newest tensor in the graph, its size, and whether gradients flow into it."""
@@ -55,12 +44,6 @@ class Memory:
     dtype: str
     parameter: str = ""
     grad: bool = False
-    root: int = -1  # the first tensor, told apart from what was later written in place
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the whole block."""
-        return (self.elements * BITS[self.dtype] + 7) // 8
 
 
 @dataclass
@@ -102,7 +85,7 @@ def read_torch(module: Any, example_inputs: Any, *, dims: Mapping[str, int] | No
     from .torch_training import check_optimizer, train
 
     check_optimizer(training)
-    program = _export(module, example_inputs, bool(training), name or type(module).__name__)
+    program = export(module, example_inputs, bool(training), name or type(module).__name__)
     traced, notes = _trace(program, module, name or type(module).__name__, dims or {}, unknown_ops, bool(training))
     if training:
         notes += train(traced, training)
@@ -115,59 +98,6 @@ def read_torch(module: Any, example_inputs: Any, *, dims: Mapping[str, int] | No
     return recast(workload, dtype)
 
 
-def _arguments(given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if given is None:
-        raise FormatError("a torch module needs example_inputs: a tuple of tensors shaped like the real ones, or a mapping of keyword arguments")
-    if isinstance(given, Mapping):
-        return (), dict(given)
-    return (tuple(given) if isinstance(given, (tuple, list)) else (given,)), {}
-
-
-@contextmanager
-def _mode(module: Any, training: bool) -> Iterator[None]:
-    """The module in training or evaluation mode and off the fused inference path, everything put back afterwards."""
-    import torch
-
-    before = {path: m.training for path, m in module.named_modules()}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operator per encoder layer says nothing
-    module.train(training)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for path, m in module.named_modules():
-            m.training = before[path]
-
-
-def _export(module: Any, example_inputs: Any, training: bool, name: str) -> Any:
-    import torch
-
-    args, options = _arguments(example_inputs)
-    with _mode(module, training), warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.export.export(module, args, options or None, strict=False)
-            strange = {n.target for n in program.graph.nodes if n.op == "call_function" and hasattr(n.target, "_schema") and _known(n.target) is None}
-            if strange:  # a composite of known operators is taken apart; nothing else is
-                table = {target: rule for target, rule in torch.export.default_decompositions().items() if target in strange}
-                if table:
-                    program = program.run_decompositions(table)
-            return program
-        except (KeyboardInterrupt, MemoryError):
-            raise
-        except Exception as error:  # whatever the module's own code or the tracer says
-            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise FormatError(f"{name}: torch.export cannot trace this module with these inputs: {type(error).__name__}: {first[:300]}") from None
-
-
-def _known(target: Any) -> str | None:
-    """The name of a rule for an ATen operator; None where there is none."""
-    plain = target._schema.name.split("::")[-1]
-    bare = plain.rstrip("_") or plain
-    return bare if bare in RULES or bare in _VIEWS or plain in _VIEWS or bare in _SILENT or plain in _SILENT else None
-
-
 def _trace(program: Any, module: Any, name: str, dims: Mapping[str, int], unknown_ops: str, training: bool) -> tuple[Traced, list[str]]:
     traced = Traced(Recorder(name, "torch"))
     signature = program.graph_signature
@@ -177,7 +107,6 @@ def _trace(program: Any, module: Any, name: str, dims: Mapping[str, int], unknow
         traced.aliases[path] = same.setdefault(id(parameter), path)
     wants = {path: p.requires_grad for path, p in module.named_parameters(remove_duplicate=False)}
     shared: dict[str, Memory] = {}
-    used: dict[str, Any] = {}
     for node in program.graph.nodes:
         if node.op != "placeholder":
             continue
@@ -191,8 +120,7 @@ def _trace(program: Any, module: Any, name: str, dims: Mapping[str, int], unknow
             memory = shared.setdefault(path, Memory(-1, elements, kind, path, training and wants.get(path, True)))
         else:
             tensor = traced.builder.input(node.name, elements, kind) if node.users else -1
-            memory = Memory(tensor, elements, kind, "", False, tensor)
-            used[node.name] = memory
+            memory = Memory(tensor, elements, kind, "", False)
         traced.memories[program.graph, node.name, 0] = memory
     _walk(traced, program.graph, program.graph_module, dims, unknown_ops, training)
     notes = []
@@ -217,7 +145,7 @@ def _walk(traced: Traced, graph: Any, holder: Any, dims: Mapping[str, int], unkn
             if hasattr(value, "shape"):
                 site = TorchSite(f"constant {node.name}", "constant", "", (), {}, [value], [value], dims)
                 tensor = traced.builder.input(node.name, site.size(), site.dtype())
-                traced.memories[graph, node.name, 0] = Memory(tensor, site.size(), site.dtype(), "", False, tensor)
+                traced.memories[graph, node.name, 0] = Memory(tensor, site.size(), site.dtype(), "", False)
         elif node.op == "call_function":
             _call(traced, graph, holder, node, dims, unknown_ops, training)
 
@@ -236,7 +164,7 @@ def _call(traced: Traced, graph: Any, holder: Any, node: Any, dims: Mapping[str,
         return  # arithmetic on sizes, a Python function of the tracer
     plain = node.target._schema.name.split("::")[-1]
     bare = plain.rstrip("_") or plain
-    if bare in _SILENT or plain in _SILENT:
+    if bare in SILENT or plain in SILENT:
         return
     operands = [n for n in _nodes((node.args, node.kwargs)) if (graph, n.name, 0) in traced.memories]
     outputs = _outputs(node)
@@ -247,11 +175,12 @@ def _call(traced: Traced, graph: Any, holder: Any, node: Any, dims: Mapping[str,
         traced.memories[graph, node.name, 0] = memories[0]
         return
     own = node.target._schema.is_mutable and plain.endswith("_") and bool(memories)
-    if not own and memories and (bare in _VIEWS or _shares(outputs[0], operands[0])):
+    if not own and memories and (bare in VIEWS or _shares(outputs[0], operands[0])):
         for part in range(len(outputs)):
-            traced.memories[graph, node.name, part] = memories[0]
+            # cut off from the gradients, the same memory all the same
+            traced.memories[graph, node.name, part] = replace(memories[0], grad=False) if bare == "detach" else memories[0]
         return
-    if bare in _VIEWS and not memories:
+    if bare in VIEWS and not memories:
         return
     if bare in _DROPOUTS and not own and not _drops(node):
         traced.memories[graph, node.name, 0] = memories[0]
@@ -287,6 +216,8 @@ def _add(traced: Traced, graph: Any, node: Any, site: TorchSite, steps: list[Ste
         traced.claimed |= {m.parameter for m in fresh}
         out_type = site.dtype(-1) if last else (before.dtype if before else site.dtype(0))
         compute = out_type if step.compute is None or step.compute < 0 else site.dtype(step.compute)
+        if kind_of(step.kind).matrix and last and "float" in out_type:
+            compute = out_type  # under autocast operands of another format are cast on their way in
         weight_type = reads[place][0].dtype if place is not None else compute
         label = _label(traced, path_of(node), f"{site.name}/{step.label}" if step.label and len(steps) > 1 else site.name)
         sizes: dict[str, Any] = dict(step.sizes)
@@ -300,7 +231,7 @@ def _add(traced: Traced, graph: Any, node: Any, site: TorchSite, steps: list[Ste
         if target is not None and not target.parameter:
             target.tensor, target.grad, made = tensor, target.grad or grad, target
         else:
-            made = Memory(tensor, elements, out_type, "", grad, tensor)
+            made = Memory(tensor, elements, out_type, "", grad)
         shift = 0 if before is None else 1
         at = {k: picked.index(k) + shift for k in step.keeps if k in picked}
         kept = tuple((-1, tensor) if k < 0 else (at[k], reads[at[k]][1]) for k in step.keeps if k < 0 or k in at)
@@ -323,7 +254,8 @@ def _nested(traced: Traced, graph: Any, holder: Any, node: Any, where: str, dims
         for place, value in zip(places, given, strict=True):
             if (graph, value.name, 0) in traced.memories:
                 traced.memories[body.graph, place.name, 0] = traced.memories[graph, value.name, 0]
-        _walk(traced, body.graph, body, dims, unknown_ops, training)
+        graded = not ("grad" in name and node.args[0] is False)
+        _walk(traced, body.graph, body, dims, unknown_ops, training and graded)
         for part, memory in enumerate(traced.outputs):
             traced.memories[graph, node.name, part] = memory
         return

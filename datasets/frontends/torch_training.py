@@ -84,7 +84,7 @@ class _Backward:
     def needs(self, ran: Ran, at: int) -> bool:
         """Whether operand `at` wants a gradient."""
         memory, tensor, _ = ran.reads[at]
-        return memory.grad if memory.parameter else tensor in self.flowing
+        return memory.grad and (bool(memory.parameter) or tensor in self.flowing)
 
     def wanted(self, ran: Ran) -> list[int]:
         """Operands that want a gradient."""

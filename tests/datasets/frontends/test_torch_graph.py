@@ -212,6 +212,37 @@ def test_dropout_runs_in_training_only() -> None:
     assert [t.bytes for t in step.tensors if t.name == "1/dropout/kept"] == [16]  # the mask, a byte each
 
 
+class Cut(nn.Module):
+    """Two layers; no gradient reaches the first, by one way or the other."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.a, self.b, self.way = nn.Linear(6, 6), nn.Linear(6, 6), way
+
+    def forward(self, x: Any) -> Any:
+        if self.way == "no_grad":
+            with torch.no_grad():
+                x = self.a(x)
+        elif self.way == "autocast":
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.a(x)
+        else:
+            x = self.a(x).detach()
+        return self.b(x)
+
+
+@pytest.mark.parametrize("way", ["no_grad", "detach"])
+def test_where_gradients_are_cut_off_nothing_runs_back(way: str) -> None:
+    step = sc.read(Cut(way), (torch.zeros(2, 6),), training="sgd")
+    assert [op.name for op in step.ops if op.source != "aten.linear.default"] == ["b/linear/backward/weight", "b/linear/backward/sum2", "b.weight/sgd", "b.bias/sgd"]
+    assert step.params == 2 * 42
+
+
+def test_autocast_computes_in_its_format_and_stores_weights_in_theirs() -> None:
+    op = sc.read(Cut("autocast"), (torch.zeros(2, 6),)).ops[0]
+    assert (op.dtype, op.weight_dtype, op.output_dtype) == ("bfloat16", "float32", "bfloat16")
+
+
 def test_names_are_module_paths() -> None:
     names = [op.name for op in sc.read(Cnn(), IMAGES).ops]
     assert names[:4] == ["stem.0/conv2d", "stem.1/batch_norm", "stem.2/relu", "deep/conv2d"]
