@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import llm
+from . import drift_cli, llm
 from .reply import Reply, misused, spoken
 
 
@@ -40,6 +40,7 @@ models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The mode
 app.add_typer(hardware, name="hardware")
 app.add_typer(models, name="models")
 app.add_typer(llm.app, name="llm")
+app.add_typer(drift_cli.app, name="drift")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, in SI units; logs go to stderr.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A workload: .onnx, or a silicast workload document (.json).", show_default=False)]
@@ -233,17 +234,26 @@ def models_rollback(name: Name, as_json: Json = False) -> Reply:
 
 @app.command("serve")
 @spoken
-def serve(model: Model = None, host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 opens it to the network, without a password.")] = "127.0.0.1",
+def serve(model: Annotated[list[str] | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION or a model folder; repeatable, the first "
+                                                          "answers where a question names none [default: models:/silicast-boosted@champion].", show_default=False)] = None,
+          host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 opens it to the network: give --token-file then.")] = "127.0.0.1",
           port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
-          body_limit_mb: Annotated[int, typer.Option("--body-limit-mb", min=1, max=1024, help="Largest request.")] = 16, as_json: Json = False) -> Reply:
+          workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; one that dies is replaced.")] = 1,
+          token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Tokens, one per line; requests must carry one (authorization: Bearer).", show_default=False)] = None,
+          drift_store: Annotated[Path | None, typer.Option("--drift", metavar="FILE", help="Keep predictions and measured truth here (SQLite); see `silicast drift`.", show_default=False)] = None,
+          body_limit_mb: Annotated[int, typer.Option("--body-limit-mb", min=1, max=1024, help="Largest request.")] = 16,
+          upload_limit_mb: Annotated[int, typer.Option("--upload-limit-mb", min=1, max=8192, help="Largest ONNX file or bulk request.")] = 64,
+          in_flight: Annotated[int, typer.Option("--max-in-flight", min=1, help="Requests at once; more are told to come back (429).")] = 1024,
+          timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.1, help="Seconds an answer may take; bulk, uploads and simulations four times as long.")] = 30.0,
+          poll_s: Annotated[float, typer.Option("--poll-s", min=0.0, help="Seconds between looks at the registry for a champion that has moved; 0: never.")] = 5.0,
+          log: Annotated[str, typer.Option("--log", metavar="requests|errors|none", help="What is logged on stderr, one JSON object per line.")] = "requests", as_json: Json = False) -> Reply:
     """Answer over HTTP.
 
-    POST /v1/predict, GET /healthz, /readyz, /openapi.json, /docs. Loads the model first, then listens.
+    POST /v1/predict and /v1/predict/bulk, GET /readyz, /metrics, /openapi.json, /docs, and more. Loads the models first, then listens.
     """
     from . import verbs
 
-    verbs.serve(model, host, port, body_limit_mb * 1_000_000)
-    return Reply({"served": f"{host}:{port}"}, lambda console: None)
+    return verbs.serve(model or (), host, port, workers, token_file, drift_store, body_limit_mb * 1_000_000, upload_limit_mb * 1_000_000, in_flight, timeout_s, poll_s, log)
 
 
 @app.command("demo")

@@ -1,250 +1,227 @@
-"""HTTP: `POST /v1/predict`, `GET /healthz`, `GET /readyz`, and an OpenAPI document that is true.
+"""HTTP: the application, its OpenAPI document, and the server that runs it.
 
-The caller's mistakes are 4xx with one line under `error`: 422 for what silicast cannot read, 413 for a body over the limit. No input
-makes a 5xx: a document is parsed and judged before a model sees it, and arithmetic that overflows is refused by name.
+`http_route` says what a route is; `http_v1`, `http_bulk`, `http_v2` and `http_health` hold them; `http_limits.Gate` stands before all of them;
+`http_desk.Desk` is what they work with. Only this file knows FastAPI and uvicorn.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Annotated, Any, Literal
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from .. import __version__
-from ..datasets.catalog import SUFFIXES, hardware
-from ..datasets.errors import FormatError, InputError, SilicastError
-from ..datasets.hardware import Hardware
-from ..datasets.table import GraphQuestions
-from ..datasets.workload import Workload
-from .predictor import Predictor, known_targets, select
-from .reply import one_line, plain
+from ..datasets.errors import InputError
+from . import http_bulk, http_health, http_v1, http_v2
+from .http_desk import Desk
+from .http_documents import Fault, Item, TruthItem
+from .http_limits import Gate, Limits, read_tokens
+from .http_route import ARROW, JSON, NDJSON, Asked, Route, Told, answered, fault
+from .http_shelf import Shelf, warm
+from .log import LEVELS, Log
+from .metrics import MEDIA, Metrics
+from .predictor import Predictor
 
-BODY_LIMIT_BYTES = 16_000_000
-#: machines in one request
-MOST_MACHINES = 1024
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-
-class PredictRequest(BaseModel):
-    """One workload, on one machine or several."""
-
-    model_config = ConfigDict(extra="forbid")
-    workload: dict[str, Any] = Field(description="a silicast workload document (format silicast-workload/1), as `Workload.to_json` writes it")
-    hardware: Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=MOST_MACHINES)] | str | dict[str, Any] = Field(
-        description="a catalogue key or alias, a hardware document (silicast-hardware/1, or the catalogue's form as JSON), or a list of these")
-    targets: list[str] | None = Field(default=None, description="which targets to answer, in this order; default: all the model has")
-    fallback: Literal["simulate"] | None = Field(default=None, description="'simulate': the reference simulator answers what lies outside the model's domain")
+ROUTES: tuple[Route, ...] = (*http_health.ROUTES, *http_v1.ROUTES, *http_bulk.ROUTES, *http_v2.ROUTES)
+#: paths whose body may be as large as an upload, and paths that may take longer
+UPLOADS = ("/v1/workloads", "/v1/predict/bulk")
+SLOW = ("/v1/workloads", "/v1/predict/bulk", "/v1/simulate", "/v1/truth", "/v1/drift", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+_SETTINGS = "SILICAST_SERVE"
+_FAULTS = {401: "the token is missing or unknown", 404: "there is no such thing here", 408: "the body did not arrive in time", 413: "the body is over the limit",
+           415: "the content type is not read here", 422: "the question cannot be read", 429: "too much is under way; Retry-After says when to try again",
+           503: "no model is loaded, or no answer in time"}
 
 
-class Value(BaseModel):
-    """One target's answer in SI. `low` and `high` are null where there is no interval, all three where there is no answer."""
+@dataclass(frozen=True)
+class Settings:
+    """How a server is started: what `silicast serve` was told. Raises InputError for what makes no sense."""
 
-    point: float | None
-    low: float | None
-    high: float | None
-    unit: str
+    models: tuple[str, ...]
+    limits: Limits = field(default_factory=Limits)
+    token_file: str | None = None
+    drift: str | None = None
+    poll_s: float = 5.0
+    log: str = "requests"
 
+    def __post_init__(self) -> None:
+        if self.log not in LEVELS:
+            raise InputError(f"--log {self.log}: expected {', '.join(LEVELS)}")
+        if not self.poll_s >= 0:
+            raise InputError(f"--poll-s {self.poll_s}: expected seconds, 0 for never")
 
-class Verdict(BaseModel):
-    """Whether the question lay in the model's domain."""
+    def to_json(self) -> str:
+        """For the environment of a worker; `from_json` gives back equal settings."""
+        return json.dumps(asdict(self))
 
-    verdict: Literal["in_domain", "extrapolating", "unsupported", "unchecked"]
-    reason: str
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        return cls(**{**data, "models": tuple(data["models"]), "limits": Limits(**data["limits"])})
 
-
-class Answer(BaseModel):
-    """The answer for one machine. `level` is the share of answers the intervals hold for rows in the domain, 0 where there is none;
-    `calibrated` is false where that is not claimed for this answer: it is outside the domain, or lacks an interval."""
-
-    hardware: str
-    targets: dict[str, Value]
-    level: float
-    calibrated: bool
-    domain: Verdict
-    model: str
-    version: str
-
-
-class PredictResponse(BaseModel):
-    """One answer per machine asked about, in order."""
-
-    workload: str
-    workload_digest: str
-    predictions: list[Answer]
+    def application(self, predictors: Sequence[Predictor]) -> FastAPI:
+        """The application with these models."""
+        return create_app(predictors, limits=self.limits, tokens=read_tokens(Path(self.token_file) if self.token_file else None), drift=self.drift, poll_s=self.poll_s, log=Log(self.log))
 
 
-class Health(BaseModel):
-    """The process runs."""
+def create_app(predictors: Predictor | Sequence[Predictor] | None, *, limits: Limits | None = None, tokens: tuple[bytes, ...] = (), drift: str | Path | None = None,
+               poll_s: float = 5.0, log: Log | None = None, shelf: Shelf | None = None) -> FastAPI:
+    """The application for loaded models, the first the default (None: none yet; then `/readyz` and `/v1/predict` are 503).
 
-    status: Literal["ok"]
-    silicast: str
-
-
-class Ready(BaseModel):
-    """A model is loaded and answers."""
-
-    status: Literal["ready"]
-    model: str
-    version: str
-    targets: list[str]
-
-
-class Fault(BaseModel):
-    """What went wrong, in one line: got, expected, where, what to do."""
-
-    error: str
-
-
-class _Ascii(JSONResponse):
-    """JSON in ASCII: a name with half a character in it (a lone surrogate) can be sent back too."""
-
-    def render(self, content: Any) -> bytes:
-        return json.dumps(plain(content), allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def create_app(predictor: Predictor | None, *, body_limit_bytes: int = BODY_LIMIT_BYTES) -> FastAPI:
-    """The application for one loaded model (None: none yet; then `/readyz` and `/v1/predict` are 503).
-
-    Raises InputError for a model that does not take whole workloads.
+    `drift` names the file that keeps predictions and their truths. Raises InputError for two models of one name or a model whose questions
+    nobody can name, FormatError for a damaged drift store.
     """
-    if predictor is not None and predictor.shape != "graph":
-        raise InputError(f"serve answers questions about whole workloads; model {predictor.name!r} takes {predictor.shape} questions. Use `silicast predict TABLE` for it")
-    app = FastAPI(title="silicast", version=__version__, summary="What will this workload cost on this hardware?", default_response_class=_Ascii)
-    app.add_middleware(_BodyLimit, most=body_limit_bytes)
-    app.add_exception_handler(SilicastError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    given = [] if predictors is None else [predictors] if isinstance(predictors, Predictor) else list(predictors)
+    for one in given:
+        _servable(one)
+    log, metrics = log or Log("none"), Metrics()
+
+    def heard(event: str, **fields: Any) -> None:
+        log.event(event, **fields)
+        if event.startswith("reload"):
+            metrics.add("silicast_reloads_total", labels=(("outcome", event),))
+
+    recorder = None
+    if drift is not None:
+        from .drift import DriftStore, Recorder
+
+        recorder = Recorder(DriftStore(drift))
+    shelf = shelf or Shelf(given, poll_s)
+    shelf._heard = heard
+    desk = Desk(shelf, limits or Limits(), log, metrics, recorder)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        desk.start()
+        try:
+            yield
+        finally:
+            desk.close()
+
+    app = FastAPI(title="silicast", version=__version__, summary="What will this workload cost on this hardware?", lifespan=lifespan)
+    app.state.desk = desk
+    app.add_middleware(Gate, desk=desk, routes=ROUTES, tokens=tokens, uploads=UPLOADS, slow=SLOW)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _ours)
-    refusals: dict[int | str, dict[str, Any]] = {413: {"model": Fault, "description": "the body is over the limit"}, 422: {"model": Fault, "description": "the question cannot be read"},
-                                                 503: {"model": Fault, "description": "no model is loaded"}}
-
-    @app.get("/healthz", response_model=Health)
-    def healthz() -> dict[str, Any]:
-        """The process runs."""
-        return {"status": "ok", "silicast": __version__}
-
-    @app.get("/readyz", response_model=Ready, responses={503: refusals[503]})
-    def readyz() -> dict[str, Any]:
-        """A model is loaded: which, and which version."""
-        ready = _loaded(predictor)
-        return {"status": "ready", "model": ready.name, "version": ready.version, "targets": list(ready.targets)}
-
-    @app.post("/v1/predict", response_model=PredictResponse, responses=refusals)
-    def predict(asked: PredictRequest) -> Any:
-        """Latency, energy, power and memory of a workload on machines, with intervals and domain verdicts."""
-        ready = _loaded(predictor)
-        workload = _parsed("workload", Workload.from_json, asked.workload)
-        wanted = asked.hardware if isinstance(asked.hardware, list) else [asked.hardware]
-        machines = [_parsed(f"hardware[{i}]" if isinstance(asked.hardware, list) else "hardware", _machine, one) for i, one in enumerate(wanted)]
-        known_targets(ready, asked.targets)
-        try:
-            prediction = select(ready.predict_many(GraphQuestions.cross(workload, machines), fallback=asked.fallback), asked.targets)
-        except (ArithmeticError, ValueError, RuntimeWarning) as error:  # sizes no machine has: 10^18 x 10^18
-            raise InputError(f"workload: its sizes cannot be computed with ({type(error).__name__}: {error})") from None
-        units = ready.card.units
-        rows = [{"hardware": machine.key, **prediction.answer(i)} for i, machine in enumerate(machines)]
-        for row in rows:
-            row["targets"] = {name: {**value, "unit": str(units.get(name, ""))} for name, value in row["targets"].items()}
-        return _Ascii({"workload": workload.name, "workload_digest": workload.digest, "predictions": rows})
-
+    for route in ROUTES:
+        for path in (route.path, *route.also):
+            app.add_api_route(path, _endpoint(route, desk), methods=[route.method], response_model=None, name=_name(route, path), operation_id=_name(route, path),
+                              summary=(route.handler.__doc__ or "").strip().splitlines()[0], description=(route.handler.__doc__ or "").strip(), openapi_extra={"x-route": path})
+    described = _described(app, bool(tokens))
+    app.openapi = lambda: described  # type: ignore[method-assign]
     return app
 
 
-def _loaded(predictor: Predictor | None) -> Predictor:
-    if predictor is None:
-        raise HTTPException(503, "no model is loaded yet")
-    return predictor
+def _servable(model: Predictor) -> None:
+    if model.shape == "features" and "ranges" not in model.card.domain:
+        raise InputError(f"serve: model {model.name!r} answers rows of a feature table, and its card describes no columns; train it again")
+    if model.shape not in ("graph", "op", "features"):
+        raise InputError(f"serve answers questions about whole workloads, operators and feature tables; model {model.name!r} takes {model.shape} questions")
 
 
-def _machine(given: str | dict[str, Any]) -> Hardware:
-    """A machine by key, alias or document; a path would read files of the machine that serves."""
-    if isinstance(given, str):
-        if given.lower().endswith(SUFFIXES) or "/" in given or "\\" in given:
-            raise FormatError(f"expected a catalogue key, an alias or a hardware document, got {given[:200]!r}; files are not read over HTTP")
-        return hardware(given[:200])
-    from ..datasets.catalog.document import read_json
+def _endpoint(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        asked = Asked(await request.body(), dict(request.path_params), dict(request.query_params), {k.lower(): v for k, v in request.headers.items()})
+        return _response(await answered(route, desk, asked))
 
-    return read_json(json.dumps(given), "document")
+    return endpoint
 
 
-def _parsed(where: str, read: Callable[[Any], Any], given: Any) -> Any:
-    """`read(given)`; whatever a document can make it raise is the caller's mistake, named by its place."""
+def _response(told: Told) -> Response:
+    return Response(told.body, told.status, dict(told.headers), told.media)
+
+
+def _name(route: Route, path: str) -> str:
+    return f"{route.handler.__module__.rpartition('.')[2].removeprefix('http_')}_{route.handler.__name__}{'_version' if 'version}' in path else ''}"
+
+
+def _described(app: FastAPI, tokens: bool) -> dict[str, Any]:
+    """The OpenAPI document: every route with its parameters, bodies and faults, as they are."""
+    described = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    kinds = {kind for route in ROUTES for kind in (route.tells, *route.asks.values()) if kind is not None} | {Fault, Item, TruthItem}
+    ordered: list[Any] = sorted(kinds, key=lambda kind: kind.__name__)
+    _, schemas = models_json_schema([(kind, "validation") for kind in ordered], ref_template="#/components/schemas/{model}")
+    described["components"] = {"schemas": schemas["$defs"]}
+    if tokens:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+
+    def ref(kind: Any) -> dict[str, Any]:
+        return {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+
+    for route in ROUTES:
+        for path in (route.path, *route.also):
+            told = described["paths"][path][route.method.lower()]
+            told.pop("x-route", None)
+            media = {JSON: ref(route.tells)} if route.tells is not None else {MEDIA.partition(";")[0]: {"schema": {"type": "string"}}}
+            if ARROW in route.asks:
+                media |= {NDJSON: {"schema": {"type": "string"}}, ARROW: {"schema": {"type": "string", "format": "binary"}}}
+            faults = {*route.faults, *((401,) if tokens and not route.open else ()), *((408,) if route.asks else ()), *(() if route.open else (429, 503))}
+            told["responses"] = {"200": {"description": "the answer", "content": media},
+                                 **{str(status): {"description": _FAULTS[status], "content": {JSON: ref(Fault)}} for status in sorted(faults)}}
+            if path == "/v2/health/ready":
+                told["responses"]["503"]["content"] = {JSON: ref(route.tells)}
+            if route.open and tokens:
+                told["security"] = []
+            names = re.findall(r"\{([^}]+)\}", path)
+            told["parameters"] = [*({"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names),
+                                  *({"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
+                                    for name, text in route.query if "." not in name)]
+            if route.asks:
+                told["requestBody"] = {"required": True, "content": {kind: ref(model) if model is not None else {"schema": {"type": "string", "format": "binary"}}
+                                                                     for kind, model in route.asks.items()}}
+    return described
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status, detail, headers = (error.status_code, str(error.detail), error.headers) if isinstance(error, HTTPException) else (500, "", None)
+    said = f"{detail}: {request.method} {request.url.path[:200]}" if status in (404, 405) else detail
+    return _response(fault(status, said, dict(headers or {})))
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    return _response(fault(500, f"internal error: {type(error).__name__}: {error}"))
+
+
+def from_environment() -> FastAPI:
+    """The application of one worker of several, by the settings its parent has put in the environment."""
+    settings = Settings.from_json(os.environ[_SETTINGS])
+    predictors = [Predictor.load(ref) for ref in settings.models]
+    for one in predictors:
+        warm(one)
+    return settings.application(predictors)
+
+
+def run(settings: Settings, predictors: Sequence[Predictor], host: str, port: int, workers: int = 1, drain_s: int = 30) -> None:
+    """Answers until it is told to stop (SIGTERM, SIGINT); requests under way have `drain_s` seconds to end. Several workers are processes of their own:
+    one that dies is replaced. Raises InputError where the port cannot be had."""
+    import uvicorn
+
+    common: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False, "server_header": False, "backlog": 8192, "timeout_keep_alive": 65,
+                              "timeout_graceful_shutdown": drain_s}
+    log = Log(settings.log)
+    log.event("serving", host=host, port=port, workers=workers, models={one.name: one.version for one in predictors}, token=settings.token_file is not None)
+    if host not in ("127.0.0.1", "localhost", "::1") and settings.token_file is None:
+        log.event("open_to_the_network", host=host, advice="anyone who reaches this address may ask; give --token-file")
     try:
-        return read(given)
-    except SilicastError as error:
-        raise InputError(f"{where}: {error}") from None
-    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{where}: malformed ({type(error).__name__}: {error})") from None
-
-
-def _fault(status: int, text: str) -> JSONResponse:
-    return _Ascii({"error": text if len(text) <= 2000 else text[:2000] + " ..."}, status_code=status)
-
-
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    return _fault(422 if isinstance(error, InputError) else 500, one_line(error))
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    faults = error.errors() if isinstance(error, RequestValidationError) else []
-    told = [f"{'.'.join(str(part)[:80] for part in fault['loc'])}: {fault['msg']}" for fault in faults[:4]]  # never its input: it may not be JSON
-    more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
-    return _fault(422, one_line(f"request: {'; '.join(told)}{more}; expected workload, hardware and optionally targets, fallback"))
-
-
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    status, detail = (error.status_code, str(error.detail)) if isinstance(error, HTTPException) else (500, "")
-    if status == 400:  # a body that no JSON parser takes: too deep, digits without end, not text
-        return _fault(422, "request: the body is not a readable JSON document; expected an object with workload and hardware")
-    return _fault(status, one_line(detail))
-
-
-async def _ours(request: Request, error: Exception) -> JSONResponse:
-    return _fault(500, f"internal error: {type(error).__name__}: {one_line(error)}")
-
-
-class _BodyLimit:
-    """Refuses a body over `most` bytes with 413, whether or not its length was announced."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], most: int) -> None:
-        self.app, self.most = app, most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        chunks: list[bytes] = []
-        arrived = 0
-        size = int(announced) if announced.isdigit() and len(announced) < 19 else 0
-        more = scope["method"] in ("POST", "PUT", "PATCH")
-        while more and size <= self.most:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunks.append(message.get("body", b""))
-            arrived += len(chunks[-1])
-            size = max(size, arrived)
-            more = message.get("more_body", False)
-        if size > self.most:
-            await _fault(413, f"request: the body is over {self.most:,} bytes; ask about fewer machines, or start with a larger --body-limit-mb")(scope, receive, send)
-            return
-        if not chunks:
-            await self.app(scope, receive, send)
-            return
-        waiting = [b"".join(chunks)]
-
-        async def whole() -> Message:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False} if waiting else await receive()
-
-        await self.app(scope, whole, send)
+        if workers > 1:
+            os.environ[_SETTINGS] = settings.to_json()
+            uvicorn.run(f"{__name__}:from_environment", factory=True, workers=workers, timeout_worker_healthcheck=60, **common)
+        else:
+            for one in predictors:
+                warm(one)
+            uvicorn.run(settings.application(predictors), **common)
+    except SystemExit as stopped:  # uvicorn has logged why, to stderr
+        if stopped.code:
+            raise InputError(f"could not serve on {host}:{port}; is the port taken? Choose another with --port") from None
+    log.event("stopped")

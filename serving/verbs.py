@@ -248,20 +248,22 @@ def demo(out: Path, onnx: Path | None, count: int, seed: int, quick: bool) -> Re
     return Reply(result if result is not None else {"out": str(out)}, lambda console: show.facts(console, result, f"demo in {out}"))
 
 
-def serve(model: str | None, host: str, port: int, body_limit: int) -> None:
-    """Answers over HTTP until stopped. The model is loaded before the port is opened: a wrong one is an error here, not a 503 later."""
+def serve(models: Sequence[str], host: str, port: int, workers: int, token_file: Path | None, drift: Path | None, body_bytes: int, upload_bytes: int, in_flight: int,
+          timeout_s: float, poll_s: float, log: str) -> Reply:
+    """Answers over HTTP until stopped. The models are loaded before the port is opened: a wrong one is an error here, not a 503 later."""
     try:
-        import uvicorn
-
-        from .http import create_app
+        from . import http
+        from .http_limits import Limits, read_tokens
     except ImportError as error:
         raise InputError(f"serve needs a web server, and {error.name} is not installed; run: pip install 'silicast[serve]'") from None
-    app = create_app(predictor(model), body_limit_bytes=body_limit)
-    try:
-        uvicorn.run(app, host=host, port=port, log_level="info")
-    except SystemExit as stopped:  # uvicorn has logged why, to stderr
-        if stopped.code:
-            raise InputError(f"could not serve on {host}:{port}; is the port taken? Choose another with --port") from None
+    from .predictor import DEFAULT_MODEL
+
+    limits = Limits(body_bytes=body_bytes, upload_bytes=upload_bytes, in_flight=in_flight, answer_s=timeout_s, bulk_s=4 * timeout_s)
+    settings = http.Settings(tuple(models) or (DEFAULT_MODEL,), limits, None if token_file is None else str(token_file), None if drift is None else str(drift), poll_s, log)
+    read_tokens(token_file)
+    predictors = [predictor(model) for model in models] or [predictor(None)]
+    http.run(settings, predictors, host, port, workers)
+    return Reply({"served": f"{host}:{port}"}, lambda console: None)
 
 
 def predictor(model: str | None) -> Any:

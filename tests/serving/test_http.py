@@ -15,7 +15,8 @@ with warnings.catch_warnings():
 
 from silicast.datasets.catalog import hardware
 from silicast.datasets.errors import InputError
-from silicast.serving.http import create_app
+from silicast.serving.http import ROUTES, create_app
+from silicast.serving.http_limits import Limits
 from silicast.serving.predictor import Predictor
 
 from .conftest import TARGETS, gemms
@@ -23,7 +24,7 @@ from .conftest import TARGETS, gemms
 
 @pytest.fixture(scope="module")
 def client(predictor: Predictor) -> TestClient:
-    return TestClient(create_app(predictor, body_limit_bytes=300_000), raise_server_exceptions=False)
+    return TestClient(create_app(predictor, limits=Limits(body_bytes=300_000)), raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -79,7 +80,9 @@ def test_an_answer_outside_the_domain_is_not_called_calibrated(client: TestClien
 
 def test_health_and_readiness(client: TestClient) -> None:
     assert client.get("/healthz").json()["status"] == "ok"
-    assert client.get("/readyz").json() == {"status": "ready", "model": "tiny", "version": "7", "targets": list(TARGETS)}
+    told = client.get("/readyz").json()
+    assert (told["status"], told["model"], told["version"], told["targets"]) == ("ready", "tiny", "7", list(TARGETS))
+    assert told["registry"]["state"] == "unused"  # it came from a folder
 
 
 def test_not_ready_without_a_model(workload: dict[str, Any]) -> None:
@@ -92,16 +95,16 @@ def test_not_ready_without_a_model(workload: dict[str, Any]) -> None:
 def test_a_model_of_another_shape_is_not_served(predictor: Predictor) -> None:
     from dataclasses import replace
 
-    op = type("OpModel", (), {"shape": "op", "targets": ("latency_s",), "name": "x"})()
-    with pytest.raises(InputError, match="whole workloads"):
+    op = type("OtherModel", (), {"shape": "pictures", "targets": ("latency_s",), "name": "x"})()
+    with pytest.raises(InputError, match="takes pictures questions"):
         create_app(replace(predictor, surrogate=op))
 
 
 def test_openapi_is_true(client: TestClient, workload: dict[str, Any]) -> None:
     document = client.get("/openapi.json").json()
-    assert set(document["paths"]) == {"/healthz", "/readyz", "/v1/predict"}
+    assert set(document["paths"]) == {path for route in ROUTES for path in (route.path, *route.also)}
     schemas = document["components"]["schemas"]
-    assert set(document["paths"]["/v1/predict"]["post"]["responses"]) == {"200", "413", "422", "503"}
+    assert set(document["paths"]["/v1/predict"]["post"]["responses"]) == {"200", "404", "408", "413", "415", "422", "429", "503"}
     assert document["paths"]["/v1/predict"]["post"]["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Fault")
     answer = client.post("/v1/predict", json={"workload": workload, "hardware": "t4"}).json()
     assert set(answer) == set(schemas["PredictResponse"]["properties"])
@@ -121,7 +124,7 @@ def test_hardware_that_cannot_be_read(client: TestClient, workload: dict[str, An
 @pytest.mark.parametrize("value", [None, -1, "x", [], {}, 10**400, {"int8": float("nan")}, [{"name": "a"}], True])
 def test_damaged_hardware_documents(client: TestClient, workload: dict[str, Any], field: str, value: Any) -> None:
     body = json.dumps({"workload": workload, "hardware": hardware("t4").to_json() | {field: value}})
-    response = client.post("/v1/predict", content=body)
+    response = client.post("/v1/predict", content=body, headers={"content-type": "application/json"})
     if response.status_code != 200:  # a machine without matrix rates, or of one unit, is a machine
         refused(response)
 

@@ -1,0 +1,98 @@
+"""Predictions as they go out: rows for JSON, columns for bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .predictor import Mixed, Predictor, select
+
+
+@dataclass(frozen=True)
+class Answered:
+    """n answers of one model; rows that could not be asked have a fault (row -> one line) and no figures.
+
+    `prediction` holds the rows that were asked, `keep` (n,) says which these are; None when no row could be asked.
+    """
+
+    model: Predictor
+    prediction: Any
+    keep: np.ndarray
+    faults: Mapping[int, str]
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+    @property
+    def level(self) -> float:
+        """What the intervals hold for rows in the domain."""
+        return float(self.prediction.level) if self.prediction is not None else 0.0
+
+    def of(self, targets: Sequence[str] | None) -> Answered:
+        """The same for these targets only."""
+        return self if self.prediction is None or not targets else Answered(self.model, select(self.prediction, targets), self.keep, self.faults)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is answered."""
+        return self.prediction.targets if self.prediction is not None else self.model.targets
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """T, T_low, T_high (n,) float64, NaN where there is none; `domain`, `domain_reason`, `error` (n,) text; `calibrated` (n,) bool."""
+        n, out = len(self), dict[str, np.ndarray]()
+        whole = bool(self.keep.all())
+        for j, name in enumerate(self.targets):
+            for ending, of in (("", "point"), ("_low", "low"), ("_high", "high")):
+                values = np.full(n, np.nan)
+                if self.prediction is not None:
+                    values[self.keep] = getattr(self.prediction, of)[:, j]
+                out[name + ending] = values
+        verdicts, reasons, errors = np.full(n, "", dtype=object), np.full(n, "", dtype=object), np.full(n, "", dtype=object)
+        calibrated = np.zeros(n, dtype=bool)
+        if self.prediction is not None:
+            where = slice(None) if whole else np.flatnonzero(self.keep)
+            verdicts[where] = [d.verdict for d in self.prediction.domain]
+            reasons[where] = [d.reason for d in self.prediction.domain]
+            calibrated[where] = self.prediction.calibrated
+        for row, why in self.faults.items():
+            errors[row] = why
+        return {**out, "domain": verdicts, "domain_reason": reasons, "calibrated": calibrated, "error": errors}
+
+    def json_columns(self) -> dict[str, list[Any]]:
+        """The columns as lists; what is not there is null."""
+        return {name: _listed(values) for name, values in self.columns().items()}
+
+    def units(self) -> dict[str, str]:
+        """Target -> its SI unit."""
+        return {name: str(self.model.card.units.get(name, "")) for name in self.targets}
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    if values.dtype == np.float64:
+        listed = values.tolist()
+        for at in np.flatnonzero(~np.isfinite(values)).tolist():
+            listed[at] = None
+        return listed
+    return [one if one != "" else None for one in values.tolist()] if values.dtype == object else values.tolist()
+
+
+def rows(prediction: Any, units: Mapping[str, Any], targets: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Each row as `Prediction.answer` tells it, with units: all at once."""
+    if targets:
+        prediction = select(prediction, targets)
+    told = list(zip(*([[{"point": p, "low": lo, "high": hi, "unit": str(units.get(name, ""))} for p, lo, hi in
+                        zip(*(_listed(getattr(prediction, of)[:, j].astype(np.float64)) for of in ("point", "low", "high")), strict=True)]
+                       for j, name in enumerate(prediction.targets)]), strict=True))
+    calibrated = prediction.calibrated.tolist()
+    stand_in = prediction.stand_in if isinstance(prediction, Mixed) else None
+    out = []
+    for i, domain in enumerate(prediction.domain):
+        one = {"targets": dict(zip(prediction.targets, told[i], strict=True)), "level": prediction.level, "calibrated": calibrated[i],
+               "domain": {"verdict": domain.verdict, "reason": domain.reason}, "model": prediction.model, "version": prediction.version}
+        if stand_in is not None and stand_in[i]:
+            one |= {"level": 0.0, "model": "simulator", "version": prediction.simulator_version}
+        out.append(one)
+    return out
