@@ -30,7 +30,8 @@ from ..errors import FormatError, GraphError, UnknownNameError
 from ..ops import MAX_SIZE, Op, shown
 from ..workload import Tensor, Workload
 from .hls_gexf import PRAGMA, PRAGMA_OF, load_graph
-from .hls_program import Block, Program, Region
+from .hls_instruction import Block
+from .hls_program import Program, Region
 from .recast import recast
 
 #: how a loop may be pipelined, by number as `dims` gives it: not, itself, or with every loop inside unrolled

@@ -16,17 +16,9 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import GraphError
-from .hls_gexf import CALL, CONTROL, INSTRUCTION, GraphEdge, GraphNode
+from .hls_gexf import CALL, CONTROL, GraphEdge, GraphNode
+from .hls_instruction import CASTS, ELEMENT, FLOAT_OPS, INT_OPS, LAST_NUMBER, MATH, Block, Instruction, parsed
 
-_TEXT = re.compile(r"(?:(%[\w.$-]+) = )?(?:(?:tail |musttail |notail )?)(\w+)\b(.*)", re.DOTALL)
-_NAME = re.compile(r"[%@][\w.$-]+")
-_LAST_NUMBER = re.compile(r"(?<![\w-])(-?\d{1,18})(?=\s*(?:$|,\s*!|,\s*align))")
-_ELEMENT = re.compile(r"\b(double|float|half|i\d+)\b")
-CASTS = frozenset({"sext", "zext", "trunc", "bitcast"})
-FLOAT_OPS = {"fadd": 1, "fsub": 1, "fmul": 1, "fneg": 1, "fdiv": 4, "frem": 4}
-INT_OPS = frozenset({"add", "sub", "mul", "sdiv", "udiv", "srem", "urem", "shl", "lshr", "ashr", "and", "or", "xor"})
-#: functions of <math.h> that stand for arithmetic: name -> vector operations (as in `ELEMENTWISE_COST`)
-MATH = {"sqrt": 4, "sqrtf": 4, "fabs": 1, "fabsf": 1, "exp": 8, "expf": 8, "log": 8, "pow": 10, "llvm.fabs.f64": 1, "llvm.sqrt.f64": 4, "llvm.fmuladd.f64": 2, "llvm.fmuladd.f32": 2}
 #: steps of an outer loop that a triangle is summed over; beyond it the mean of the ends stands in
 _MOST_STEPS = 1 << 16
 #: loops, blocks, blocks of all loops together, and variables one value depends on, beyond which a graph is no kernel
@@ -35,23 +27,8 @@ _RELATIONS = {"slt": np.less, "ult": np.less, "sle": np.less_equal, "ule": np.le
               "sge": np.greater_equal, "uge": np.greater_equal, "ne": np.not_equal}
 _SWAPPED = {"slt": "sgt", "ult": "ugt", "sle": "sge", "ule": "uge", "sgt": "slt", "ugt": "ult", "sge": "sle", "uge": "ule", "ne": "ne"}
 
-Block = tuple[int, int]
 #: a value as (variable or None, offset)
 Linear = tuple[str | None, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction: `result = opcode rest`."""
-
-    key: str
-    order: int
-    block: Block
-    result: str
-    opcode: str
-    rest: str
-    #: names of values and globals in it, types left out
-    operands: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -79,17 +56,6 @@ class Region:
     def depth(self) -> int:
         """Loops around it, itself included."""
         return (self.header is not None) + (self.parent.depth if self.parent else 0)
-
-
-def parsed(nodes: list[GraphNode]) -> list[Instruction]:
-    """The instructions of a graph in program order."""
-    found = []
-    for order, node in enumerate(n for n in nodes if n.kind == INSTRUCTION):
-        match = _TEXT.match(node.text)
-        if match:
-            operands = tuple(n for n in _NAME.findall(match[3]) if not n.startswith(("%struct.", "%union.")))
-            found.append(Instruction(node.key, order, (node.function, node.block), match[1] or "", match[2], match[3], operands))
-    return found
 
 
 class Program:
@@ -205,7 +171,7 @@ class Program:
         if made.opcode in CASTS and operands:
             return self._linear(function, operands[0], depth + 1)
         if made.opcode in ("add", "sub") and len(operands) == 1:
-            at, number = self._linear(function, operands[0], depth + 1), _LAST_NUMBER.search(made.rest)
+            at, number = self._linear(function, operands[0], depth + 1), LAST_NUMBER.search(made.rest)
             if at and number:
                 return at[0], at[1] + (int(number[1]) if made.opcode == "add" else -int(number[1]))
         return None
@@ -268,7 +234,7 @@ class Program:
             if i.opcode in ("load", "store") and i.operands:
                 pointer = self._defined.get((function, i.operands[-1]))
                 into = self._array(function, i.operands[-1]) if pointer is None or pointer.opcode in ("getelementptr", "load") else None
-                element = _ELEMENT.match(i.rest.strip())
+                element = ELEMENT.match(i.rest.strip())
                 if into and element:
                     (region.reads if i.opcode == "load" else region.writes).setdefault(into[0].lstrip("%@"), []).append(into[1])
                     if not region.element or element[1] in ("double", "float"):
@@ -329,7 +295,7 @@ class Program:
             if right and right[0] and self._steps(right[0], loop):
                 left, right, relation = right, left, _SWAPPED.get(relation, relation)
         else:
-            number = _LAST_NUMBER.search(compare.rest)
+            number = LAST_NUMBER.search(compare.rest)
             right = (None, int(number[1])) if number else None
         if left is None or left[0] is None or right is None or relation not in _RELATIONS:
             return None

@@ -70,7 +70,7 @@ def twisted(value: Any, draw: random.Random) -> Any:
             elif act < 0.3 and isinstance(at, list):
                 at.insert(key, at[draw.randrange(len(at))])
             else:
-                at[key] = draw.choice(NUMBERS)
+                at[key] = json.loads(json.dumps(draw.choice(NUMBERS)))  # a copy: it may be changed next
             break
     return copy
 
