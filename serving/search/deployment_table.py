@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -28,9 +27,12 @@ from ...datasets.simulator.serving_plan import ServingPlan
 from ...datasets.simulator.serving_step import MOST_DECODE_TOKENS, Rig
 from ...datasets.transformer import Segment, Transformer
 from ...datasets.workload import Tensor, Workload
+from .deployments import Deployment, DeploymentDesign, device, plan_of
 
 #: ops of one merged graph: its search holds arrays of kernels x machines
 MOST_OPS = 6000
+#: of every plan here
+PREFILL_TOKENS, MEMORY_SHARE = ServingPlan().prefill_tokens, ServingPlan().memory_share
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Need:
     pipeline: int
 
 
-def tabulated(design: Any, deployments: Mapping[int, Any]) -> dict[int, tuple[dict[str, float], str]]:
+def tabulated(design: DeploymentDesign, deployments: Mapping[int, Deployment]) -> dict[int, tuple[dict[str, float], str]]:
     """Index -> (quantities, why not) of those deployments this covers."""
     prompt, output = design.prompt_tokens, design.output_tokens
     places = [prompt + round(output * p) for p in GAUSS] if output > 2 else [prompt + 1]
@@ -68,9 +70,9 @@ def tabulated(design: Any, deployments: Mapping[int, Any]) -> dict[int, tuple[di
     for i, d in deployments.items():
         if not _covered(design, d):
             continue
-        read_tensor, (read_device, read_limit) = (d.prompt_plan.tensor, d.reader) if d.split else (d.tensor, (d.device, d.power_limit))
+        read_tensor, (read_device, read_limit) = (d.prompt_tensor or d.tensor, d.reader) if d.split else (d.tensor, (d.device, d.power_limit))
         wide = d.split or d.schedule == "continuous"
-        width = 1 if wide else max(1, min(d.batch, d.plan.prefill_tokens // prompt))
+        width = 1 if wide else max(1, min(d.batch, PREFILL_TOKENS // prompt))
         read = _Need(_Shape(d.model, read_tensor, d.dtype, d.weight_dtype, d.kv_dtype, width, prompt, 0), read_device, read_limit, d.pipeline)
         micro = math.ceil(d.batch / d.pipeline)
         write = [_Need(_Shape(d.model, d.tensor, d.dtype, d.weight_dtype, d.kv_dtype, micro, 1, past), d.device, d.power_limit, d.pipeline) for past in places]
@@ -94,12 +96,12 @@ def tabulated(design: Any, deployments: Mapping[int, Any]) -> dict[int, tuple[di
     return out
 
 
-def _covered(design: Any, d: Any) -> bool:
+def _covered(design: DeploymentDesign, d: Deployment) -> bool:
     """Whether the columns say what the one-by-one path would; a plan that one refuses goes there, for its error."""
     if d.expert > 1 or (d.schedule == "chunked" and not d.split) or (d.split and design.output_tokens < 2):
         return False
-    for key, limit, tensor in {(d.device, d.power_limit, d.tensor), (*(d.reader if d.split else (d.device, d.power_limit)), d.prompt_plan.tensor if d.split else d.tensor)}:
-        if not _plain(key, limit) or (tensor * d.pipeline > 1 and not design.links):
+    for key, limit, tensor in ((d.device, d.power_limit, d.tensor), (*d.reader, d.prompt_tensor or d.tensor))[: 1 + d.split]:
+        if not _plain(key, limit) or (tensor * d.pipeline > 1 and not design.linked(key)):
             return False
         if not _divides(d.model, tensor, d.pipeline, d.dtype, d.weight_dtype, d.kv_dtype):
             return False
@@ -108,14 +110,8 @@ def _covered(design: Any, d: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def _plain(key: str, limit: float) -> bool:
-    machine = _device(key, limit)
+    machine = device(key, limit)
     return not machine.backing and math.isfinite(static_w(machine)) and not machine.fabric
-
-
-def _device(key: str, limit: float) -> Hardware:
-    from .deployments import device
-
-    return device(key, limit)
 
 
 @lru_cache(maxsize=4096)
@@ -149,18 +145,16 @@ def _head(model: str, tensor: int, dtype: str, tokens: int, logits: int) -> Work
 
 
 def _formats(shape: _Shape) -> ServingPlan:
-    from .deployments import _plan
-
-    return _plan(shape.dtype, shape.weight_dtype, shape.kv_dtype, shape.tensor, 1, 1, "static", 512)
+    return plan_of(shape.dtype, shape.weight_dtype, shape.kv_dtype, shape.tensor)
 
 
 #: (digests of work, machine's digest) -> (seconds, J); emptied when it grows too large
 _DONE: dict[tuple[str, str], tuple[float, float]] = {}
 
 
-def _costs(design: Any, needs: Sequence[_Need]) -> np.ndarray:
+def _costs(design: DeploymentDesign, needs: Sequence[_Need]) -> np.ndarray:
     """(n, 2) seconds and J of each step on all devices of its stage, collectives included."""
-    machines = {(n.device, n.power_limit): _device(n.device, n.power_limit) for n in needs}
+    machines = {(n.device, n.power_limit): device(n.device, n.power_limit) for n in needs}
     parts = {n.shape: _parts(n.shape) for n in needs}
     asked: dict[str, tuple[Workload, dict[str, Hardware]]] = {}
     if len(_DONE) > 500_000:
@@ -211,7 +205,7 @@ def _merged(works: Sequence[Workload]) -> Workload:
     return Workload("steps", tuple(op for work in works for op in work.ops), tuple(tensors))
 
 
-def _wires(design: Any, needs: Sequence[_Need]) -> np.ndarray:
+def _wires(design: DeploymentDesign, needs: Sequence[_Need]) -> np.ndarray:
     """(n, 2) seconds and J of the collectives of one pass, as `serving_step` bills them: two all-reduces a layer, one gather of logits, sends between stages."""
     out = np.zeros((len(needs), 2))
     groups: dict[tuple[str, str, int, int], list[int]] = {}
@@ -239,12 +233,11 @@ def _wires(design: Any, needs: Sequence[_Need]) -> np.ndarray:
 
 # -- schedules (the formulas of `serving._static`, `serving._continuous` and `serving_split`, on columns) ---------------------------------
 
-def _together(design: Any, rows: Sequence[Any], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+def _together(design: DeploymentDesign, rows: Sequence[Deployment], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
     prompt, output, steps = design.prompt_tokens, design.output_tokens, design.output_tokens - 1
     batch, stages = (np.array([getattr(d, f) for d in rows], dtype=np.float64) for f in ("batch", "pipeline"))
     static = np.array([d.schedule == "static" for d in rows])
-    most = rows[0].plan.prefill_tokens
-    width = np.maximum(1.0, np.minimum(batch, most // prompt))
+    width = np.maximum(1.0, np.minimum(batch, PREFILL_TOKENS // prompt))
     batches = np.ceil(batch / width)
     full = batches * width / batch
     reading = read_t * (1.0 + (batches - 1.0) / stages) / np.where(stages == 1, full, 1.0)
@@ -258,35 +251,39 @@ def _together(design: Any, rows: Sequence[Any], read_t: np.ndarray, read_j: np.n
     tokens = batch * output
     used, why = _memory(rows, prompt, output)
     return {"ttft_s": ttft, "tpot_s": tpot, "latency_s": ttft + tpot * steps, "throughput_tok_s": tokens / span, "power_w": energy / span, "memory_bytes": used,
-            "energy_per_token_j": energy / tokens, "request_rate_per_s": tokens / span / output, "devices": np.array([float(d.plan.devices) for d in rows])}, why
+            "energy_per_token_j": energy / tokens, "request_rate_per_s": tokens / span / output, "devices": np.array([float(d.tensor * d.pipeline) for d in rows])}, why
 
 
-def _memory(rows: Sequence[Any], prompt: int, output: int) -> tuple[np.ndarray, list[str]]:
+def _memory(rows: Sequence[Deployment], prompt: int, output: int) -> tuple[np.ndarray, list[str]]:
     """(n,) bytes on the fullest device, and what does not fit."""
     used, why = np.empty(len(rows)), []
     for i, d in enumerate(rows):
-        step_tokens = min(d.plan.prefill_tokens, prompt * d.batch) if prompt < d.plan.prefill_tokens else prompt
-        weights, cache = _held(d.model, d.plan, prompt + output)
-        flowing = _flowing(d.model, d.plan.tensor, d.dtype, d.weight_dtype, d.kv_dtype, step_tokens)
-        used[i] = weights + d.batch * cache + flowing
-        why.append(_short(d.device, d.power_limit, used[i], d.plan.memory_share, f"a batch of {d.batch}"))
+        step_tokens = min(PREFILL_TOKENS, prompt * d.batch) if prompt < PREFILL_TOKENS else prompt
+        used[i] = need = _bytes(d, d.tensor, prompt + output, d.batch, step_tokens)
+        why.append(_short(d.device, need, d.batch))
     return used, why
 
 
-def _short(key: str, limit: float, used: float, share: float, what: str) -> str:
-    budget = _device(key, limit).dram.capacity_bytes * share
-    return "" if used <= budget else f"memory overflows on {key}: {used / 1e9:,.2f} GB needed, {budget / 1e9:,.2f} GB to use: {(used - budget) / 1e9:,.2f} GB short for {what}"
+def _bytes(d: Deployment, tensor: int, tokens: int, sequences: int, step_tokens: int) -> float:
+    """Bytes on the fullest device: weights, the cache of so many sequences of so many tokens, what flows."""
+    weights, cache = _held(d.model, tensor, d.pipeline, d.dtype, d.weight_dtype, d.kv_dtype, tokens)
+    return weights + sequences * cache + _flowing(d.model, tensor, d.dtype, d.weight_dtype, d.kv_dtype, step_tokens)
+
+
+def _short(key: str, used: float, sequences: int) -> str:
+    budget = device(key, 0.0).dram.capacity_bytes * MEMORY_SHARE
+    return "" if used <= budget else f"memory overflows on {key}: {used / 1e9:,.2f} GB needed, {budget / 1e9:,.2f} GB to use: {(used - budget) / 1e9:,.2f} GB short for {sequences} in flight"
 
 
 def _rig(model: Transformer, plan: ServingPlan) -> Rig:
     """Any machine will do where only bytes of the model are asked."""
-    one = _device("h100_sxm", 0.0)
+    one = device("h100_sxm", 0.0)
     return Rig(model, one, Cluster.of(one, plan.devices, 1e9) if plan.devices > 1 else None, plan)
 
 
 @lru_cache(maxsize=16384)
-def _held(model: str, plan: ServingPlan, tokens: int) -> tuple[float, float]:
-    rig = _rig(transformer(model), plan)
+def _held(model: str, tensor: int, pipeline: int, dtype: str, weight_dtype: str, kv_dtype: str, tokens: int) -> tuple[float, float]:
+    rig = _rig(transformer(model), plan_of(dtype, weight_dtype, kv_dtype, tensor, pipeline))
     return rig.weight_bytes, rig.kv_bytes(tokens)
 
 
@@ -296,16 +293,16 @@ def _flowing(model: str, tensor: int, dtype: str, weight_dtype: str, kv_dtype: s
     return _rig(transformer(model), plan).memory(1, 1, step_tokens).activations
 
 
-def _apart(design: Any, rows: Sequence[Any], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+def _apart(design: DeploymentDesign, rows: Sequence[Deployment], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
     prompt, output, steps = design.prompt_tokens, design.output_tokens, design.output_tokens - 1
     batch, stages, readers, writers = (np.array([getattr(d, f) for d in rows], dtype=np.float64) for f in ("batch", "pipeline", "prompt_machines", "token_machines"))
     models = [transformer(d.model) for d in rows]
-    transfer = np.array([m.kv_bytes(prompt, d.prompt_plan.cache_dtype) for m, d in zip(models, rows, strict=True)]) / design.handover_bytes_per_s
+    transfer = np.array([m.kv_bytes(prompt, plan_of(d.dtype, d.weight_dtype, d.kv_dtype, 1).cache_dtype) for m, d in zip(models, rows, strict=True)]) / design.handover_bytes_per_s
     exposed = np.maximum(transfer - read_t, 0.0) + transfer / np.array([m.layers for m in models])
     can_read, can_write = readers * stages / read_t, writers * batch / (steps * step_t + exposed)
     rate = np.minimum(can_read, can_write)
-    counts = [(d.prompt_plan.devices, d.plan.devices) for d in rows]
-    idle = np.array([(static_w(_device(*d.reader)) * r, static_w(_device(d.device, d.power_limit)) * w) for d, (r, w) in zip(rows, counts, strict=True)])
+    counts = [((d.prompt_tensor or d.tensor) * d.pipeline, d.tensor * d.pipeline) for d in rows]
+    idle = np.array([(static_w(device(*d.reader)) * r, static_w(device(d.device, d.power_limit)) * w) for d, (r, w) in zip(rows, counts, strict=True)])
 
     def power(machines: np.ndarray, busy_w: np.ndarray, share: np.ndarray, waiting_w: np.ndarray) -> np.ndarray:
         return machines * (share * busy_w + (1.0 - share) * waiting_w)
@@ -314,13 +311,8 @@ def _apart(design: Any, rows: Sequence[Any], read_t: np.ndarray, read_j: np.ndar
              + power(writers, step_j * np.minimum(stages, batch) / step_t, rate / can_write, idle[:, 1]))
     why = []
     for d in rows:
-        weights, cache = _held(d.model, d.plan, prompt + output)
-        used = weights + d.batch * cache + _flowing(d.model, d.plan.tensor, d.dtype, d.weight_dtype, d.kv_dtype, d.batch)
-        said = _short(d.device, d.power_limit, used, d.plan.memory_share, f"a batch of {d.batch}")
-        weights, cache = _held(d.model, d.prompt_plan, prompt)
-        used = weights + cache + _flowing(d.model, d.prompt_plan.tensor, d.dtype, d.weight_dtype, d.kv_dtype, prompt)
-        read_device, read_limit = d.reader
-        why.append(said or _short(read_device, read_limit, used, d.prompt_plan.memory_share, "one prompt"))
+        said = _short(d.device, _bytes(d, d.tensor, prompt + output, d.batch, d.batch), d.batch)
+        why.append(said or _short(d.reader[0], _bytes(d, d.prompt_tensor or d.tensor, prompt, 1, prompt), 1))
     return {"ttft_s": read_t, "tpot_s": step_t + exposed / steps, "latency_s": read_t + exposed + steps * step_t, "throughput_tok_s": rate * output, "power_w": watts,
             "energy_per_token_j": watts / (rate * output), "request_rate_per_s": rate,
             "devices": readers * np.array([r for r, _ in counts]) + writers * np.array([w for _, w in counts])}, why

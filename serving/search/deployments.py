@@ -67,12 +67,12 @@ class Deployment:
     @property
     def plan(self) -> ServingPlan:
         """Of the machines that decode (and read, when the phases share them)."""
-        return _plan(self.dtype, self.weight_dtype, self.kv_dtype, self.tensor, self.pipeline, self.expert, "static" if self.split else self.schedule, self.chunk_tokens)
+        return plan_of(self.dtype, self.weight_dtype, self.kv_dtype, self.tensor, self.pipeline, self.expert, "static" if self.split else self.schedule, self.chunk_tokens)
 
     @property
     def prompt_plan(self) -> ServingPlan:
         """Of the machines that read prompts."""
-        return _plan(self.dtype, self.weight_dtype, self.kv_dtype, self.prompt_tensor or self.tensor, self.pipeline, self.expert, "static", self.chunk_tokens)
+        return plan_of(self.dtype, self.weight_dtype, self.kv_dtype, self.prompt_tensor or self.tensor, self.pipeline, self.expert, "static", self.chunk_tokens)
 
     @property
     def reader(self) -> tuple[str, float]:
@@ -82,15 +82,18 @@ class Deployment:
     @property
     def counts(self) -> dict[str, int]:
         """Device -> how many, of the whole deployment."""
+        each = max(self.tensor, self.expert) * self.pipeline
         if not self.split:
-            return {self.device: self.plan.devices}
-        out = {self.device: self.token_machines * self.plan.devices}
-        out[self.reader[0]] = out.get(self.reader[0], 0) + self.prompt_machines * self.prompt_plan.devices
+            return {self.device: each}
+        out = {self.device: self.token_machines * each}
+        reader = self.prompt_device or self.device
+        out[reader] = out.get(reader, 0) + self.prompt_machines * max(self.prompt_tensor or self.tensor, self.expert) * self.pipeline
         return out
 
 
 @lru_cache(maxsize=4096)
-def _plan(dtype: str, weight_dtype: str, kv_dtype: str, tensor: int, pipeline: int, expert: int, schedule: str, chunk: int) -> ServingPlan:
+def plan_of(dtype: str, weight_dtype: str, kv_dtype: str, tensor: int, pipeline: int = 1, expert: int = 1, schedule: str = "static", chunk: int = 512) -> ServingPlan:
+    """The plan of these; each is made once."""
     return ServingPlan(dtype=dtype, weight_dtype=weight_dtype, kv_dtype=kv_dtype, tensor=tensor, pipeline=pipeline, expert=expert, schedule=schedule, chunk_tokens=chunk)
 
 
@@ -160,6 +163,10 @@ class DeploymentDesign:
         one = device(key, power_limit_w)
         return one if count == 1 else _joined(one, count, self.link(key), self.link_latency_s)
 
+    def linked(self, key: str) -> bool:
+        """Whether a link is given between several of that device."""
+        return any(name in ("other", device(key, 0.0).key) for name, _ in self.links)
+
     def link(self, key: str) -> float:
         """Bytes per second one device sends. Raises InputError when none is given for it."""
         links = dict(self.links)
@@ -183,11 +190,11 @@ class DeploymentDesign:
                 known[i] = self.deployment(candidate)
             except InputError as error:
                 why[i] = f"cannot be built: {error}"
-        done = tabulated(self, known)
+        done, prices = tabulated(self, known), dict(self.prices)
         for i, one in known.items():
             try:
                 rows[i], why[i] = done[i] if i in done else self.one(one)
-                rows[i] = rows[i] | self._costs(one, rows[i])
+                rows[i] = rows[i] | _costs(one, rows[i], prices)
             except InputError as error:
                 why[i] = f"cannot be built: {error}"
         return Answers.of_rows(rows, why)
@@ -205,13 +212,17 @@ class DeploymentDesign:
         found = {name: a.values[name] for name in ("ttft_s", "tpot_s", "latency_s", "throughput_tok_s", "power_w", "memory_bytes")}
         return {**found, "energy_per_token_j": a.energy_per_token_j, "request_rate_per_s": a.request_rate_per_s, "devices": float(a.devices)}, a.infeasible
 
-    def _costs(self, d: Deployment, row: Mapping[str, float]) -> dict[str, float]:
-        prices = dict(self.prices)
-        priced = [(prices.get(device(k, 0.0).key, prices.get("other")), n) for k, n in d.counts.items()]
-        if any(p is None for p, _ in priced) or not row:
+
+
+def _costs(d: Deployment, row: Mapping[str, float], prices: Mapping[str, float]) -> dict[str, float]:
+    """What the whole deployment costs; nothing where a price is not given."""
+    hour = 0.0
+    for key, count in d.counts.items():
+        price = prices.get(device(key, 0.0).key, prices.get("other"))
+        if price is None:
             return {}
-        hour = float(sum(p * n for p, n in priced if p is not None))
-        return {"cost_per_hour": hour, "cost_per_mtok": hour / HOUR_S / row["throughput_tok_s"] * 1e6}
+        hour += price * count
+    return {"cost_per_hour": hour, "cost_per_mtok": hour / HOUR_S / row["throughput_tok_s"] * 1e6}
 
 
 @lru_cache(maxsize=1024)
@@ -231,6 +242,8 @@ def _checked(name: str, value: Any, where: str) -> None:
         if number(value, where) < 0:
             raise FormatError(f"{where}: expected W per device, 0 for as published, got {shown(value)}")
     elif name in ("device", "prompt_device"):
+        if value == "" and name == "prompt_device":
+            return  # the same as the others
         catalogue(words(value, where))
     elif name == "model":
         transformer(words(value, where))

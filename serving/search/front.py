@@ -10,14 +10,14 @@ def nondominated(objectives: np.ndarray) -> np.ndarray:
     points = np.asarray(objectives, dtype=np.float64)
     kept: np.ndarray = np.asarray(np.isfinite(points).all(axis=1))
     rows = np.flatnonzero(kept)
-    order = rows[np.lexsort(points[rows].T[::-1])] if len(rows) else rows  # who dominates a row stands before it
-    front: list[int] = []
-    for row in order:
-        here = points[front]
-        if len(front) and bool(np.any((here <= points[row]).all(axis=1) & (here < points[row]).any(axis=1))):
-            kept[row] = False
-        else:
-            front.append(int(row))
+    left = rows[np.lexsort(points[rows].T[::-1])] if len(rows) else rows  # who dominates a row stands before it
+    kept[:] = False
+    while len(left):
+        best = points[left[0]]  # nobody left dominates the first
+        kept[left[0]] = True
+        left = left[1:]
+        others = points[left]
+        left = left[~((best <= others).all(axis=1) & (best < others).any(axis=1))]
     return kept
 
 

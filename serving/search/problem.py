@@ -182,11 +182,13 @@ class Problem:
     def check(self) -> None:
         """Evaluates one candidate by the simulator, so that a goal nobody answers is an error now. Raises FormatError naming it and what there is."""
         rng, known = np.random.default_rng(self.seed), set[str]()
-        for _ in range(8):
-            found = self.evaluate(self.space.sample(4, rng))
+        for _ in range(6):
+            found = self.evaluate(self.space.sample(3, rng))
             known |= {name for name, values in found.answers.values.items() if np.isfinite(values).any()}
             if {g.name for g in self.goals} | {limit.name for limit in self.limits} <= known:
                 return
+            if known and all(not w for w in found.answers.why):
+                break  # whatever can be has the same quantities
         if not known:
             raise FormatError(f"none of the candidates that were tried can be: {next(filter(None, found.answers.why), 'no answers')}")
         for part, names in (("objectives", [g.name for g in self.goals]), ("constraints", [limit.name for limit in self.limits])):
@@ -197,7 +199,7 @@ class Problem:
 
     def evaluate(self, candidates: Sequence[Candidate], by: Any = None) -> Evaluations:
         """n candidates answered by the simulator (`by` None) or by a `Predictor`. Raises InputError for candidates outside the space."""
-        self.space.place(candidates)
+        self.space.check(candidates)
         answers = self.design.answers(candidates, by)
         if self.given is not None:
             answers = self.given.added(answers, candidates)

@@ -183,11 +183,19 @@ class Space:
         """The candidates at (n, d) points of the unit cube."""
         return [{d.name: d.at(u) for d, u in zip(self.dimensions, row, strict=True)} for row in np.asarray(points, dtype=np.float64).reshape(-1, len(self))]
 
+    def check(self, candidates: Sequence[Candidate]) -> None:
+        """Raises InputError for a candidate that is not of the space."""
+        names = set(self.names)
+        odd = next((c for c in candidates if c.keys() != names), None)
+        if odd is not None:
+            raise InputError(f"candidate: expected the dimensions {', '.join(self.names)}, got {', '.join(map(str, odd))}")
+        for d in self.dimensions:
+            for _, value in {(type(c[d.name]), c[d.name]) for c in candidates} if all(c[d.name].__hash__ for c in candidates) else [(0, c[d.name]) for c in candidates]:
+                d.place(value)
+
     def place(self, candidates: Sequence[Candidate]) -> np.ndarray:
         """(n, d) points of the unit cube. Raises InputError for a candidate that is not of the space."""
-        for c in candidates:
-            if set(c) != set(self.names):
-                raise InputError(f"candidate: expected the dimensions {', '.join(self.names)}, got {', '.join(map(str, c))}")
+        self.check(candidates)
         return np.array([[d.place(c[d.name]) for d in self.dimensions] for c in candidates], dtype=np.float64).reshape(-1, len(self))
 
     def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
