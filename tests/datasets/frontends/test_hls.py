@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -165,6 +166,32 @@ def test_a_nest_too_deep_and_too_many_loops(tmp_path):
     deep = [["%i = alloca i32, align 4", "store i32 0, i32* %i, align 4", "br label %c"]] + [["br label %x"]] * 1500
     with pytest.raises(GraphError, match="loops"):
         read_hls(gexf(tmp_path / "many.gexf", deep, [(i, i + 1) for i in range(1500)] + [(i + 1, i) for i in range(1, 1500)]))
+
+
+def trips_of(source: str) -> list[int | None]:
+    """Trip counts of the for-loops of a C source, in order; None where the bounds are no numbers."""
+    found: list[int | None] = []
+    for start, test, step in re.findall(r"for \(([^;]*);([^;]*);([^)]*)\)", re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)):
+        first, bound = re.fullmatch(r"(?:long )?\w+ = (\d+)", start.strip()), re.fullmatch(r"\w+ (<=?) (\d+)(?: ([+-]) (\d+))?", test.strip())
+        plain = first and bound and ("++" in step)
+        found.append(int(bound[2]) + int(f"{bound[3]}{bound[4]}" if bound[3] else 0) - int(first[1]) + (bound[1] == "<=") if plain and first and bound else None)
+    return found
+
+
+def test_trip_counts_are_those_of_the_c_sources(tmp_path):
+    archive = DATA / "hlsyn" / "graphs.tar.gz"
+    if not archive.exists():
+        pytest.skip("no open table hlsyn/graphs.tar.gz: set SILICAST_DATA")
+    checked = 0
+    with tarfile.open(archive) as tar:
+        for name in ("2mm", "adi", "atax", "correlation", "fdtd-2d", "gemver", "jacobi-1d", "md", "seidel-2d", "stencil-3d", "symm", "trmm"):
+            (tmp_path / "k.gexf").write_bytes(tar.extractfile(f"graphs/{name}_processed_result.gexf").read())
+            said = trips_of(tar.extractfile(f"sources/{name}_kernel.c").read().decode())
+            ours = [loop.trip_count for loop in read_hls(tmp_path / "k.gexf").loops if loop.name.startswith("loop")]
+            assert len(said) == len(ours), name
+            assert all(theirs in (None, mine) for theirs, mine in zip(said, ours, strict=True)), name
+            checked += sum(theirs is not None for theirs in said)
+    assert checked > 50
 
 
 def test_every_published_kernel_reads(tmp_path):
