@@ -69,15 +69,6 @@ def static_w(h: Hardware) -> float:
     return min(tech.STATIC_SHARE * (h.full_tdp_w or h.tdp_w), 0.5 * h.tdp_w)
 
 
-def _matrix_clock(h: Hardware) -> float:
-    """Hz that the rate of matrix work is published for. A processor does a power of two operations a clock; a rate near one tells (some are given for a lower clock
-    than that of the vector units: H100), else it is the clock of all."""
-    clock = h.peak_clock_hz or h.clock_hz
-    a_clock = h.rate("float16") / (h.units * h.clock_hz)
-    off = a_clock / 2.0 ** np.round(np.log2(a_clock))
-    return clock * float(off) if 0.9 < off < 1.1 else clock
-
-
 @lru_cache(maxsize=65536)
 def _one(h: Hardware) -> Machines:
     d = DeviceColumns.from_devices([h])
@@ -105,7 +96,7 @@ def _one(h: Hardware) -> Machines:
     share = min(h.clock_hz / h.peak_clock_hz, 1.0) if h.peak_clock_hz else 1.0
     voltage = max(share, VOLTAGE_FLOOR)
     # and what its published clock says of its voltage, or its kind of what each operation costs beside the arithmetic
-    published = tech.clock_voltage(_matrix_clock(h), float(node[0]), VOLTAGE_FLOOR) if h.kind == "gpu" and not h.array else 1.0
+    published = tech.clock_voltage(h.peak_clock_hz or h.clock_hz, float(node[0]), VOLTAGE_FLOOR) if h.kind == "gpu" and not h.array else 1.0
     core = tech.CORE_OVER_GPU if h.kind == "cpu" and not h.array else 1.0
     return Machines(
         figures=d, launch_s=np.where(np.isfinite(d.launch_s), d.launch_s, tech.LAUNCH_S[h.kind]), fill_s=tech.FILL_CLOCKS[h.kind] / d.clock_hz,

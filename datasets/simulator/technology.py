@@ -32,9 +32,9 @@ PIPELINE_OVER_MAC = {"matrix": 4.0, "vector": 12.0, "array": 1.5}
 #: the same of a CPU core, over that of a GPU: fetch, rename, reorder and retire for few lanes. From data sheets in the same way, for a CPU's power limit is what it draws under load at
 #: the base clock its rates are given for: 33 to 40 for FP32 with AVX-512 (Xeon 8380, Gold 6226, Gold 6240), 46 to 85 others; the least of them
 CORE_OVER_GPU = 3.0
-#: (nm, Hz) clocks of the GPUs whose data sheets `PIPELINE_OVER_MAC` was taken from: P100, V100, A100, H100 (its tensor clock). A faster GPU of the same node needs a
+#: (nm, Hz) clocks of the GPUs whose data sheets `PIPELINE_OVER_MAC` was taken from: P100, V100, A100, H100 (its highest). A faster GPU of the same node needs a
 #: higher voltage, in proportion as in `power`, and its energies grow with the square
-NODE_CLOCK_HZ = ((16.0, 1.48e9), (12.0, 1.53e9), (7.0, 1.41e9), (4.0, 1.83e9))
+NODE_CLOCK_HZ = ((16.0, 1.48e9), (12.0, 1.53e9), (7.0, 1.41e9), (4.0, 1.98e9))
 
 #: dynamic power of an FPGA over an ASIC of the same node: Kuon and Rose, "Measuring the Gap Between FPGAs and ASICs", TCAD 2007
 FPGA_OVER_ASIC_POWER = 14.0

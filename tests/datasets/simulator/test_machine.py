@@ -19,11 +19,9 @@ def mac(key: str, **changed: object) -> float:
 
 def test_a_card_with_a_faster_clock_spends_more_on_the_same_product():
     bare = tech.mac_j(np.array([4.0]))[0, HALF]
-    # 362.05 Top/s are 1024 operations a clock and processor at 2.49 GHz
-    assert mac("l40s") == pytest.approx(bare * (362.05e12 / 142 / 1024 / 1.83e9) ** 2, rel=1e-6)
-    # H100's tensor rates are given for 1.83 GHz, not for the 1.98 GHz of its vector units
-    assert mac("h100_sxm") == pytest.approx(bare, rel=1e-3)
-    assert mac("a100_sxm") == pytest.approx(tech.mac_j(np.array([7.0]))[0, HALF], rel=3e-3)
+    assert mac("l40s") == pytest.approx(bare * (2.52 / 1.98) ** 2, rel=1e-6)
+    assert mac("h100_sxm") == pytest.approx(bare, rel=1e-6)
+    assert mac("a100_sxm") == pytest.approx(tech.mac_j(np.array([7.0]))[0, HALF], rel=1e-6)
 
 
 def test_a_lower_clock_than_published_lowers_the_voltage_to_a_floor():

@@ -34,5 +34,5 @@ def test_voltage_follows_the_clock_of_a_node():
     assert tech.clock_voltage(1.41e9, 7.0, 0.65) == pytest.approx(1.0)      # A100
     assert tech.clock_voltage(2.82e9, 7.0, 0.65) == pytest.approx(2.0)
     assert tech.clock_voltage(0.3e9, 7.0, 0.65) == 0.65                     # no lower
-    assert tech.clock_voltage(1.62e9, 5.5, 0.65) == pytest.approx(1.0)      # half-way from 7 nm to 4 nm
+    assert tech.clock_voltage(1.695e9, 5.5, 0.65) == pytest.approx(1.0)      # half-way from 7 nm to 4 nm
     assert tech.clock_voltage(1.48e9, 28.0, 0.65) == pytest.approx(1.0)     # older nodes: as the oldest
