@@ -211,6 +211,11 @@ def read_keras(path: str | Path, config: Hls4mlConfig | None = None, batch: int 
     return Hls4mlProject(workload, layers, chosen)
 
 
+def is_keras(document: Any) -> bool:
+    """Whether a JSON document is a Keras architecture."""
+    return isinstance(document, Mapping) and document.get("class_name") in ("Sequential", "Functional", "Model") and "config" in document
+
+
 def read_hls4ml_workload(path: Path, dims: Mapping[str, int], unknown_ops: Literal["error", "bound"], dtype: str | None) -> Workload:
     """`read_hls4ml` or `read_keras`, by suffix, as a reader. `dims` may bind `batch`; the configuration says the formats, so `dtype` must be None."""
     odd = set(dims) - {"batch"}

@@ -9,7 +9,7 @@ import pytest
 
 from silicast.datasets import catalog
 from silicast.datasets.errors import FormatError, GraphError, InputError, UnknownNameError, UnsupportedOpError
-from silicast.datasets.frontends.hls4ml_config import bits_of, parse_config, read_hls4ml, read_hls4ml_workload, read_keras
+from silicast.datasets.frontends.hls4ml_config import bits_of, is_keras, parse_config, read_hls4ml, read_hls4ml_workload, read_keras
 from silicast.datasets.frontends.hls4ml_keras import quantiser
 from silicast.datasets.simulator.fpga import design
 
@@ -199,6 +199,11 @@ def test_as_a_reader(tmp_path):
         read_hls4ml_workload(path, {"length": 2}, "error", None)
     with pytest.raises(InputError, match="precision"):
         read_hls4ml_workload(path, {}, "error", "float16")
+
+
+def test_what_is_a_keras_architecture():
+    assert is_keras(tagger())
+    assert not any(is_keras(other) for other in ([], {"class_name": "Dense", "config": {}}, {"format": "silicast-workload/1"}, None))
 
 
 def test_an_entry_for_no_layer_is_noted(tmp_path):
