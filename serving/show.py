@@ -210,7 +210,8 @@ def card(console: Any, card: Any, out: Path | None = None) -> None:
 
 
 #: measures a person is shown, and their heads; `--json` has them all
-_MEASURES = {"rows": "rows", "median_ape": "median APE", "p90_ape": "p90 APE", "within_5": "within 5 %", "within_10": "within 10 %", "spearman": "Spearman", "coverage": "coverage"}
+_MEASURES = {"rows": "rows", "median_ape": "median APE", "p90_ape": "p90 APE", "within_5": "within 5 %", "within_10": "within 10 %", "spearman": "Spearman", "coverage": "coverage",
+             "auroc": "AUROC", "brier": "Brier"}
 
 
 def metrics(console: Any, found: Any, what: str) -> None:
@@ -252,7 +253,7 @@ def _metric_rows(found: Any) -> list[dict[str, Any]]:
 
 
 def _figure(value: Any, measure: str) -> str:
-    if measure == "spearman" and isinstance(value, float) and math.isfinite(value):
+    if measure in ("spearman", "auroc", "brier") and isinstance(value, float) and math.isfinite(value):
         return f"{value:.3f}"
     return _percent(value)
 

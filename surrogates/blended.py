@@ -24,7 +24,7 @@ from .kernel import Kernel
 from .prediction import Prediction, consistent
 
 #: folds by rows of the table: (rows up to which, folds)
-_FOLDS = ((3000, 10), (10_000, 5), (10**9, 3))
+_FOLDS = ((800, 10), (10_000, 5), (10**9, 3))
 #: more rows than this and shares come from a sample of them
 _MOST_JUDGED = 60_000
 #: a member with a smaller share of every target is let go

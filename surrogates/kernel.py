@@ -26,7 +26,7 @@ from .target_scale import all_points, answers, choose_scale, decode, encode, lea
 #: variance of the constant part, of targets scaled to unit spread
 _CONSTANT = 4.0
 #: rows beyond which reweighting (it needs the whole inverse) is left out
-_REWEIGHTED = 2000
+_REWEIGHTED = 1200
 _JITTER = 1e-6
 #: how far answers may leave the trained range, as a share of its width on the learned scale
 _BEYOND = 0.5

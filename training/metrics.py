@@ -11,6 +11,8 @@ With truth y and answer p (both (n,) in SI), over the rows that have both:
     top1_regret    how much worse the best-looking candidate of a group is than the truly best one, mean over groups
     coverage       share of rows whose interval holds y
     log_width      mean of log(high / low): 0.1 is an interval of about +-5 %
+    auroc, brier   of a yes or no answered by a probability, and then they alone: the chance that a yes is given more than a no;
+                   mean((p - y)^2), 0 at best and 0.25 for a coin
 
 A measure that cannot be computed (one row, no interval, a constant) is NaN, never 0 or 1.
 """
@@ -26,10 +28,12 @@ import pandas as pd
 
 from ..datasets.errors import TableError
 from ..datasets.table import Table
+from ..datasets.yes_no import is_yes_no
+from ..surrogates.classifier import auroc
 from ..surrogates.prediction import Prediction
 
 #: the measures of one slice and target, in the order of a report
-MEASURES = ("median_ape", "mape", "p90_ape", "within_5", "within_10", "rmspe", "r2_log", "spearman", "kendall", "top1_regret", "coverage", "log_width")
+MEASURES = ("median_ape", "mape", "p90_ape", "within_5", "within_10", "rmspe", "r2_log", "spearman", "kendall", "top1_regret", "coverage", "log_width", "auroc", "brier")
 #: the counts beside them: rows judged, rows without a true answer, rows the model gave no answer for, rows whose truth is zero (no APE)
 COUNTS = ("rows", "no_truth", "no_answer", "zero_truth")
 #: targets of which more is better; of all others less is
@@ -103,8 +107,9 @@ def log_width(low: np.ndarray, high: np.ndarray) -> float:
     return float(np.mean(np.log(high[use] / low[use]))) if use.any() else math.nan
 
 
-def measure(truth: np.ndarray, point: np.ndarray, low: np.ndarray, high: np.ndarray, groups: np.ndarray, more_is_better: bool = False) -> dict[str, float]:
-    """Every one of `COUNTS` and `MEASURES` for one target; all arguments (n,)."""
+def measure(truth: np.ndarray, point: np.ndarray, low: np.ndarray, high: np.ndarray, groups: np.ndarray, more_is_better: bool = False,
+            yes_no: bool = False) -> dict[str, float]:
+    """Every one of `COUNTS` and `MEASURES` for one target; all arguments (n,). `yes_no`: the answers are probabilities."""
     have_truth, have_point = np.isfinite(truth), np.isfinite(point)
     use = have_truth & have_point
     y, p = truth[use], point[use]
@@ -112,6 +117,10 @@ def measure(truth: np.ndarray, point: np.ndarray, low: np.ndarray, high: np.ndar
     error = error[np.isfinite(error)]
     out: dict[str, float] = {"rows": int(use.sum()), "no_truth": int((~have_truth).sum()), "no_answer": int((have_truth & ~have_point).sum()),
                              "zero_truth": int((y == 0).sum())}
+    out["auroc"] = auroc(y, p) if yes_no else math.nan
+    out["brier"] = float(np.mean((p - y) ** 2)) if yes_no and len(y) else math.nan
+    if yes_no:
+        return {**dict.fromkeys(MEASURES, math.nan), **out}
     some = len(error) > 0
     out["median_ape"] = float(np.median(error)) if some else math.nan
     out["mape"] = float(np.mean(error)) if some else math.nan
@@ -152,7 +161,7 @@ def by_slice(table: Table, prediction: Prediction, level: float | None = None, c
         for name in targets:
             j = prediction.column(name)
             values = measure(np.asarray(table.targets[name], dtype=float)[rows_of], prediction.point[rows_of, j], prediction.low[rows_of, j],
-                             prediction.high[rows_of, j], groups[rows_of], name in MORE_IS_BETTER)
+                             prediction.high[rows_of, j], groups[rows_of], name in MORE_IS_BETTER, is_yes_no(name, np.asarray(table.targets[name], dtype=float)))
             out.append({"slice": column, "value": label, "target": name, **values})
     return pd.DataFrame(out, columns=["slice", "value", "target", *COUNTS, *MEASURES])
 
