@@ -165,7 +165,7 @@ class Net:
         if not len(q.shape) == len(k.shape) == len(v.shape) == 3 or q.shape[0] != k.shape[0] or k.shape[:2] != v.shape[:2]:
             raise self._fault(label, f"expected q (n, t, d) and k, v (n, s, d'), got {q.shape}, {k.shape}, {v.shape}")
         n, q_len, width = q.shape
-        if heads % kv_heads or width % heads or k.shape[2] % kv_heads or v.shape[2] % kv_heads or width // heads != k.shape[2] // kv_heads:
+        if min(heads, kv_heads) < 1 or heads % kv_heads or width % heads or k.shape[2] % kv_heads or v.shape[2] % kv_heads or width // heads != k.shape[2] // kv_heads:
             raise self._fault(label, f"{heads} heads and {kv_heads} key heads do not divide widths q {width}, k {k.shape[2]}, v {v.shape[2]} into equal heads")
         head_dim, v_dim, own = width // heads, v.shape[2] // kv_heads, k.shape[1]
         kv_len = kv_len or own

@@ -47,7 +47,7 @@ def _layers(row: Mapping[str, Any], name: str, count: int, choices: tuple[int, .
         given = len(values) if isinstance(values, list | tuple) else 0
         if given < count:
             raise FormatError(f"{WHERE}: {name}: expected {count} values, one per layer, got {shown(values)}")
-        return tuple(number(v, -1, most, f"{WHERE}, {name}") for v in listed({name: values}, name, given, WHERE)[:count])  # a configuration lists layers it does not use
+        return tuple(number(v, -1 if choices is SEEN else 1, most, f"{WHERE}, {name}") for v in listed({name: values}, name, given, WHERE)[:count])  # a configuration lists layers it does not use
     mean = row.get(f"{name}_avg")
     if not isinstance(mean, int | float) or not 0.0 < mean <= most:
         raise FormatError(f"{WHERE}: expected a list under {name!r} or a number above 0 under '{name}_avg', got {shown(mean)}")

@@ -167,7 +167,7 @@ def parse_config(document: Any, where: str) -> Hls4mlConfig:
             raise FormatError(f"{where}: HLSConfig.{part}: expected a mapping, got {shown(given)}")
         parts[part] = given
     io, period = document.get("IOType", "io_parallel"), document.get("ClockPeriod")
-    if io not in IO:
+    if not isinstance(io, str) or io not in IO:
         raise UnknownNameError("IOType", shown(io), IO, f"in {where}")
     if period is not None and not (isinstance(period, int | float) and not isinstance(period, bool) and 0.01 <= period <= 1e6):
         raise FormatError(f"{where}: ClockPeriod: expected nanoseconds from 0.01 to a million, got {shown(period)}")

@@ -171,6 +171,8 @@ def test_mixtral_moe_layer():
         net.route(net.input((3, 4)), 5)
     with pytest.raises(GraphError, match="rows"):
         net.expert_linear(net.input((3, 4, 5)), 2, 7)
+    with pytest.raises(GraphError, match="0 heads"):
+        net.attention(*[net.input((1, 3, 4)) for _ in range(3)], heads=0)
 
 
 def test_shared_parameters_are_counted_once():

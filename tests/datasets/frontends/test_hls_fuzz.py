@@ -97,6 +97,19 @@ def tried(read: Any, *given: Any, **named: Any) -> None:
     assert time.process_time() - began < 1.0
 
 
+def test_what_was_found(tmp_path):
+    """Mutants that were neither read nor refused in a run of 4,000 each."""
+    (tmp_path / "c.yml").write_text("KerasJson: m.json\nIOType: {a: 1}\nHLSConfig: {}\n", encoding="utf-8")
+    with pytest.raises(SilicastError, match="IOType"):
+        read_hls4ml(tmp_path / "c.yml")
+    hat = source("datasets/encodings/test_encodings.py").HAT_284
+    with pytest.raises(SilicastError, match="encoder_self_attention_heads"):
+        decode("hat", {**hat, "encoder-self-attention-heads-all-subtransformer": [0] * 6})
+    long = source("contracts/frontends/hls.py").graph(lambda text: text.replace("%0, 100", f"%0, {'9' * 4000}"))(tmp_path)
+    with pytest.raises(SilicastError, match="loop0"):
+        read_hls(long)
+
+
 def test_program_graphs(tmp_path):
     contract = source("contracts/frontends/hls.py")
     text, draw = contract.graph()(tmp_path).read_text(), random.Random(7)
