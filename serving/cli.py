@@ -321,6 +321,7 @@ def search(space: Annotated[Path, typer.Argument(metavar="SPACE", help="A search
            batch: Annotated[int, typer.Option("--batch", min=0, help="Candidates evaluated at once; 0: a tenth of the budget.")] = 0,
            seed: Annotated[int | None, typer.Option("--seed", min=0, help="[default: the file's]", show_default=False)] = None,
            acquisition: Annotated[str, typer.Option("--acquisition", metavar="expected_improvement|lower_bound", help="How linas weighs doubt.")] = "expected_improvement",
+           doubts: Annotated[int, typer.Option("--doubts", min=0, help="Points off a model's front that its intervals leave a chance, simulated too.")] = 8,
            compare: Annotated[bool, typer.Option("--compare", help="Also simulate the whole space, and say what the search missed.")] = False, as_json: Json = False) -> Reply:
     """A Pareto front over machines, networks or deployments.
 
@@ -328,4 +329,4 @@ def search(space: Annotated[Path, typer.Argument(metavar="SPACE", help="A search
     """
     from .search import verb
 
-    return verb.search(space, budget, model, out, method, batch, seed, acquisition, compare)
+    return verb.search(space, budget, model, out, method, batch, seed, acquisition, compare, doubts)

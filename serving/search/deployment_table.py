@@ -213,7 +213,8 @@ def _wires(design: DeploymentDesign, needs: Sequence[_Need]) -> np.ndarray:
         if n.shape.tensor * n.pipeline > 1:
             groups.setdefault((n.device, n.shape.model, n.shape.tensor, n.pipeline), []).append(i)
     for (key, name, tensor, pipeline), rows in groups.items():
-        cluster: Cluster = design.machine(key, 0.0, tensor * pipeline)
+        cluster = design.machine(key, 0.0, tensor * pipeline)
+        assert isinstance(cluster, Cluster)
         model = transformer(name)
         size = np.array([BITS[_formats(needs[i].shape).activation_dtype] / 8 for i in rows])
         tokens = np.array([needs[i].shape.batch * needs[i].shape.new_tokens for i in rows], dtype=np.float64)

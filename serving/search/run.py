@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...datasets.errors import InputError, UnknownNameError
+from .acquisition import doubted
 from .ask_tell import Evolve, Scatter
 from .linas import Linas
 from .problem import Evaluations, Problem
@@ -59,10 +60,10 @@ class Result:
 
 
 def search(problem: Problem, budget: int = 100, by: Any = None, method: str = "linas", batch: int = 0, seed: int | None = None, acquisition: str = "expected_improvement",
-           compare: bool = False, say: Say = lambda text: None) -> Result:
+           doubts: int = 8, compare: bool = False, say: Say = lambda text: None) -> Result:
     """Spends `budget` evaluations by the simulator (`by` None) or by a `Predictor`, `batch` at a time (default: a tenth), and gives the front.
 
-    A predictor's front is asked again of the simulator, and it is those answers that it is drawn from. `compare`: simulates the whole space too, and says what was
+    A predictor's front is asked again of the simulator, with `doubts` more points that its intervals leave a chance, and the front is drawn from the simulator's answers. `compare`: simulates the whole space too, and says what was
     missed. Raises UnknownNameError for a method, InputError for a budget that is no whole number of at least 1 or a space too large to compare with.
     """
     if method not in METHODS:
@@ -82,7 +83,8 @@ def search(problem: Problem, budget: int = 100, by: Any = None, method: str = "l
     front, verified = told.take(told.front), None
     say(f"{len(told):,} candidates evaluated in {seconds:.2f} s, {int(told.feasible.sum()):,} feasible, {len(front)} on the front")
     if by is not None and len(front):
-        verified = verify(problem, front)
+        more = doubted(told, doubts, acquisition, problem.seed)
+        verified = verify(problem, told.take([*told.front, *more]))
         front = verified.truth.take(verified.truth.front)
         say(f"the simulator confirms {len(front)} of {len(verified.truth)} points")
     missed = None

@@ -19,7 +19,7 @@ VERIFIED = "verified"
 MOST_SHOWN = 40
 
 
-def search(space: Path, budget: int, model: str | None, out: Path | None, method: str, batch: int, seed: int | None, acquisition: str, compare: bool) -> Reply:
+def search(space: Path, budget: int, model: str | None, out: Path | None, method: str, batch: int, seed: int | None, acquisition: str, compare: bool, doubts: int = 8) -> Reply:
     """The verb. `model` None or "simulator": the simulator answers."""
     from .problem import Problem
     from .run import search as run
@@ -35,7 +35,7 @@ def search(space: Path, budget: int, model: str | None, out: Path | None, method
         missing = [g.name for g in problem.goals if g.name.partition("@")[0] not in (*by.targets, "area_mm2", "params", "flops", "power_w", *(problem.given.columns if problem.given else ()))]
         if missing:
             raise InputError(f"--model {model}: it does not answer {', '.join(missing)}; it answers {', '.join(by.targets)}")
-    found = run(problem, budget, by, method, batch, seed, acquisition, compare, say)
+    found = run(problem, budget, by, method, batch, seed, acquisition, doubts, compare, say)
     document = plain(found.to_json())
     if out is not None:
         document["out"] = _write(found, document, out)

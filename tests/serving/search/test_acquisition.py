@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from silicast.datasets.errors import InputError
-from silicast.serving.search.acquisition import expected_improvement, lower_bound, normal_improvement, spread, z_of
+from silicast.serving.search import Evaluations, Goal, Limit
+from silicast.serving.search.acquisition import doubted, expected_improvement, lower_bound, normal_improvement, spread, z_of
+from silicast.serving.search.answers import Answers
 
 
 def test_quantiles_of_the_normal() -> None:
@@ -38,3 +40,18 @@ def test_doubt_is_worth_a_try_and_certainty_is_not() -> None:
     assert gain[2] == pytest.approx(math.log(2.0))
     with pytest.raises(InputError, match="positive"):
         expected_improvement(point, point, point, 0.9, best=0.0)
+
+
+@pytest.mark.parametrize("acquisition", ["expected_improvement", "lower_bound"])
+def test_what_might_be_on_the_front_is_doubted(acquisition: str) -> None:
+    time, energy = np.array([1.0, 4.0, 1.1, 4.5, 9.0, 0.5]), np.array([4.0, 1.0, 4.4, 4.5, 9.0, 0.5])
+    narrow, wide = 1.001, 2.0
+    width = np.array([narrow, narrow, wide, narrow, narrow, wide])
+    answers = Answers({"latency_s": time, "energy_j": energy, "power_w": energy / time}, ("",) * 5 + ("cannot be",), "model",
+                      {"latency_s": time / width, "energy_j": energy / width}, {"latency_s": time * width, "energy_j": energy * width}, 0.9)
+    found = Evaluations((Goal("latency_s"), Goal("energy_j")), (Limit("power_w", at_most=10.0),), tuple({"i": i} for i in range(6)), answers)
+    assert found.front.tolist() == [0, 1]
+    assert doubted(found, 1, acquisition).tolist() == [2]
+    assert len(doubted(found, 0, acquisition)) == 0
+    bare = Evaluations(found.goals, found.limits, found.candidates, Answers(answers.values, answers.why, "simulator"))
+    assert len(doubted(bare, 5, acquisition)) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,23 @@ def test_a_limit_from_below(toy: Problem) -> None:
     found = replace(toy, limits=(Limit("power_w", at_least=1.0),)).evaluate([{"width": 1, "depth": 1, "flow": "ws"}])
     assert not found.feasible[0]
     assert "at least 1 wanted" in found.rows()[0]["why"]
+
+
+def test_an_fpga_has_a_budget(tmp_path: Path) -> None:
+    from ..conftest import gemms
+
+    (tmp_path / "mlp.json").write_text(json.dumps(gemms(16, 2, 1).to_json()), encoding="utf-8")
+    problem = Problem.of({"vary": {"base": ["pynq_z2", "zcu102"], "clock": {"choices": [100, 200], "unit": "MHz"}},
+                          "build": {"hardware": {"workloads": {"mlp": {"file": "mlp.json", "dtype": "int8"}}}}, "objectives": {"latency_s": "min", "dsp": "min"},
+                          "constraints": {"lut": {"at_most": 1e6}, "power_w": {"at_most": 100}}}, beside=tmp_path)
+    found = problem.evaluate(problem.space.grid())
+    assert any(found.feasible)
+    values = found.answers.values
+    slow, fast = values["latency_s"][0], values["latency_s"][1]
+    assert found.feasible[:2].all() <= (fast < slow)
+
+
+def test_the_page_runs_as_it_stands() -> None:
+    result = doctest.testfile(str(EXAMPLES.parent / "search.md"), module_relative=False)
+    assert result.attempted > 5
+    assert result.failed == 0

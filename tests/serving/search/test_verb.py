@@ -46,7 +46,7 @@ def test_a_front_in_every_form(space: Path, tmp_path: Path) -> None:
 def test_people_are_shown_units(space: Path) -> None:
     done = run("search", space, "--method", "all", "--compare")
     assert done.exit_code == 0, done.stderr
-    for part in ("array.rows", " KiB", "mJ", "simulated in", "hypervolume missed"):
+    for part in ("array.rows", " KiB", "energy_j", "simulated in", "hypervolume missed"):
         assert part in done.stdout
 
 
