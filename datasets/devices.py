@@ -68,7 +68,7 @@ def sample_device(rng: np.random.Generator, family: str, around: Sequence[Hardwa
         memory=_in_copies(_scaled_memory(base.memory, rate, factor), base, array), array=array, fabric=fabric,
         tdp_w=base.tdp_w and base.tdp_w * power, idle_w=base.idle_w and base.idle_w * power,
         launch_overhead_s=base.launch_overhead_s and base.launch_overhead_s * factor((0.5, 2.0)),
-        area_mm2=None, base_clock_hz=None, aliases=(), vendor="", year=None, cited={}, notes=f"sampled around {base.key}; not a real device, no figure is published",
+        area_mm2=None, aliases=(), vendor="", year=None, cited={}, notes=f"sampled around {base.key}; not a real device, no figure is published",
     )
     return replace(device, key=f"sampled_{family}_{device.digest[:10]}")
 

@@ -134,7 +134,6 @@ class Hardware:
     fabric: Fabric | None = None
     sparsity: str = ""
     area_mm2: float | None = None
-    base_clock_hz: float | None = None
     peak_clock_hz: float | None = None
     full_tdp_w: float | None = None
     backing: tuple[MemoryLevel, ...] = ()
@@ -157,7 +156,7 @@ class Hardware:
         figures: dict[str, Any] = {"clock": self.clock_hz, "units": self.units}
         figures |= {f"{what}.{d}": r for what in ("matrix_rate", "vector_rate") for d, r in getattr(self, what).items()}
         figures |= {name: getattr(self, f) for name, f in (("tdp", "tdp_w"), ("idle", "idle_w"), ("process", "process_nm"),
-                                                                 ("launch_overhead", "launch_overhead_s"), ("area", "area_mm2"), ("base_clock", "base_clock_hz"), ("peak_clock", "peak_clock_hz"), ("full_tdp", "full_tdp_w"))}
+                                                                 ("launch_overhead", "launch_overhead_s"), ("area", "area_mm2"), ("peak_clock", "peak_clock_hz"), ("full_tdp", "full_tdp_w"))}
         for where, level in (*(("memory", m) for m in self.memory), *(("backing", m) for m in self.backing)):
             figures[f"{where}.{level.name}.capacity"] = level.capacity_bytes
             figures |= {f"{where}.{level.name}.{f}": getattr(level, a) for f, a in

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("datasets", "features", "surrogates", "training", "serving", "silicast")
 #: library -> the files that may import it, lazily or not
 HOMES: dict[str, tuple[str, ...]] = {
-    "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
+    "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py",
+              "surrogates/network.py"),
     "onnxruntime": ("datasets/measure/onnx*.py",),
     "pynvml": ("datasets/measure/power.py",),
     "torch_geometric": ("features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
@@ -29,7 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pymoo": ("serving/search/pymoo.py",),
     "gymnasium": ("serving/search/gymnasium.py",),
     "onnx": ("datasets/frontends/onnx*.py", "datasets/measure/onnx*.py"),
-    **dict.fromkeys(("fastapi", "starlette"), ("serving/http.py",)),
+    **dict.fromkeys(("fastapi", "starlette"), ("serving/http*.py",)),
     "uvicorn": ("serving/http.py", "serving/verbs.py"),  # the verb `serve` starts it
 }
 #: modules whose loading runs code that a file holds, or that write such files

@@ -23,7 +23,7 @@ from ..units import to_si
 FIGURES: dict[str, tuple[str, str]] = {
     "units": ("units", "count"), "clock": ("clock_hz", "frequency"), "tdp": ("tdp_w", "power"), "idle": ("idle_w", "power"),
     "process": ("process_nm", "length"), "launch_overhead": ("launch_overhead_s", "time"),
-    "area": ("area_mm2", "area"), "base_clock": ("base_clock_hz", "frequency"),
+    "area": ("area_mm2", "area"),
 }
 RATES = ("matrix_rate", "vector_rate")
 MEMORY: dict[str, tuple[str, str]] = {
