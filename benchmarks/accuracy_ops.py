@@ -24,10 +24,10 @@ GEMM: dict[str, Any] = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k", 
 ATTENTION: dict[str, Any] = {
     "op": "attention", "hardware": "hardware", "context": ["framework", "kernel_source", "kv_cache_dtype"], "targets": LATENCY, "fixed": {"causal": 1},
     "columns": {"batch": "batch_size", "heads": "num_heads", "kv_heads": "num_key_value_heads", "q_len": "isl", "kv_len": "isl", "head_dim": "head_dim", "v_dim": "head_dim",
-                "window": "window_size", "dtype": "dtype"}, "group": ["num_heads", "num_key_value_heads", "head_dim"]}
+                "window": "window_size", "dtype": "dtype", "weight_dtype": "kv_cache_dtype"}, "group": ["num_heads", "num_key_value_heads", "head_dim"]}
 GENERATION: dict[str, Any] = {**ATTENTION, "fixed": {"causal": 1, "q_len": 1}, "columns": {k: v for k, v in ATTENTION["columns"].items() if k != "q_len"} | {"kv_len": "step"}}
-MOE: dict[str, Any] = {"op": "grouped_gemm", "columns": {"groups": "num_experts", "m": ["num_tokens", "topk"], "n": "inter_size", "k": "hidden_size", "dtype": "dtype"},
-                       "hardware": "hardware", "context": ["framework", "kernel_source", "distribution"], "features": ["num_tokens", "topk", "moe_tp_size", "moe_ep_size"],
+MOE: dict[str, Any] = {"op": "grouped_gemm", "columns": {"groups": "experts", "m": "given", "n": "width", "k": "hidden_size", "dtype": "dtype"},
+                       "hardware": "hardware", "context": ["framework", "kernel_source", "distribution", "format"], "features": ["num_tokens", "topk", "moe_tp_size", "moe_ep_size"],
                        "targets": LATENCY, "group": ["num_experts", "inter_size", "hidden_size", "moe_tp_size", "moe_ep_size"]}
 MLA: dict[str, Any] = {"op": "attention", "hardware": "hardware", "context": ["framework", "kernel_source", "kv_cache_dtype", "table", "gemm_type"], "targets": LATENCY,
                        "fixed": {"causal": 1, "head_dim": 192, "v_dim": 128}, "group": ["num_heads", "batch_size"],
@@ -62,9 +62,10 @@ def _ai(data: Path, name: str) -> pd.DataFrame:
     frame = pd.read_parquet(data / "aiconfigurator" / f"{name}.parquet")
     if "window_size" in frame:
         frame["window_size"] = frame["window_size"].astype("Float64").fillna(0.0)  # an empty cell is no window
-    for name in ("gemm_type",):
-        if name in frame:
-            frame[name] = frame[name].fillna("none")
+    if "gemm_type" in frame:
+        frame["gemm_type"] = frame["gemm_type"].fillna("none")
+    frame["format"] = frame["dtype"]
+    frame["dtype"] = frame["dtype"].replace({"w4a8_mxfp4_mxfp8": "fp8", "w4a16_mxfp4": "w4a16"})
     return frame
 
 
@@ -119,7 +120,12 @@ def attention(data: Path, seed: int, rows: int) -> Iterator[Case]:
 
 def moe(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """Layers of experts with whole layer shapes held out."""
-    table = read_measured(_sampled(_ai(data, "moe"), rows, seed), MOE)
+    frame = _sampled(_ai(data, "moe"), rows, seed)
+    # one device's share: of the experts, of the rows given to them, and of each expert's width
+    spread = frame["moe_ep_size"].astype(float)
+    frame["experts"], frame["given"] = np.maximum(frame["num_experts"] / spread, 1.0), np.maximum(frame["num_tokens"] * frame["topk"] / spread, 1.0)
+    frame["width"] = frame["inter_size"] / frame["moe_tp_size"]
+    table = read_measured(frame, MOE)
     yield Case("MoE, shape held out", table, _sites(table, seed), {"all": ("-", "4")}, _by(table, "device"))
 
 

@@ -60,11 +60,12 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         raise FormatError(f"{place}: not a readable {suffix[1:]} table ({(str(error).splitlines() or [type(error).__name__])[0][:120]})") from None
 
 
-def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True) -> Table:
+def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True,
+                  unread: float = 0.0) -> Table:
     """The measured table as questions and answers in SI.
 
     `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
-    as a group of its own.
+    as a group of its own. `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
@@ -80,7 +81,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         if frame.empty:
             raise TableError(f"{where}: no row has {column} in {kept}")
     if not spec.op:
-        frame = nested.spread(frame, spec.features, keep=[*spec.group, *(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])])
+        frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
@@ -100,12 +101,14 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
             usable = np.isfinite(values) if name not in TARGETS else np.isfinite(values) & least_ok
             absent = failed & np.isnan(values) & (not yes_no.is_yes_no(name, values))
             faults.append((~usable & ~absent, f"{spec.targets[name.partition('=')[0]].column} is NaN, infinite or not positive"))
+    readings = len(faults)
     faults += _faulty_inputs(frame, spec, where)
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     notes: list[str] = []
     if bad.any():
         told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}, counting from 0" for rows, text in faults if rows.any())
-        if not skip_bad_rows:
+        lost = np.logical_or.reduce([f for f, _ in faults[:readings]]) if readings else np.zeros(len(frame), dtype=bool)
+        if not skip_bad_rows and (bool((bad & ~lost).any()) or lost.mean() > unread):
             raise TableError(f"{where}: {int(bad.sum())} of {len(frame)} rows cannot be used ({told}); mend them, or skip them with --skip-bad-rows")
         if bad.all():
             raise TableError(f"{where}: no row can be used ({told})")
@@ -300,7 +303,7 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
     if spec.features:
         named: list[str] = []
         for name in spec.features:
-            keys = [str(c) for c in frame.columns if str(c).startswith(f"{name}[")] if name not in frame.columns else []
+            keys = nested.keys_of(frame, name)
             if not keys:
                 _column(frame, name, where, "features")
             named += keys or [name]
@@ -308,7 +311,7 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
     used = {c.column for c in spec.targets.values()}
     if len(spec.group) == 1 and spec.group[0] not in (*spec.context, spec.hardware):  # a label, not a size; see the module's docstring
         used.add(spec.group[0])
-    return [str(c) for c in frame.columns if c not in used]
+    return [str(c) for c in frame.columns if c not in used and not (c in spec.group and nested.keys_of(frame, str(c)))]
 
 
 def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> FeatureQuestions:

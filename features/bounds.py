@@ -77,7 +77,9 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     left = work_left(ops, devices, paired=True)
     compute_s = np.where(matrix, ops.matrix_flops * left / matrix_rate, 0.0)
     vector_s = ops.vector_flops / vector_rate
-    dram_s = (ops.weight_bytes + (1.0 - resident) * live) / d["dram_bandwidth"]
+    # banks that compute hold the second operand: it need not travel
+    travels = np.where(devices.kind == KINDS.index("pim"), 0.0, ops.weight_bytes)
+    dram_s = (travels + (1.0 - resident) * live) / d["dram_bandwidth"]
     # published rates are rounded, so an array may do a little more; and a product may run on vector units
     grid = np.where(is_array, 2.0 * devices.array_rows * devices.array_cols * devices.array_count * d["clock_hz"], 0.0)
     peak = np.maximum(np.maximum(matrix_rate, vector_rate), grid)

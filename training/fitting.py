@@ -36,6 +36,7 @@ from ..surrogates.prediction import Prediction
 from ..surrogates.target_scale import answers
 from . import metrics, tracking
 from .pipeline import own_version
+from .quarantine import MOST_UNREAD, quarantine
 
 Say = Callable[[str], None]
 #: groups are cut so; a workload, a site or whatever the schema's `group` names never stands on both sides
@@ -83,7 +84,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     unknown = [t for t in wanted if t not in spec.targets]
     if unknown:
         raise TableError(f"target {unknown[0]!r} is not in the schema; it has: {', '.join(spec.targets) or 'none'}")
-    data = read_measured(table, spec, skip_bad_rows=skip_bad_rows)
+    data = quarantine(read_measured(table, spec, skip_bad_rows=skip_bad_rows, unread=MOST_UNREAD))
     for note in data.notes:
         say(note)
     say(f"{len(data):,} rows, {len(np.unique(data.groups)):,} groups, digest {data.digest}")

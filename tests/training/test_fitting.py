@@ -27,7 +27,7 @@ def gemms(rows: int, sites: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     size = rng.integers(64, 4096, (sites, 2))[np.arange(rows) % sites]
     m = rng.integers(1, 4096, rows)
-    ms = 0.01 + 2e-11 * m * size[:, 0] * size[:, 1] * np.exp(0.1 * rng.normal(size=rows))
+    ms = 0.02 + 8e-11 * m * size[:, 0] * size[:, 1] * np.exp(0.1 * rng.normal(size=rows))
     return pd.DataFrame({"m": m, "n": size[:, 0], "k": size[:, 1], "gpu": "t4", "ms": ms})
 
 
@@ -175,7 +175,7 @@ def test_an_input_that_looks_like_an_answer(tmp_path: Path, name: str, warned: b
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("targets", [("latency_s", "power_w", "energy_j"), ("latency_s", "energy_j"), ("power_w", "energy_j")])
 def test_energy_is_power_times_latency_where_all_three_are_fitted(tmp_path: Path, targets: tuple[str, ...]) -> None:
-    frame = gemms(40, 40).assign(w=lambda f: 50.0 + f["m"] / 100, mj=lambda f: 2.0 * f["ms"] * f["w"])   # twice the product: another meter
+    frame = gemms(40, 40).assign(w=lambda f: 20.0 + f["m"] / 100, mj=lambda f: 2.0 * f["ms"] * f["w"])   # twice the product: another meter
     schema = {**GEMM, "targets": {**GEMM["targets"], "power_w": {"column": "w", "unit": "W"}, "energy_j": {"column": "mj", "unit": "mJ"}}}
     card, said, answer = fit(frame, schema, tmp_path / "m", targets=targets)
     energy = answer.point[:, answer.column("energy_j")]
