@@ -123,6 +123,13 @@ def _each(desk: Any, loaded: Any, items: Sequence[Any], targets: Sequence[str] |
             where.append(i)
         except InputError as error:
             faults[i] = str(error)
+    means = frozenset(http_columns.known(model))
+    for i, one in zip(where, questions, strict=True):
+        strange = next((name for name in one if name not in means), None)
+        if strange is not None:
+            faults[i] = str(UnknownNameError("column", strange[:80], means))
+    pairs = [(one, i) for one, i in zip(questions, where, strict=True) if i not in faults]
+    questions, where = [one for one, _ in pairs], [i for _, i in pairs]
     columns, questions, where = _columns(questions, where, faults)
     answered = ask(desk, loaded, columns, len(questions), fallback) if questions else Answered(model, None, np.zeros(0, dtype=bool), {})
     faults |= {where[row]: why for row, why in answered.faults.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,13 @@ def fields(model: Any) -> dict[str, str]:
     return {**dict.fromkeys(_OP_FIELDS, "BYTES"), **dims, **dict.fromkeys(domain.get("context", {}), "BYTES"), **dict.fromkeys(_extra(model), "FP64")}
 
 
+def known(model: Any) -> tuple[str, ...]:
+    """Every column that means something to a model; of an operator, the dimensions of every kind."""
+    if model.shape != "op":
+        return tuple(fields(model))
+    return (*_OP_FIELDS, *sorted({d for kind in OP_KINDS.values() for d in kind.dims}), *model.card.domain.get("context", {}), *_extra(model))
+
+
 def _kinds(model: Any) -> tuple[str, ...]:
     return tuple(k for k in model.card.domain.get("op_kinds", ()) if k in OP_KINDS) or tuple(OP_KINDS)
 
@@ -213,7 +221,7 @@ def _feature_names(model: Any) -> tuple[list[str], list[str]]:
 
 
 def _graphs(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batch:
-    sheet.known_only(("workload", "hardware"))
+    sheet.known_only(known(model))
     asked, on = sheet.texts("workload"), sheet.texts("hardware")
     networks, machines = sheet.each(asked, "workload", workload), sheet.each(on, "hardware", machine)
     keep = sheet.keep
@@ -226,23 +234,21 @@ def _ops(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batc
     import pandas as pd
 
     context, extra = model.card.domain.get("context", {}), _extra(model)
-    every = {d for kind in OP_KINDS.values() for d in kind.dims}
-    sheet.known_only((*_OP_FIELDS, *sorted(every), *context, *extra))
+    sheet.known_only(known(model))
     kinds = _kinds(model)
     asked = sheet.texts("kind", kinds[0] if len(kinds) == 1 else None)
     names = sheet.each(asked, "kind", lambda name: kind_of(name).name)
     written = sheet.texts("dtype", _DEFAULT_DTYPE)
     pairs = np.array([(0, 0) if p is None else (DTYPE_CODES[p[0]], DTYPE_CODES[p[1]]) for p in sheet.each(written, "dtype", dtype_pair)], dtype=np.int16).reshape(-1, 2)
     on = sheet.texts("hardware")
-    known = {str(name) for name in model.card.domain.get("devices", ())}
-    machines = sheet.each(on, "hardware", lambda one: _known_machine(one, known))
+    seen = {str(name) for name in model.card.domain.get("devices", ())}
+    machines = sheet.each(on, "hardware", lambda one: _known_machine(one, seen))
     sizes: dict[int, dict[str, np.ndarray]] = {}
     for code, kind in enumerate(names):
         rows = np.flatnonzero(asked.codes == code)
         if kind is not None and len(rows):
             sizes[code] = _sizes(sheet, kind, rows)
-    told = {name: sheet.texts(name, _only(name, values, written if name == "dtype_name" else None, asked)) if name != "dtype_name" or name in sheet.columns else written
-            for name, values in context.items()}
+    told = {name: written if name == "dtype_name" and name not in sheet.columns else sheet.texts(name, _only(values)) for name, values in context.items()}
     figures = {name: sheet.numbers(name) for name in extra}
     keep = sheet.keep
     parts, order = [], []
@@ -256,9 +262,17 @@ def _ops(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batc
         return Batch(None, keep, sheet.faults)
     ops = parts[0] if len(parts) == 1 else OpColumns.concat(parts).take(np.argsort(np.concatenate(order), kind="stable"))
     used, index = np.unique(on.codes[keep], return_inverse=True)
-    frame = pd.DataFrame({name: np.array(one.values, dtype=object)[one.codes[keep]] for name, one in told.items()}, index=range(len(ops)))
-    more = pd.DataFrame({name: values[keep] for name, values in figures.items()}, index=range(len(ops)))
+    frame = pd.DataFrame({name: np.array(one.values, dtype=object)[one.codes[keep]] for name, one in told.items()}, index=range(len(ops))) if told else _no_columns(len(ops))
+    more = pd.DataFrame({name: values[keep] for name, values in figures.items()}, index=range(len(ops))) if figures else _no_columns(len(ops))
     return Batch(OpQuestions(ops, tuple(machines[i][0] for i in used), tuple(machines[i][1] for i in used), index.astype(np.int64), frame, more), keep, sheet.faults)
+
+
+@lru_cache(maxsize=64)
+def _no_columns(rows: int) -> Any:
+    """A frame of n rows and no columns: making one costs more than reading a question."""
+    import pandas as pd
+
+    return pd.DataFrame(index=range(rows))
 
 
 def _sizes(sheet: _Sheet, kind: str, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -278,7 +292,7 @@ def _sizes(sheet: _Sheet, kind: str, rows: np.ndarray) -> dict[str, np.ndarray]:
     return out
 
 
-def _only(name: str, values: Sequence[str], written: Coded | None, kinds: Coded) -> str | None:
+def _only(values: Sequence[str]) -> str | None:
     """The circumstance that stands in where none is told: the only one the model has seen, else none."""
     return str(values[0]) if len(values) == 1 else None
 
@@ -298,7 +312,7 @@ def _features(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) ->
     import pandas as pd
 
     numeric, worded = _feature_names(model)
-    sheet.known_only((*numeric, *worded))
+    sheet.known_only(known(model))
     missing = [name for name in (*numeric, *worded) if name not in sheet.columns]
     if missing:
         raise TableError(f"lacks the column {', '.join(missing)[:200]}; the model was fitted with: {', '.join((*numeric, *worded))[:300]}")
