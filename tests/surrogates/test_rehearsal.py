@@ -1,0 +1,38 @@
+"""Shares chosen on parts held out: they add up, prefer who is right there, and keep a share for everybody."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from silicast.datasets.columns import OpColumns
+from silicast.datasets.ops import Op
+from silicast.surrogates.rehearsal import Rehearsal, beyond, reach, shares
+
+TRUTH = np.exp(np.random.default_rng(0).normal(size=300))
+
+
+def part(*factors: float) -> Rehearsal:
+    return Rehearsal({"t": TRUTH}, [{"t": TRUTH * f} for f in factors])
+
+
+def test_who_is_right_on_most_parts_gets_most() -> None:
+    found = shares([part(1.0, 2.0, 3.0), part(1.1, 2.0, 3.0)], "t")
+    assert sum(found) == pytest.approx(1.0)
+    assert found[0] == max(found) > 0.6
+    assert min(found) >= 0.5 / 3 - 1e-12  # half-way to equal: a few parts cannot tell finer
+
+
+def test_opposite_errors_are_joined() -> None:
+    assert shares([part(1.5, 1 / 1.5)], "t") == [0.5, 0.5]
+
+
+def test_a_member_that_answers_nothing_positive_is_no_reason_to_fail() -> None:
+    assert shares([part(1.0, -1.0)], "t") == [0.5, 0.5]
+
+
+def test_beyond_is_a_tenth_past_the_largest_size_seen() -> None:
+    ops = OpColumns.from_ops([Op.of("o", "gemm", m=m, n=64, k=64) for m in (10, 100, 109, 111, 1000)])
+    known = reach(ops.take(np.array([0, 1])))
+    np.testing.assert_array_equal(beyond(ops, known), [False, False, False, True, True])
+    assert not beyond(ops, {}).any()
