@@ -29,15 +29,22 @@ def is_nested(name: str) -> bool:
     return _NAMED.fullmatch(name) is not None
 
 
-def spread(frame: pd.DataFrame, wanted: Sequence[str] = (), keep: Sequence[str] = ()) -> pd.DataFrame:
-    """The frame with every column of JSON objects or lists replaced by its keys; `keep`: columns left as they are. Keys that `wanted` names and no
-    row has are there, missing throughout."""
+def keys_of(frame: pd.DataFrame, name: str) -> list[str]:
+    """The columns of a spread frame that hold keys of the column `name`."""
+    return [str(c) for c in frame.columns if (found := _NAMED.fullmatch(str(c))) and found[1] == name]
+
+
+def spread(frame: pd.DataFrame, wanted: Sequence[str] = (), keep: Sequence[str] = (), beside: Sequence[str] = ()) -> pd.DataFrame:
+    """The frame with every column of JSON objects or lists replaced by its keys; `keep`: columns left as they are; `beside`: columns that stay beside
+    their keys. Keys that `wanted` names and no row has are there, missing throughout."""
     out: dict[str, Any] = {}
     for name in frame.columns:
         cells = None if name in keep or pd.api.types.is_numeric_dtype(frame[name]) else _parsed(frame[name])
         if cells is None:
             out[name] = frame[name]
             continue
+        if name in beside:
+            out[name] = frame[name]
         flat = [_flat(cell) for cell in cells]
         keys = list(dict.fromkeys(key for row in flat for key in row))
         named = [m[2] for m in (_NAMED.fullmatch(w) for w in wanted) if m and m[1] == name]

@@ -111,7 +111,7 @@ class Blended:
         return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
 
     def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> None:
-        """Shares per target: a coordinate search for the least mean absolute error on the blended scale."""
+        """Shares per target: a coordinate search for the least error on the blended scale."""
         names = list(answers)
         for j, t in enumerate(self.targets):
             truth = table.targets[t]
@@ -195,9 +195,11 @@ def _scaled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _best_shares(stack: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(k,) shares of (k, n) answers that come nearest to (n,) truths by mean absolute error, by two rounds of coordinate search."""
+    """(k,) shares of (k, n) answers that come nearest to (n,) truths, by rounds of coordinate search: by mean absolute and by root mean square
+    error alike, for the usual row and the worst ones both count."""
     def error(w: np.ndarray) -> float:
-        return float(np.mean(np.abs(np.tensordot(w, stack, 1) - y)))
+        off = np.tensordot(w, stack, 1) - y
+        return float(np.mean(np.abs(off)) + 0.5 * np.sqrt(np.mean(off**2)))
 
     best = min((np.eye(len(stack))[i] for i in range(len(stack))), key=error)
     for _ in range(3):

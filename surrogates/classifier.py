@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-#: places between which a probability is interpolated: quantiles of the calibration scores
+#: places between which a probability is interpolated: the calibration scores, or quantiles of them where they are more
 _PLACES = 64
 
 
@@ -28,8 +28,8 @@ def calibrate(score: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     s, y = score[good].astype(np.float64), truth[good].astype(np.float64)
     order = np.argsort(s, kind="stable")
     s, y = s[order], y[order]
-    places = np.unique(np.quantile(s, np.linspace(0.0, 1.0, _PLACES))) if len(s) else np.zeros(1)
     values, start = np.unique(s, return_index=True)
+    places = (values if len(values) <= _PLACES else np.unique(np.quantile(s, np.linspace(0.0, 1.0, _PLACES)))) if len(s) else np.zeros(1)
     count = np.diff(np.r_[start, len(s)]).astype(np.float64)
     total = np.add.reduceat(y, start) if len(s) else np.zeros(0)
     low, high = (np.array([_with_one_more(values, total, count, float(p), label) for p in places]) for label in (0.0, 1.0))

@@ -1,0 +1,287 @@
+"""How right are models of plain tables and of networks, by their published protocols? Rows for `benchmarks/accuracy.py`, and a table of their own.
+
+Every protocol goes the way of a user: a frame and a schema through `read_measured`, the default surrogate, answers for rows of groups it never saw.
+`rows(data_folder, quick, seed)` gives one dictionary per protocol: what others published, what was aimed at, ours, and plain LightGBM on the same rows.
+
+    python benchmarks/accuracy_tables.py [--quick] [--seed 0] [--only NAME] [--json PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _tables import data_folder, print_table, write_json
+
+from silicast.datasets.measured import Schema, read_measured
+from silicast.datasets.table import Table
+from silicast.features import domain as domains
+from silicast.features.tabular import learn_vocabulary, tabular_features
+from silicast.surrogates import store
+from silicast.surrogates.classifier import auroc
+from silicast.training import metrics
+from silicast.training.calibrating import adapter
+
+Row = dict[str, Any]
+Measure = Callable[[np.ndarray, np.ndarray], float]
+
+
+def mape(y: np.ndarray, p: np.ndarray) -> float:
+    """Mean APE in percent."""
+    return 100.0 * float(np.nanmean(metrics.ape(y, p)))
+
+
+def median_ape(y: np.ndarray, p: np.ndarray) -> float:
+    """Median APE in percent."""
+    return 100.0 * float(np.nanmedian(metrics.ape(y, p)))
+
+
+def smape(y: np.ndarray, p: np.ndarray) -> float:
+    """Mean of |p - y| / ((|p| + |y|) / 2) in percent; both zero counts as right."""
+    middle = (np.abs(y) + np.abs(p)) / 2.0
+    return 100.0 * float(np.mean(np.where(middle > 0, np.abs(p - y) / np.where(middle > 0, middle, 1.0), 0.0)))
+
+
+def r2(y: np.ndarray, p: np.ndarray) -> float:
+    """Coefficient of determination."""
+    return 1.0 - float(((y - p) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+
+
+def plain_trees(train: Table, asked: Table, target: str) -> np.ndarray:
+    """(n,) answers of untuned LightGBM on the same columns: 200 trees, squared error, logarithms of positive targets."""
+    import lightgbm
+
+    words = learn_vocabulary(train.questions)
+    seen = tabular_features(train.questions, words)
+    y = train.targets[target]
+    good = np.isfinite(y)
+    log = bool((y[good] > 0).all())
+    data = lightgbm.Dataset(seen.values[good], np.log(y[good]) if log else y[good], categorical_feature=list(seen.categorical))
+    found = lightgbm.train({"verbosity": -1, "num_threads": 1, "deterministic": True, "seed": 0}, data, 200).predict(tabular_features(asked.questions, words).ordered(seen.names).values)
+    return np.exp(found) if log else np.asarray(found)
+
+
+def held_out(name: str, frame: pd.DataFrame, schema: Mapping[str, Any], asked: np.ndarray, wanted: Sequence[tuple[str, str, Measure, str, str]], seed: int,
+             skip: np.ndarray | None = None) -> Iterator[Row]:
+    """One row per (target, measure): learn from the rows outside the (n,) mask `asked` (and `skip`), answer those inside."""
+    use = ~asked if skip is None else ~(asked | skip)
+    started = time.perf_counter()
+    train = read_measured(frame[use].reset_index(drop=True), schema, skip_bad_rows=True)
+    test = read_measured(frame[asked].reset_index(drop=True), schema, skip_bad_rows=True)
+    model = store.member("blended")(targets=tuple(train.targets), seed=seed).fit(train)
+    found = model.predict(test.questions)
+    took = time.perf_counter() - started
+    for target, label, measure, published, aim in wanted:
+        y, p = test.targets[target], found.point[:, found.column(target)]
+        good = np.isfinite(y)
+        trees = plain_trees(train, test, target)
+        yield {"protocol": name, "target": target, "measure": label, "published": published, "aim": aim, "ours": measure(y[good], p[good]),
+               "plain LightGBM": measure(y[good], trees[good]), "rows": int(good.sum()), "seconds": round(took, 1)}
+
+
+def some_groups(groups: Sequence[Any], share: float, seed: int) -> np.ndarray:
+    """(n,) mask of the rows of a share of the groups."""
+    labels = np.asarray([str(g) for g in groups])
+    names = np.unique(labels)
+    return np.isin(labels, np.random.default_rng(seed).permutation(names)[:max(1, round(share * len(names)))])
+
+
+def accel_nasbench(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """Accel-NASBench (arXiv:2404.08005), its own split."""
+    frame = pd.read_parquet(data / "accel_nasbench" / "performance.parquet")
+    features = [c for c in frame if c.startswith("block")] + ["macs", "params"]
+    columns = [c for c in frame if c.endswith("_mean")][: 2 if quick else None]
+    for column in columns:
+        part = frame[np.isfinite(frame[column]) & (frame[column] > 0)].reset_index(drop=True)
+        schema = {"features": features, "targets": {"value": {"column": column}}}
+        yield from held_out(f"Accel-NASBench {column.split('.')[0]}", part, schema, (part["split"] == "test").to_numpy(), [("value", "Kendall tau", metrics.kendall, "-", "0.97")], seed,
+                            (part["split"] == "val").to_numpy())
+
+
+def hat(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """HAT (arXiv:2005.14187): each file's first 80 % against its last 10 %."""
+    frame = pd.read_parquet(data / "hat" / "latency.parquet")
+    schema = {"features": [c for c in frame if c.startswith(("encoder_", "decoder_"))], "targets": {"latency_s": {"column": "latency_total_ms", "unit": "ms"}}}
+    for (task, device), part in frame.groupby(["task", "device"]):
+        ordered = part.sort_values("row_in_file").reset_index(drop=True)
+        place = np.arange(len(ordered)) / len(ordered)
+        xeon = "xeon" in str(device)
+        yield from held_out(f"HAT {task} {device}", ordered, schema, place >= 0.9, [("latency_s", "MAPE %", mape, "boosted " + ("5.1" if xeon else "0.8"), "4.5" if xeon else "0.7")],
+                            seed, (place >= 0.8) & (place < 0.9))
+
+
+def zeus(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """Zeus (NSDI 2023): (network, batch size) pairs never seen; a GPU never seen, with 20 rows of it."""
+    frame = pd.read_parquet(data / "zeus" / "train_power_limit.parquet").dropna().reset_index(drop=True)
+    schema = {"hardware": "gpu", "features": ["dataset", "network", "batch_size", "optimizer", "power_limit_w"],
+              "targets": {"latency_s": {"column": "time_per_epoch_s", "unit": "s"}, "power_w": {"column": "average_power_w", "unit": "W"}}, "group": ["network", "batch_size"]}
+    wanted = [("latency_s", "median APE %", median_ape, "-", "4"), ("latency_s", "MAPE %", mape, "-", "4"), ("power_w", "median APE %", median_ape, "-", "4"), ("power_w", "MAPE %", mape, "-", "4")]
+    yield from held_out("Zeus, unseen (network, batch)", frame, schema, some_groups(frame["network"] + frame["batch_size"].astype(str), 0.2, seed), wanted, seed)
+    for gpu in ("a40",) if quick else ("a40", "p100", "rtx6000"):
+        mine = frame["gpu"].str.contains(gpu[:4]).to_numpy()
+        if mine.any() and not mine.all():
+            yield from few_shots(f"Zeus, unseen {gpu}", frame, schema, mine, 20, {"latency_s": "8", "power_w": "8"}, seed)
+
+
+def few_shots(name: str, frame: pd.DataFrame, schema: Mapping[str, Any], new: np.ndarray, shots: int, aims: Mapping[str, str], seed: int) -> Iterator[Row]:
+    """Learn from the rows outside the mask `new`, correct by random `shots` of those inside, answer the others."""
+    started = time.perf_counter()
+    spec = Schema.read(schema)
+    train, other = (read_measured(frame[mask].reset_index(drop=True), spec, skip_bad_rows=True) for mask in (~new, new))
+    model = store.member("blended")(targets=tuple(train.targets), seed=seed).fit(train)
+    order = np.random.default_rng(seed).permutation(len(other))
+    mine, rest = other.take(order[:shots]), other.take(order[shots:])
+    card: Any = SimpleNamespace(domain=domains.describe(train), schema=spec.model_dump(mode="json"), level=0.9)
+    before, corrected = model.predict(rest.questions), adapter(model, card, mine).adapt(mine).predict(rest.questions)
+    for j, target in enumerate(model.targets):
+        y = rest.targets[target]
+        yield {"protocol": f"{name}, {shots} rows", "target": target, "measure": "median APE %", "published": "-", "aim": aims.get(target, "-"), "ours": median_ape(y, corrected.point[:, j]),
+               "uncorrected": median_ape(y, before.point[:, j]), "coverage": metrics.coverage(y, corrected.low[:, j], corrected.high[:, j]), "rows": len(rest),
+               "seconds": round(time.perf_counter() - started, 1)}
+
+
+def ecnas(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """EC-NAS (arXiv:2210.06015): cells never seen."""
+    frame = pd.read_parquet(data / "ecnas" / "cell_training_energy.parquet").dropna(subset=["gpu_energy_j", "gpu_power_w"]).reset_index(drop=True)
+    schema = {"features": ["space", "trainable_params", "adjacency", "ops"], "targets": {"energy_j": {"column": "gpu_energy_j", "unit": "J"}, "power_w": {"column": "gpu_power_w", "unit": "W"}},
+              "group": ["arch_hash"]}
+    wanted = [(t, label, f, "-", aim) for t, aim in (("energy_j", "5"), ("power_w", "4")) for label, f in (("MAPE %", mape), ("median APE %", median_ape))]
+    yield from held_out("EC-NAS, unseen cells", frame, schema, some_groups(frame["arch_hash"], 0.2, seed), wanted, seed)
+
+
+def gpuptx(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """gpuPTXModel (TPDS 2019): clocks never seen; benchmarks never seen."""
+    frame = pd.read_parquet(data / "gpuptx" / "titanx_dvfs.parquet")
+    frame = frame[(frame["time_ms"] > 0) & (frame["power_w"] > 0)].reset_index(drop=True)
+    targets = {"latency_s": {"column": "time_ms", "unit": "ms"}, "power_w": {"column": "power_w", "unit": "W"}}
+    clocks = ["mem_mhz", "core_mhz"]
+    wanted = [(t, label, f, "-", aim) for t in targets for label, f in (("MAPE %", mape), ("median APE %", median_ape)) for aim in ["3"]]
+    yield from held_out("gpuPTX, unseen clocks", frame, {"features": ["benchmark", *clocks], "targets": targets, "group": clocks},
+                        some_groups(frame["mem_mhz"].astype(str) + "/" + frame["core_mhz"].astype(str), 0.2, seed), wanted, seed)
+    counts = [c for c in frame if c.startswith("ptx_") and frame[c].nunique() > 1]
+    yield from held_out("gpuPTX, unseen benchmark", frame, {"features": [*counts, *clocks], "targets": targets, "group": ["benchmark"]},
+                        some_groups(frame["benchmark"], 0.2, seed), [(t, label, f, "-", "12") for t, label, f, _, _ in wanted], seed)
+
+
+def llm_inference_bench(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """LLM-Inference-Bench (arXiv:2411.00136): (model, device) pairs never seen; a device never seen."""
+    frame = pd.read_parquet(data / "llm_inference_bench" / "throughput.parquet").dropna()
+    frame = frame[frame["latency_s"] > 0].reset_index(drop=True)
+    schema = {"hardware": "hardware", "features": ["num_devices", "framework", "model", "in_out_len", "batch_size"], "targets": {"latency_s": {"column": "latency_s", "unit": "s"}},
+              "group": ["model", "hardware"]}
+    yield from held_out("LLM-Inference-Bench, unseen pair", frame, schema, some_groups(frame["model"] + frame["hardware"], 0.2, seed),
+                        [("latency_s", "median APE %", median_ape, "-", "12"), ("latency_s", "MAPE %", mape, "-", "-")], seed)
+    for device in ("Nvidia A100 GPU",) if quick else tuple(sorted(frame["hardware"].unique())):
+        yield from held_out(f"LLM-Inference-Bench, unseen {device}", frame, schema, (frame["hardware"] == device).to_numpy(),
+                            [("latency_s", "median APE %", median_ape, "WattGPU, other data: 8.5", "25")], seed)
+
+
+def splitwise(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """Splitwise (ISCA 2024): configurations never seen."""
+    frame = pd.read_parquet(data / "splitwise" / "perf.parquet").dropna().reset_index(drop=True)
+    inputs = ["model", "hardware", "prompt_size", "batch_size", "token_size", "tensor_parallel"]
+    schema = {"hardware": "hardware", "features": [c for c in inputs if c != "hardware"], "group": inputs,
+              "targets": {"ttft_s": {"column": "prompt_time_ms", "unit": "ms"}, "tpot_s": {"column": "token_time_ms", "unit": "ms"}}}
+    wanted = [(t, label, f, "2.84 (leaky)", "2.5") for t in ("ttft_s", "tpot_s") for label, f in (("MAPE %", mape), ("median APE %", median_ape))]
+    yield from held_out("Splitwise, unseen configuration", frame, schema, some_groups(frame[inputs].astype(str).agg("|".join, axis=1), 0.2, seed), wanted, seed)
+
+
+def hls4ml(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """wa-hls4ml's two-layer networks: configurations never seen; will it synthesise?"""
+    frame = pd.read_parquet(data / "hls4ml" / "two_layer_dense.parquet")
+    names = {"cycles": "WorstLatency_hls", "interval_cycles": "IntervalMax_hls", "ff": "FF_hls", "lut": "LUT_hls", "bram_18k": "BRAM_18K_hls", "dsp": "DSP_hls"}
+    inputs = ["d_in", "d_out", "prec", "rf", "strategy"]
+    asked = some_groups(frame[inputs].astype(str).agg("|".join, axis=1), 0.2, seed)
+    done = frame["hls_synth_success"].to_numpy(dtype=bool) & frame[list(names.values())].notna().all(axis=1).to_numpy()
+    schema = {"features": inputs, "targets": {t: {"column": c} for t, c in names.items()}}
+    wanted = [(t, label, f, published, aim) for t in names for label, f, published, aim in (("R2", r2, "0.80 to 0.98", "0.98"), ("sMAPE %", smape, "10 to 30", "8"))]
+    yield from held_out("hls4ml, unseen configuration", frame[done].reset_index(drop=True), schema, asked[done], wanted, seed)
+    yield from held_out("hls4ml, does it synthesise", frame, {"features": inputs, "targets": {"success": {"column": "hls_synth_success"}}}, asked, [("success", "AUROC", auroc, "-", "0.98")], seed)
+
+
+def hlsyn(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """HLSyn (NeurIPS 2023): designs of known kernels. Kernels never seen need their programs; the pragmas alone are asked here, and told as such."""
+    frame = pd.read_parquet(data / "hlsyn" / "designs.parquet")
+    if quick:
+        frame = frame[frame["kernel"].isin(sorted(frame["kernel"].unique())[::4])]
+    frame = frame.sample(frac=1.0, random_state=seed).reset_index(drop=True)
+    asked = some_groups(frame["kernel"] + frame["point"], 0.2, seed)
+    valid = frame["valid"].to_numpy(dtype=bool) & (frame["perf_cycles"] > 0).to_numpy()
+    yield from held_out("HLSyn, designs of known kernels", frame[valid].reset_index(drop=True), {"features": ["kernel", "tool", "point"], "targets": {"cycles": {"column": "perf_cycles"}}, "group": ["kernel", "point"]},
+                        asked[valid], [("cycles", "R2 of log", metrics.r2_log, "-", "0.97"), ("cycles", "MAPE %", mape, "-", "-")], seed)
+    yield from held_out("HLSyn, is it valid", frame, {"features": ["kernel", "tool", "point"], "targets": {"valid": {"column": "valid"}}, "group": ["kernel", "point"]}, asked,
+                        [("valid", "AUROC", auroc, "-", "0.97")], seed)
+
+
+def help_few_shots(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """HELP (NeurIPS 2021): a device never seen, 10 measurements out of architectures 0 to 899, Spearman over the middle 80 % of the next 1,000. The floor is what
+    a process learned from 1,000 measurements of that device itself reaches."""
+    for space, published in (("nasbench201", "0.932"), ("fbnet", "0.910")):
+        wide = pd.read_parquet(data / "help" / f"{space}_latency.parquet")
+        ops = [c for c in wide if c.startswith("op")]
+        wide[ops] = wide[ops].astype(str)
+        rng = np.random.default_rng(seed)
+        kept = wide[(wide["arch_idx"] < 1900) | wide["arch_idx"].isin(rng.permutation(np.arange(1900, len(wide)))[:1000])]
+        long = kept.melt(["arch_idx", *ops], [c for c in wide if c.startswith("lat_")], "device", "ms").dropna()
+        long = long.assign(ms=long["ms"].astype(float), device=long["device"].str[4:-3])
+        long = long[long["ms"] > 0].reset_index(drop=True)
+        devices = sorted(long["device"].unique())
+        spec = Schema.read({"features": ops, "hardware": "device", "targets": {"latency_s": {"column": "ms", "unit": "ms"}}, "group": ["arch_idx"]})
+        for device in devices[:: 8 if quick else 1]:
+            started = time.perf_counter()
+            train, new = (read_measured(long[mask].reset_index(drop=True), spec) for mask in ((long["device"] != device) & (long["arch_idx"] >= 1000), long["device"] == device))
+            model = store.member("boosted")(targets=("latency_s",), trees=600, leaves=31, seed=seed, threads=1).fit(train)
+            card: Any = SimpleNamespace(domain=domains.describe(train), schema=spec.model_dump(mode="json"), level=0.9)
+            number, truth = long["arch_idx"][long["device"] == device].to_numpy(), new.targets["latency_s"]
+            pool, query = np.flatnonzero(number < 900), np.flatnonzero((number >= 900) & (number < 1900))
+            low, high = np.quantile(truth[query], [0.1, 0.9])
+            query = query[(truth[query] >= low) & (truth[query] <= high)]
+            chosen = {"ours": [pool[rng.permutation(len(pool))[:10]] for _ in range(3)], "ours, 10 suggested": [pool[adapter(model, card, new.take(pool)).most_telling(new.questions.take(pool), 10)]]}
+            figures: dict[str, float] = {}
+            for how, picks in chosen.items():
+                figures[how] = float(np.mean([metrics.spearman(truth[query], adapter(model, card, new.take(p)).adapt(new.take(p)).predict(new.questions.take(query)).point[:, 0]) for p in picks]))
+            own = new.take(np.flatnonzero(number >= 1900))
+            floor = store.member("kernel")(targets=("latency_s",), seed=seed).fit(own).predict(new.questions.take(query)).point[:, 0]
+            yield {"protocol": f"HELP {space}, unseen {device}, 10 rows", "target": "latency_s", "measure": "Spearman", "published": published, "aim": "0.975", **figures,
+                   "learned from 1,000 of its own": metrics.spearman(truth[query], floor), "rows": len(query), "seconds": round(time.perf_counter() - started, 1)}
+
+
+PROTOCOLS: dict[str, Callable[[Path, bool, int], Iterator[Row]]] = {
+    "accel_nasbench": accel_nasbench, "hat": hat, "zeus": zeus, "ecnas": ecnas, "gpuptx": gpuptx, "llm_inference_bench": llm_inference_bench, "splitwise": splitwise, "hls4ml": hls4ml,
+    "hlsyn": hlsyn, "help": help_few_shots,
+}
+
+
+def rows(data: Path, quick: bool = False, seed: int = 0, only: Sequence[str] = ()) -> Iterator[Row]:
+    """Every protocol's rows, as they are done; `only`: names of `PROTOCOLS`."""
+    for name in only or PROTOCOLS:
+        yield from PROTOCOLS[name](data, quick, seed)
+
+
+def main() -> None:
+    """Prints a table of all protocols; --json writes it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer devices and kernels")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", default=[], choices=list(PROTOCOLS))
+    parser.add_argument("--json", type=Path, default=None)
+    given = parser.parse_args()
+    data = data_folder()
+    if data is None:
+        raise SystemExit("no measured tables: set SILICAST_DATA to their folder")
+    found = []
+    for row in rows(data, given.quick, given.seed, given.only):
+        found.append(row)
+        print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+    print_table("Plain tables and networks, groups never seen", found)
+    write_json(given.json, {"seed": given.seed, "quick": given.quick, "rows": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The blend: shares by groups held out, and a yes or no as a probability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates.blended import Blended, whole_groups
+
+
+def table(n: int = 150, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"width": rng.integers(8, 512, n).astype(float), "reuse": rng.choice([1.0, 2.0, 4.0, 8.0], n)})
+    seconds = 1e-6 * frame["width"].to_numpy() * frame["reuse"].to_numpy() ** 0.5
+    works = (frame["width"] / frame["reuse"] < 80).to_numpy().astype(float)
+    return Table(FeatureQuestions(frame), {"latency_s": np.where(works > 0, seconds, np.nan), "works": works}, frame["width"].astype(str).to_numpy(dtype=object),
+                 pd.DataFrame(index=range(n)), "made")
+
+
+def test_shares_follow_what_members_are_worth_and_classes_are_probabilities() -> None:
+    rows, asked = table(), table(200, 1)
+    model = Blended(targets=("latency_s", "works"), threads=1).fit(rows)
+    assert model._shares["latency_s"].get("kernel", 0.0) > 0.5  # a power law: trees can only bin it
+    assert model.classes == ("works",)
+    found = model.predict(asked.questions)
+    have = np.isfinite(asked.targets["latency_s"])
+    assert np.median(np.abs(found.point[have, 0] / asked.targets["latency_s"][have] - 1.0)) < 0.01
+    chance = found.point[:, 1]
+    assert ((chance >= 0) & (chance <= 1)).all()
+    assert np.mean((chance > 0.5) == (asked.targets["works"] > 0.5)) > 0.93
+    assert ((found.low[:, 1] <= chance) & (chance <= found.high[:, 1])).all()
+
+
+def test_rows_are_answered_out_of_fold_by_whole_groups() -> None:
+    rows = table(90)
+    model = Blended(targets=("works",), threads=1).fit(rows)
+    assert np.isfinite(model.out_of_fold.point).all()
+    assert all(len(set(model.fold[rows.groups == g])) == 1 for g in set(rows.groups))
+
+
+def test_folds_are_even_and_never_empty() -> None:
+    fold = whole_groups(np.array(["a"] * 50 + ["b"] * 5 + ["c"] * 5 + ["d"] * 2), 3, 0)
+    assert set(fold) == {0, 1, 2}
