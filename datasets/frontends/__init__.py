@@ -25,6 +25,7 @@ def _read_onnx(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dty
 def _read_document(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None, phase: str | None = None) -> Workload:
     from .chakra_json import documents, is_trace
     from .hf_config import is_config
+    from .hls4ml_config import is_keras
 
     try:
         found = documents(path.read_bytes())
@@ -41,11 +42,18 @@ def _read_document(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps,
         from .hf import read_hf
 
         return read_hf(data, str(path), dims, dtype, phase)
+    if is_keras(data):
+        if phase is not None:
+            raise UnknownNameError("phase", phase, (), f"{path}: a Keras architecture has none")
+        return _read_hls4ml(path, dims, unknown_ops, dtype)
     if dims:
         raise UnknownNameError("dimension", next(iter(dims)), (), f"{path}: a workload document has no free dimensions to bind")
     if phase is not None:
         raise UnknownNameError("phase", phase, (), f"{path}: a workload document is of one phase")
-    workload = Workload.from_json(data)
+    try:
+        workload = Workload.from_json(data)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
     if dtype is None:
         return workload
     from .recast import recast
@@ -73,8 +81,21 @@ def _read_mlir(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dty
     return read_mlir(path, dims, unknown_ops, dtype)
 
 
-#: suffix -> reader; a plain dict names what is read
-READERS: dict[str, Reader] = {".onnx": _read_onnx, ".json": _read_document, ".et": _read_chakra, ".mlir": _read_mlir, ".stablehlo": _read_mlir}
+def _read_hls(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None) -> Workload:
+    from .hls import read_hls_workload
+
+    return read_hls_workload(path, dims, unknown_ops, dtype)
+
+
+def _read_hls4ml(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None) -> Workload:
+    from .hls4ml_config import read_hls4ml_workload
+
+    return read_hls4ml_workload(path, dims, unknown_ops, dtype)
+
+
+#: suffix -> reader; a plain dict names what is read. `.json`: a workload document, a model's config.json, a Chakra trace or a Keras architecture
+READERS: dict[str, Reader] = {".onnx": _read_onnx, ".json": _read_document, ".et": _read_chakra, ".mlir": _read_mlir, ".stablehlo": _read_mlir,
+                              ".gexf": _read_hls, ".yml": _read_hls4ml}
 
 
 def read(path: Any, example_inputs: Any = None, *, dims: Mapping[str, int] | None = None, unknown_ops: UnknownOps = "error", dtype: str | None = None,

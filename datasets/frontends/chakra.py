@@ -16,6 +16,7 @@ import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -223,22 +224,19 @@ def _op(node: Node, ranks: int, unknown_ops: str, notes: dict[str, None]) -> Op:
     return Op.of(label, "gemm", m=m, n=n, k=k, dtype="float16", source=source)
 
 
+@lru_cache(maxsize=4096)
 def product_of(flops: int, nbytes: int) -> tuple[int, int, int]:
     """(m, n, k) of a float16 product of about `flops` operations (equal wherever 2 m n k can be) that moves about `nbytes`; without bytes, a cube."""
     macs = max(flops // 2, 1)
-    cube = max(round(macs ** (1 / 3)), 1)
-    # weights n k are read once and n = k: 2 (n^2 + 2 m n) bytes for m n^2 multiply-adds; m small means much traffic
-    m = cube
+    m = max(round(macs ** (1 / 3)), 1)
     if nbytes:
-        heights = np.unique(np.round(np.geomspace(1, cube, 256))).astype(np.float64)
-        sides = np.sqrt(macs / heights)
-        m = int(heights[np.argmin(np.abs(np.log(2 * (sides * sides + 2 * heights * sides) / nbytes)))])
-    best = (math.inf, 1, 1, macs)
-    for height in range(max(m - 8, 1), m + 9):  # the height and side nearby that divide best
-        side = max(math.isqrt(macs // height), 1)
-        sides = np.arange(max(side - 512, 1), side + 513, dtype=np.int64)
-        left = macs - height * sides * (macs // height // sides)
-        at = int(np.argmin(left))
-        if left[at] < best[0]:
-            best = (int(left[at]), height, int(sides[at]), max(macs // height // int(sides[at]), 1))
-    return best[1], best[2], best[3]
+        # weights n k are read once and n = k: 2 (n^2 + 2 m n) bytes for m n^2 multiply-adds; m small means much traffic
+        heights = np.geomspace(1, m, 64).round()
+        side = np.sqrt(macs / heights)
+        m = int(heights[np.argmin(np.abs(np.log(2 * (side * side + 2 * heights * side) / nbytes)))])
+    near = np.arange(max(m - 4, 1), m + 5, dtype=np.int64)[:, None]  # the height and side nearby that divide best
+    middle = max(math.isqrt(macs // m), 1)
+    sides = np.arange(max(middle - 128, 1), middle + 129, dtype=np.int64)[None, :]
+    depth = macs // near // sides
+    at = np.unravel_index(int(np.argmin(np.where(depth > 0, macs - near * sides * depth, MAX_SIZE))), depth.shape)
+    return int(near[at[0], 0]), int(sides[0, at[1]]), max(int(depth[at]), 1)

@@ -71,8 +71,10 @@ def _qwen3(c: Config) -> dict[str, Any]:
 
 
 def _qwen_experts(c: Config, experts: int, top_k: int) -> dict[str, Any]:
-    dense: list[int] = c.data.get("mlp_only_layers") or []
+    dense = c.data.get("mlp_only_layers") or []
     c.read.add("mlp_only_layers")
+    if not isinstance(dense, list):
+        raise c.fault("mlp_only_layers", "a list of layers")
     every = c.size("decoder_sparse_step", default=1)
     if dense != list(range(len(dense))) or (dense and every > 1):
         raise UnsupportedOpError(f"{c.where}: mlp_only_layers: dense layers {dense!r} with decoder_sparse_step {every} are not counted; expected the first ones, and 1")

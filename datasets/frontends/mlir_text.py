@@ -26,6 +26,8 @@ DIALECTS = ("arith", "math", "func", "tensor", "memref", "scf", "linalg", "affin
 LOOSE = ("stablehlo.", "chlo.", "linalg.", "mhlo.", "sdy.")
 #: bytes of text, brackets in brackets: files that have more mean to hurt
 MOST_BYTES, MOST_DEPTH = 2**26, 64
+#: a comment, or a string with the escapes MLIR has
+_QUOTED = r'//[^\n]*|"(?:[^"\\\n\v\f]|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*(")'
 
 
 class Dialects(Context):
@@ -62,11 +64,14 @@ def parse(path: Path) -> ModuleOp:
         text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: not a readable text file ({error})") from None
+    for found in re.finditer(_QUOTED + "?", text):
+        if found.group().startswith('"') and found.group(1) is None:  # xdsl's lexer would seek its end for ever
+            raise FormatError(f"{path}: {_line(text, found.start())}: a string that does not end, or with an escape that MLIR does not have")
     depth = 0
-    for bracket in re.finditer(r"[({\[<]|[)}\]]|(?<!-)>", text):
+    for bracket in re.finditer(r"[({\[<]|[)}\]]|(?<!-)>", re.sub(_QUOTED, "", text)):
         depth += 1 if bracket.group() in "({[<" else -1
         if depth > MOST_DEPTH:
-            raise FormatError(f"{path}: brackets nested more than {MOST_DEPTH} deep at byte {bracket.start()}")
+            raise FormatError(f"{path}: brackets nested more than {MOST_DEPTH} deep")
     for size in re.finditer(r"\d{16,}", text):
         before = text[max(size.start() - 2, 0):size.start()]
         if not before.endswith((".", "0x", "e-", "e+")) and text[size.end():size.end() + 1] == "x":

@@ -38,6 +38,6 @@ CASES = [{
     "hostile": {"nested": _text('{"model_type": ' * 100_000), "deep": _config(num_hidden_layers=2**39), "wide": _config(hidden_size=2**40, intermediate_size=2**40),
                 "beyond integers": _config(vocab_size=10**400), "no numbers": _config(hidden_size="64"), "a list": _text('[{"model_type": "llama"}]'),
                 "no family": _text('{"architectures": ["LlamaForCausalLM"]}'), "not a number": _config(num_attention_heads=float("nan")), "no heads": _config(num_attention_heads=0),
-                "keys that are lists": _config(architectures=[["LlamaForCausalLM"]]), "endless labels": _config(architectures=["LlamaForSequenceClassification"], num_labels=2**50)},
+                "layers that are no list": _config(model_type="qwen3_moe", num_experts=4, moe_intermediate_size=8, mlp_only_layers=True), "keys that are lists": _config(architectures=[["LlamaForCausalLM"]]), "endless labels": _config(architectures=["LlamaForSequenceClassification"], num_labels=2**50)},
     "harmless": {"as deep as any": _config(num_hidden_layers=512)},
 }]

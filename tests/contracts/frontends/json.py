@@ -36,5 +36,5 @@ def _text(text: str) -> Maker:
 
 CASES = [{
     "suffix": ".json", "good": _file(), "flops": 2 * 2 * 3 * 4 + 6,
-    "hostile": {"empty": _text(""), "nested": _text("[" * 100_000), "a number of thousands of digits": _text('{"format": ' + "9" * 10_000 + "}")},
+    "hostile": {"empty": _text(""), "nested": _text("[" * 100_000), "a number": _text("7"), "a number of thousands of digits": _text('{"format": ' + "9" * 10_000 + "}")},
 }]

@@ -53,7 +53,8 @@ _HOSTILE = {
     "empty": _file(""), "no text": _file("\0\1\2" * 1000), "nested attributes": _file("module attributes {a = " + "[" * 10**5), "nested regions": _file(_main('"a.b"() ({' * 10**4)),
     "huge sizes": _file(_main("%r = stablehlo.tanh %a : tensor<999999999x999999999x9xf32>", kind="999999999x999999999x9xf32")), "sizes beyond integers": _file(_main(kind="9" * 10**5 + "xf32")),
     "a huge constant": _file(_main("%c = stablehlo.constant dense<0.0> : tensor<99999999x99999999xf32>", "%r = stablehlo.tanh %c : tensor<99999999x99999999xf32>")),
-    "endless": _file(_ENDLESS), "calls itself": _file("func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {\n%r = func.call @main(%x) : (tensor<4xf32>) -> tensor<4xf32>\nreturn %r : tensor<4xf32>\n}"),
+    "a string without end": _file(_main('%r = stablehlo.tanh %a {a = "' + "parallel, " * 20 + "} : tensor<4x8xf32>")),
+    "a string with an odd escape": _file(_main('%r = stablehlo.tanh %a {a = "' + "a" * 60 + '\\q"} : tensor<4x8xf32>')), "endless": _file(_ENDLESS), "calls itself": _file("func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {\n%r = func.call @main(%x) : (tensor<4xf32>) -> tensor<4xf32>\nreturn %r : tensor<4xf32>\n}"),
     "calls by the billion": _file(_CALLS + "\nfunc.func private @f12(%x: tensor<4xf32>) -> tensor<4xf32> {\n%y = stablehlo.tanh %x : tensor<4xf32>\nreturn %y : tensor<4xf32>\n}\n"
                                   "func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {\n%y = func.call @f0(%x) : (tensor<4xf32>) -> tensor<4xf32>\nreturn %y : tensor<4xf32>\n}"),
     "a cycle": _file(_main("%p = stablehlo.tanh %q : tensor<4x8xf32>", "%q = stablehlo.tanh %p : tensor<4x8xf32>")), "no such value": _file(_main("%p = stablehlo.tanh %nobody : tensor<4x8xf32>")),
@@ -64,5 +65,5 @@ _HOSTILE = {
 
 CASES = [
     {"id": "stablehlo", "suffix": ".stablehlo", "good": _file(_main(_DOT), "m.stablehlo"), "flops": 2 * 4 * 8 * 2},
-    {"id": "mlir", "suffix": ".mlir", "good": _file(_NEST), "flops": 36, "unknown": _unknown, "hostile": _HOSTILE, "harmless": {"a dot": _file(_main(_DOT))}},
+    {"id": "mlir", "suffix": ".mlir", "good": _file(_NEST), "flops": 36, "unknown": _unknown, "hostile": _HOSTILE, "harmless": {"a dot": _file(_main(_DOT)), "quotes in a comment": _file('// it is "fine\n' + _main(_DOT.replace(" :", ' {a = "(((\\22"} :')))}},
 ] if find_spec("xdsl") else []
