@@ -43,7 +43,9 @@ app.add_typer(llm.app, name="llm")
 app.add_typer(drift_cli.app, name="drift")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, in SI units; logs go to stderr.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A workload: .onnx, or a silicast workload document (.json).", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A workload: .onnx, .mlir, .et, .gexf, .yml (hls4ml), or .json (a workload document, a model's config.json, a trace, a Keras architecture).",
+                                       show_default=False)]
+Phase = Annotated[str | None, typer.Option("--phase", metavar="prefill|decode|train", help="Of a model's config.json; --dim batch=, tokens=, past= give the sizes.", show_default=False)]
 On = Annotated[list[str] | None, typer.Option("--on", metavar="KEY[,KEY]", help="Devices: catalogue keys, aliases or paths of device YAML files; repeatable.", show_default=False)]
 Dim = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=N", help="Size of a free dimension, such as batch=8; repeatable.", show_default=False)]
 UnknownOps = Annotated[str, typer.Option("--unknown-ops", metavar="error|bound", help="An operator that cannot be counted: an error that names it, or bounded by its traffic and flagged.")]
@@ -89,7 +91,7 @@ def hardware_show(key: Annotated[str, typer.Argument(metavar="KEY", help="A key,
 
 @app.command("inspect")
 @spoken
-def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
+def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None, phase: Phase = None,
             ops: Annotated[bool, typer.Option("--ops", help="Every operator: FLOPs, bytes, parameters, arithmetic intensity.")] = False,
             svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Draw the graph.", show_default=False)] = None,
             roofline: Annotated[str | None, typer.Option("--roofline", metavar="KEY", help="Every operator under the roofline of a device.", show_default=False)] = None,
@@ -101,12 +103,12 @@ def inspect(file: File, dim: Dim = None, unknown_ops: UnknownOps = "error", dtyp
     """
     from . import inspecting
 
-    return inspecting.inspect(file, dim or (), unknown_ops, dtype, ops, svg, roofline, plot)
+    return inspecting.inspect(file, dim or (), unknown_ops, dtype, ops, svg, roofline, plot, phase)
 
 
 @app.command("simulate")
 @spoken
-def simulate(file: File, on: On = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
+def simulate(file: File, on: On = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None, phase: Phase = None,
              ops: Annotated[bool, typer.Option("--ops", help="Every operator's share as well.")] = False,
              objective: Annotated[str, typer.Option("--objective", metavar="latency|energy|edp", help="What the search for mappings minimises.")] = "latency",
              clock_mhz: Annotated[float | None, typer.Option("--clock-mhz", help="What if the devices ran at this clock?", show_default=False)] = None,
@@ -115,7 +117,7 @@ def simulate(file: File, on: On = None, dim: Dim = None, unknown_ops: UnknownOps
     """The reference simulator's answer on devices."""
     from . import verbs
 
-    return verbs.simulate(file, on or (), dim or (), unknown_ops, dtype, ops, objective, clock_mhz, power_limit_w)
+    return verbs.simulate(file, on or (), dim or (), unknown_ops, dtype, ops, objective, clock_mhz, power_limit_w, phase)
 
 
 @app.command("generate")
@@ -169,13 +171,13 @@ def fit(table: Annotated[Path, typer.Argument(metavar="TABLE", help="A measured 
 def predict(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help="A workload file (with --on), or a table (.csv, .parquet): one answer per row.")],
             on: On = None, model: Model = None, schema: Schema = None,
             out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write T, T_low, T_high, domain, domain_reason and calibrated as CSV or Parquet.", show_default=False)] = None,
-            target: Target = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None,
+            target: Target = None, dim: Dim = None, unknown_ops: UnknownOps = "error", dtype: Dtype = None, phase: Phase = None,
             fallback: Annotated[str | None, typer.Option("--fallback", metavar="simulate", help="Who answers outside the model's domain instead.", show_default=False)] = None,
             as_json: Json = False) -> Reply:
     """Answers with intervals and domain flags."""
     from . import verbs
 
-    return verbs.predict(asked, on or (), model, schema, out, dim or (), unknown_ops, dtype, target or (), fallback)
+    return verbs.predict(asked, on or (), model, schema, out, dim or (), unknown_ops, dtype, target or (), fallback, phase)
 
 
 @app.command("evaluate")

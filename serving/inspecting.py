@@ -14,7 +14,7 @@ from .reply import Reply, table
 from .verbs import machines, read_workload, summary
 
 
-def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool, svg: Path | None, key: str | None, plot: Path | None) -> Reply:
+def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool, svg: Path | None, key: str | None, plot: Path | None, phase: str | None = None) -> Reply:
     """Ops, FLOPs, bytes and parameters of a workload file; per operator, as a graph, and under a roofline where asked."""
     if svg is not None:
         _writable(svg, "--svg", (".svg",))
@@ -23,7 +23,7 @@ def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None
             raise InputError(f"--plot {plot}: the roofline of which device? Give --roofline KEY (the graph is --svg FILE)")
         _writable(plot, "--plot", (".png", ".svg"))
     device = machines([key])[0] if key is not None else None
-    workload = read_workload(file, dims, unknown_ops, dtype)
+    workload = read_workload(file, dims, unknown_ops, dtype, phase)
     document = summary(workload)
     document["intensity"] = _intensity(workload.flops, workload.bytes_read + workload.bytes_written)
     if ops:

@@ -58,13 +58,13 @@ def summary(workload: Any) -> dict[str, Any]:
 
 
 def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool, objective: str = "latency",
-             clock_mhz: float | None = None, power_limit_w: float | None = None) -> Reply:
+             clock_mhz: float | None = None, power_limit_w: float | None = None, phase: str | None = None) -> Reply:
     """The reference simulator's answer for a workload file on devices, at another clock or power limit if asked."""
     from ..datasets.measurement import target
     from ..datasets.simulator import SIMULATOR_VERSION, simulate_many
 
     devices = machines(on)
-    workload = read_workload(file, dims, unknown_ops, dtype)
+    workload = read_workload(file, dims, unknown_ops, dtype, phase)
     if clock_mhz is not None or power_limit_w is not None:
         devices = [device.at(clock_hz=None if clock_mhz is None else clock_mhz * 1e6, power_limit_w=power_limit_w) for device in devices]
     answers = simulate_many(workload, devices, objective)
@@ -111,7 +111,7 @@ def fit(table: Path, schema: Path, targets: Sequence[str], out: Path, seed: int,
 
 
 def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | None, out: Path | None, dims: Sequence[str], unknown_ops: str,
-            dtype: str | None, targets: Sequence[str], fallback: str | None) -> Reply:
+            dtype: str | None, targets: Sequence[str], fallback: str | None, phase: str | None = None) -> Reply:
     """Answers with intervals and domain flags: a workload file on devices, or every row of a table."""
     from . import sheets
 
@@ -130,7 +130,7 @@ def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | No
     if not on:
         raise InputError(f"predict {asked}: on which device? Give --on KEY[,KEY]; `silicast hardware list` names them")
     devices = machines(on)
-    workload = read_workload(asked, dims, unknown_ops, dtype)
+    workload = read_workload(asked, dims, unknown_ops, dtype, phase)
     return _predict_workload(workload, devices, predictor(model), out, names(targets), fallback)
 
 
@@ -332,7 +332,7 @@ def dimensions(given: Sequence[str]) -> dict[str, int]:
     return out
 
 
-def read_workload(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None) -> Any:
+def read_workload(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None, phase: str | None = None) -> Any:
     """The workload of a file, with `--dim` and `--unknown-ops` as given; an error names the file."""
     from ..datasets.frontends import read
 
@@ -340,7 +340,7 @@ def read_workload(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str 
         raise UnknownNameError("treatment of unknown ops", unknown_ops, ("error", "bound"))
     bound = dimensions(dims)
     try:
-        return read(file, dims=bound, unknown_ops=unknown_ops, dtype=dtype)  # type: ignore[arg-type]
+        return read(file, dims=bound, unknown_ops=unknown_ops, dtype=dtype, phase=phase)  # type: ignore[arg-type]
     except InputError as error:
         if str(file) in str(error):
             raise
