@@ -9,6 +9,7 @@ the spread. The tables are no part of silicast; without them the benchmark says 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from _tables import data_folder, print_table, write_json
-from accuracy_ops import PROTOCOLS, Case
+from accuracy_ops import PROTOCOLS, Case, noise_floors
 
 from silicast.datasets.splits import split_by_group
 from silicast.features.tabular import learn_vocabulary, tabular_features
@@ -32,7 +33,7 @@ def main() -> int:
     """Runs the protocols; exit code 2 when the tables are not there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rows of each table, one seed")
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(PROTOCOLS)}")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(PROTOCOLS)}, tables")
     parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol (default 5, quick 1)")
     parser.add_argument("--rows", type=int, default=0, help="rows of each table, in place of the protocol's own")
     parser.add_argument("--json", type=Path)
@@ -41,20 +42,32 @@ def main() -> int:
     if data is None:
         print("the open tables are not here: set SILICAST_DATA to the folder that holds aiconfigurator/, neusight/ and vidur/", file=sys.stderr)
         return 2
-    names = options.only.split(",") if options.only else list(PROTOCOLS)
-    unknown = [n for n in names if n not in PROTOCOLS]
+    names = options.only.split(",") if options.only else [*PROTOCOLS, "tables"]
+    unknown = [n for n in names if n not in PROTOCOLS and n != "tables"]
     if unknown:
-        parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(PROTOCOLS)}")
+        parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(PROTOCOLS)}, tables")
     rows: list[dict[str, Any]] = []
-    for name in names:
+    for name in [n for n in names if n != "tables"]:
         protocol, few, many = PROTOCOLS[name]
         for seed in range(options.seeds or (1 if options.quick else 5)):
             for case in protocol(data, seed, options.rows or (few if options.quick else many)):
                 rows += [{"protocol": name, "seed": seed, **row} for row in judged(case, seed)]
                 print_table(case.name, [r for r in rows if r["case"] == case.name and r["seed"] == seed])
     print_table("absolute percentage errors on held-out rows, median over seeds (ours: the defaults of `silicast fit`)", over_seeds(rows))
-    write_json(options.json, {"rows": rows, "summary": over_seeds(rows), "quick": options.quick})
+    floors = noise_floors(data) if {"gemm_sites", "power"} & set(names) else []
+    if floors:
+        print_table("the noise floor: two frameworks' readings of one product by the same library, systematic difference taken out", floors)
+    others = _tables_of_others(data, options.quick) if "tables" in names else []
+    print_table("plain tables and networks", others)
+    write_json(options.json, {"rows": rows, "floors": floors, "tables": others, "summary": over_seeds(rows), "quick": options.quick})
     return 0
+
+
+def _tables_of_others(data: Path, quick: bool) -> list[dict[str, Any]]:
+    """The rows of the neighbour that judges plain tables and networks (`accuracy_tables.py`), where it is there."""
+    if not (Path(__file__).parent / "accuracy_tables.py").exists():
+        return []
+    return list(importlib.import_module("accuracy_tables").rows(data, quick, 0))
 
 
 def judged(case: Case, seed: int) -> list[dict[str, Any]]:

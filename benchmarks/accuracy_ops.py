@@ -190,6 +190,23 @@ def vidur(data: Path, seed: int, rows: int) -> Iterator[Case]:
     yield Case("Vidur linear layers, A40 never seen", table, (frame["device"] == "a40").to_numpy(), {"all": ("-", "6 with 20 measurements")}, {})
 
 
+def noise_floors(data: Path) -> list[dict[str, Any]]:
+    """How far two readings of one product lie apart: bfloat16 GEMMs that two frameworks hand to the same library, on one GPU, their systematic ratio taken
+    out, over sqrt(2): what a model that knew everything but the reading itself would miss by."""
+    out = []
+    for name, column in (("gemm", "latency_ms"), ("power_gemm", "power_w")):
+        frame = _ai(data, name)
+        for device, part in frame[frame["dtype"] == "bfloat16"].groupby("hardware"):
+            wide = part.assign(source=part["framework"] + " " + part["kernel_source"]).pivot_table(index=["m", "n", "k"], columns="source", values=column)
+            for i, one in enumerate(wide.columns):
+                for other in wide.columns[:i]:
+                    off = np.log(wide[one] / wide[other]).dropna()
+                    if len(off) >= 200:
+                        off = (off - off.median()).abs() * 100.0 / np.sqrt(2.0)
+                        out.append({"reading": column, "device": device, "one": one, "other": other, "median %": float(off.median()), "p90 %": float(off.quantile(0.9)), "pairs": len(off)})
+    return out
+
+
 #: name -> (protocol, rows of a quick run, rows of a full one, whether there is chance in it)
 PROTOCOLS: Mapping[str, tuple[Callable[[Path, int, int], Iterator[Case]], int, int]] = {
     "gemm_sites": (gemm_sites, 8_000, 400_000), "gemm_frontier": (gemm_frontier, 8_000, 120_000), "gemm_gpu": (gemm_gpu, 6_000, 80_000), "attention": (attention, 6_000, 100_000),
