@@ -42,6 +42,8 @@ _USUAL_SPREAD, _NOISE, _NOISE_SPREAD = 2.0, 0.0025, 1.5
 _WAYS = ("none", "level", "full")
 #: a plainer way is kept unless the next one is better than this share of its error
 _WORTH = 0.98
+#: how much of the whole correction is taken, as shots left out would have had it
+_SHARES = (1.0, 0.75, 0.5, 0.25)
 #: for a value never seen: one factor is kept where its error is below this share of the whole correction's
 _PLAINLY = 0.6
 
@@ -97,6 +99,11 @@ class Adapted:
         """Column -> the values the shots speak for."""
         return dict(self._scope)
 
+    @property
+    def _mixed(self) -> bool:
+        """Whether answers start from the mean of those for known values: where the model sees nothing of a new one but its name."""
+        return bool(self._others) and self.shape == "features"
+
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Fits `inner` to all rows and adapts to them."""
         self.inner = self.inner.fit(table, valid)
@@ -136,14 +143,15 @@ class Adapted:
         answer = self.inner.predict(questions).point
         mixed = [self.inner.predict(adapted_blocks.asked_of(questions, column, value)).point for column, value in self._others]
         logs = np.log(np.maximum(np.stack(mixed), 1e-300)) if mixed else np.zeros((0, *answer.shape))
-        base = np.exp(logs.mean(0)) if len(logs) and questions.shape == "features" else answer
+        base = np.exp(logs.mean(0)) if self._mixed else answer
         return adapted_blocks.blocks(questions, features, self._vocabulary, base, logs, self._stats, learn), base, features
 
     def _learn(self, name: str, blocks: Blocks, residual: np.ndarray, base: np.ndarray) -> np.ndarray:
         """Variances, weights and the way for one target; (s,) answers with each shot left out."""
         grams = blocks.grams(blocks, self.targets.index(name))
-        theta = _tuned(grams, residual)
+        theta = _tuned(grams, residual, self._mixed)
         errors, points = {}, {}
+        share = 1.0
         for way in _WAYS:
             if way == "none":
                 without = np.zeros(len(residual))
@@ -152,10 +160,13 @@ class Adapted:
             else:
                 factor = cho_factor(_covariance(grams, theta), lower=True)
                 alpha = cho_solve(factor, residual)
-                without = residual - alpha / np.diag(cho_solve(factor, np.eye(len(residual))))
+                whole = residual - alpha / np.diag(cho_solve(factor, np.eye(len(residual))))
+                if not self._mixed:
+                    share = min(_SHARES, key=lambda s: float(np.mean(np.abs(residual - s * whole))))
+                without = share * whole
             errors[way], points[way] = float(np.mean(np.abs(residual - without))), without
         best = "none"
-        if self._others:  # a value never seen is mixed from those known, unless one factor on their mean is plainly better
+        if self._mixed:  # a value never seen is mixed from those known, unless one factor on their mean is plainly better
             best = "level" if errors["level"] < _PLAINLY * errors["full"] else "full"
         else:
             for way in _WAYS[1:]:
@@ -165,6 +176,7 @@ class Adapted:
         a = self._arrays
         a[f"{name}.theta"], a[f"{name}.level"] = np.array([theta[k] for k in (*grams, "noise")]), np.array([float(np.median(residual)) if len(residual) > 2 else float(residual.mean())])
         a[f"{name}.alpha"] = cho_solve(cho_factor(_covariance(grams, theta), lower=True), residual)
+        a[f"{name}.share"] = np.array([share])
         a |= {f"{name}.shots.{k}": v for k, v in blocks.arrays().items()}
         return base * np.exp(points[best])
 
@@ -201,7 +213,7 @@ class Adapted:
         shots = Blocks.of({k.removeprefix(f"{name}.shots."): v for k, v in a.items() if k.startswith(f"{name}.shots.")})
         grams = blocks.grams(shots, column)
         theta = dict(zip((*grams, "noise"), a[f"{name}.theta"], strict=True))
-        return np.asarray(sum(theta[k] * g for k, g in grams.items()) @ a[f"{name}.alpha"])
+        return np.asarray(a[f"{name}.share"][0] * (sum(theta[k] * g for k, g in grams.items()) @ a[f"{name}.alpha"]))
 
     def _speaks_for(self, questions: Any) -> np.ndarray:
         """(n,) rows whose machine and circumstances are those of the shots."""
@@ -222,7 +234,7 @@ class Adapted:
         blocks, _, _ = self._blocks(candidates, learn=fresh)
         name = next((t for t in self.targets if t in self._way), self.targets[0])
         grams = blocks.grams(blocks, self.targets.index(name))
-        theta = {k: _PRIOR[k] for k in grams} | {"noise": _NOISE}
+        theta = {k: _prior(k, self._mixed)[0] for k in grams} | {"noise": _NOISE}
         if self._way:
             theta = dict(zip((*grams, "noise"), self._arrays[f"{name}.theta"], strict=True))
         c = np.asarray(sum(theta[k] * g for k, g in grams.items()))
@@ -262,7 +274,7 @@ class Adapted:
             raise FormatError(f"{folder / 'adapted.safetensors'}: not the shots of an adapted model ({error})") from None
         out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
         out._arrays = {k: v for k, v in arrays.items() if not k.startswith("stats.")}
-        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("theta", "alpha", "level")):
+        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("theta", "alpha", "level", "share")):
             raise FormatError(f"{folder / 'adapted.safetensors'}: shots of a target are missing")
         return out
 
@@ -279,11 +291,19 @@ def _covariance(grams: Mapping[str, np.ndarray], theta: Mapping[str, float]) -> 
     return k + np.eye(len(k)) * (theta["noise"] + 1e-9)
 
 
-def _tuned(grams: Mapping[str, np.ndarray], residual: np.ndarray) -> dict[str, float]:
+def _prior(block: str, mixed: bool) -> tuple[float, float]:
+    """(median variance, spread of its logarithm). Known machines say much about one of which only the name is new, less about one whose figures the
+    model has seen through already."""
+    if block == "others" and not mixed:
+        return _PRIOR["smooth"], _USUAL_SPREAD
+    return _PRIOR[block], _PRIOR_SPREAD.get(block, _USUAL_SPREAD)
+
+
+def _tuned(grams: Mapping[str, np.ndarray], residual: np.ndarray, mixed: bool) -> dict[str, float]:
     """Block -> variance, and the noise: the most probable ones under priors that are wide, given (s,) residuals."""
     names = list(grams)
-    start = np.log([*(_PRIOR[n] for n in names), _NOISE])
-    spread = np.array([*(_PRIOR_SPREAD.get(n, _USUAL_SPREAD) for n in names), _NOISE_SPREAD])
+    start = np.log([*(_prior(n, mixed)[0] for n in names), _NOISE])
+    spread = np.array([*(_prior(n, mixed)[1] for n in names), _NOISE_SPREAD])
     stack = np.stack([*(grams[n] for n in names), np.eye(len(residual))])
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:

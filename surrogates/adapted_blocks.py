@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import catalog
+from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import UnknownNameError
 from ..datasets.ops import KIND_NAMES
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
@@ -82,11 +83,11 @@ def blocks(questions: Any, features: Features, words: Vocabulary, answer: np.nda
         if learn:
             stats["others.mean"] = differences.mean(0)
         linear["others"] = (differences - stats["others.mean"]) / np.sqrt(len(others))
-    return Blocks(linear, _places(questions, names, values, features.categorical, stats, learn))
+    return Blocks(linear, _places(questions, names, values, features.categorical, kinds, stats, learn))
 
 
-def _places(questions: Any, names: list[str], values: np.ndarray, categorical: tuple[int, ...], stats: dict[str, np.ndarray], learn: bool) -> np.ndarray:
-    """(n, q) standardised sizes; all columns of a plain feature table."""
+def _places(questions: Any, names: list[str], values: np.ndarray, categorical: tuple[int, ...], kinds: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> np.ndarray:
+    """(n, q) standardised sizes, and kinds beside them; all columns of a plain feature table."""
     if isinstance(questions, FeatureQuestions):
         sized = [values[:, j] for j in range(len(names)) if j not in categorical]
         worded = [(values[:, j, None] == np.unique(stats.get(f"codes.{j}", values[:, j]))) for j in categorical]
@@ -95,7 +96,7 @@ def _places(questions: Any, names: list[str], values: np.ndarray, categorical: t
             worded = [(values[:, j, None] == stats[f"codes.{j}"]) for j in categorical]
         raw = np.column_stack([*(np.sign(v) * np.log1p(np.abs(v)) for v in sized), *worded]) if sized or worded else np.zeros((len(values), 0))
     else:
-        raw = values[:, [names.index(n) for n in _SIZES if n in names]]
+        raw = np.concatenate([values[:, [names.index(n) for n in _SIZES if n in names]], kinds], axis=1)
     raw = np.nan_to_num(raw.astype(np.float64))
     if learn:
         stats["smooth.mean"], stats["smooth.std"] = raw.mean(0), raw.std(0)
@@ -104,11 +105,11 @@ def _places(questions: Any, names: list[str], values: np.ndarray, categorical: t
 
 
 def _kinds(questions: Any, words: Vocabulary) -> np.ndarray:
-    """(n, c) one column per operator kind and per value of a circumstance, as the shots have them."""
+    """(n, c) one column per operator kind, per format and per value of a circumstance, as the shots have them."""
     parts = []
     if isinstance(questions, OpQuestions):
-        seen = np.arange(len(KIND_NAMES))
-        parts.append((questions.ops.kind[:, None] == seen[None, :]).astype(np.float64))
+        parts.append((questions.ops.kind[:, None] == np.arange(len(KIND_NAMES))[None, :]).astype(np.float64))
+        parts.append((questions.ops.dtype[:, None] == np.arange(len(DTYPE_NAMES))[None, :]).astype(np.float64))
         parts += [(questions.context[c].astype(str).to_numpy(dtype=object)[:, None] == np.array(words[c], dtype=object)).astype(np.float64)
                   for c in words if c in questions.context.columns and len(words[c]) > 1]
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(questions), 0))
