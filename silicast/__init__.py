@@ -38,6 +38,7 @@ _PUBLIC: dict[str, str] = {
     "simulate_training": "datasets.simulator.parallel_step",
     "ParallelPlan": "datasets.simulator.parallel",
     "collective": "datasets.simulator.collectives",
+    "replay": "datasets.simulator.replay",
     "generate": "datasets.generate",
     "Prediction": "surrogates.prediction",
     "Predictor": "serving.predictor",

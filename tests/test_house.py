@@ -29,6 +29,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "optuna": ("serving/search/optuna.py",),
     "pymoo": ("serving/search/pymoo.py",),
     "gymnasium": ("serving/search/gymnasium.py",),
+    "xdsl": ("datasets/frontends/mlir*.py",),
     "onnx": ("datasets/frontends/onnx*.py", "datasets/measure/onnx*.py"),
     **dict.fromkeys(("fastapi", "starlette"), ("serving/http*.py",)),
     "uvicorn": ("serving/http.py", "serving/verbs.py"),  # the verb `serve` starts it
@@ -146,7 +147,7 @@ def test_heavy_libraries_stay_at_home(name: str) -> None:
 def test_heavy_libraries_are_not_loaded_by_an_import(name: str) -> None:
     early = {target.split(".")[0] for _, target in imports(name, top_only=True)} & {*HOMES, "sklearn"}
     # these are loaded by nothing but the functions that need them
-    allowed = name in ("training/pyfunc.py", "serving/http.py") or Path(name).match("datasets/frontends/onnx*.py")
+    allowed = name in ("training/pyfunc.py", "serving/http.py") or Path(name).match("datasets/frontends/onnx*.py") or Path(name).match("datasets/frontends/mlir*.py")
     assert not early or allowed, f"{name} loads {', '.join(early)} when imported"
 
 
