@@ -108,9 +108,9 @@ def create_app(predictors: Predictor | Sequence[Predictor] | None, *, limits: Li
         finally:
             desk.close()
 
-    app = FastAPI(title="silicast", version=__version__, summary="What will this workload cost on this hardware?", lifespan=lifespan)
+    app = _Application(title="silicast", version=__version__, summary="What will this workload cost on this hardware?", lifespan=lifespan)
     app.state.desk = desk
-    app.add_middleware(Gate, desk=desk, routes=ROUTES, tokens=tokens, uploads=UPLOADS, slow=SLOW)
+    app.gate = Gate(app.behind, desk, ROUTES, tokens, UPLOADS, SLOW)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _ours)
     for route in ROUTES:
@@ -120,6 +120,22 @@ def create_app(predictors: Predictor | Sequence[Predictor] | None, *, limits: Li
     described = _described(app, bool(tokens))
     app.openapi = lambda: described  # type: ignore[method-assign]
     return app
+
+
+class _Application(FastAPI):
+    """FastAPI with the gate before everything it does: what the gate answers itself never enters its layers, which cost more than an answer."""
+
+    gate: Gate | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and self.gate is not None:
+            await self.gate(scope, receive, send)
+        else:
+            await self.behind(scope, receive, send)
+
+    async def behind(self, scope: Any, receive: Any, send: Any) -> None:
+        """What FastAPI does: routes with names in their path, the documents, and the faults of what is not there."""
+        await super().__call__(scope, receive, send)
 
 
 def _servable(model: Predictor) -> None:

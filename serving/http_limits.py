@@ -1,4 +1,4 @@
-"""What one server takes on: the size of a body, requests at once, seconds, and who may ask. An ASGI middleware that refuses before anything is read.
+"""What one server takes on: the size of a body, requests at once, seconds, and who may ask. An ASGI layer that refuses before anything is read.
 
 413 a body over the limit, 408 one that does not arrive, 429 with Retry-After while too many requests are under way, 401 without the token,
 503 with Retry-After for an answer that takes too long. Each request gets an id, a log line and its figures here.
@@ -70,7 +70,7 @@ def read_tokens(path: Path | None) -> tuple[bytes, ...]:
 
 
 class Gate:
-    """The middleware. Routes without names in their path are answered here, everything else goes on to `app`: a router costs more than an answer.
+    """The layer. Routes without names in their path are answered here, everything else goes on to `app`: a router costs more than an answer.
 
     `uploads`: the paths that take `upload_bytes`; `slow`: those (names left as `{name}`) that may take `bulk_s`.
     """

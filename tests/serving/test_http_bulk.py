@@ -27,7 +27,7 @@ from silicast.surrogates.analytic import Analytic
 from silicast.surrogates.card import ModelCard
 from silicast.surrogates.conformal import Conformal
 
-from .conftest import gemms, plain_rows
+from .conftest import gemms
 
 JSON = {"content-type": "application/json"}
 ARROW = "application/vnd.apache.arrow.stream"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import gemms
+
 pytest.importorskip("uvicorn", reason="needs the extra silicast[serve]")
 psutil = pytest.importorskip("psutil")
-
-from .conftest import gemms
 
 CONNECTIONS = 10_000
 
