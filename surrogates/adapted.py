@@ -41,7 +41,7 @@ _USUAL_SPREAD, _NOISE, _NOISE_SPREAD = 2.0, 0.0025, 1.5
 #: the ways to correct, plainest first
 _WAYS = ("none", "level", "full")
 #: a plainer way is kept unless the next one is better than this share of its error
-_WORTH = 0.98
+_WORTH = 0.93
 #: how much of the whole correction is taken, as shots left out would have had it
 _SHARES = (1.0, 0.75, 0.5, 0.25)
 #: for a value never seen: one factor is kept where its error is below this share of the whole correction's

@@ -24,7 +24,9 @@ from .kernel import Kernel
 from .prediction import Prediction, consistent
 
 #: folds by rows of the table: (rows up to which, folds)
-_FOLDS = ((800, 10), (10_000, 5), (10**9, 3))
+_FOLDS = ((800, 10), (10_000, 5), (50_000, 3), (10**9, 5))
+#: of a table with more rows one fold is held out and answered, not all: enough to choose shares by
+_MOST_FOLDED = 50_000
 #: more rows than this and shares come from a sample of them
 _MOST_JUDGED = 60_000
 #: a member with a smaller share of every target is let go
@@ -67,7 +69,7 @@ class Blended:
             candidates[name] = member.fit(table)
         answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in candidates}
         judged = np.random.default_rng(int(self._settings["seed"])).permutation(len(table)) < _MOST_JUDGED
-        for i in range(count if count > 1 else 0):
+        for i in range(0 if count < 2 else 1 if len(table) > _MOST_FOLDED else count):
             self._answer_fold(table, i, judged, candidates, answers)
         self._weigh(table, answers)
         kept = [name for name in candidates if any(self._shares[t].get(name, 0.0) > 0 for t in self.targets)]

@@ -28,6 +28,8 @@ _CONSTANT = 4.0
 #: rows beyond which reweighting (it needs the whole inverse) is left out
 _REWEIGHTED = 1200
 _JITTER = 1e-6
+#: rows learned from at most
+_MOST_ROWS = 60_000
 #: how far answers may leave the trained range, as a share of its width on the learned scale
 _BEYOND = 0.5
 _NOTHING = Features((), (), np.zeros((0, 0), dtype=np.float32))
@@ -56,6 +58,7 @@ class Kernel:
         self.shape = "features"
         self._inputs = [str(c) for c in table.questions.frame.columns]
         self._columns = learn_columns(table.questions.frame)
+        table = self._sampled(table)
         x, part = smooth(table.questions.frame, self._columns)
         for name in learned_targets(self.targets):
             truth = answers(name, table.targets, {})
@@ -67,6 +70,7 @@ class Kernel:
 
     def learn_rows(self, table: Table) -> Self:
         """The same columns and weights on other rows: what a fold of a cross-validation needs."""
+        table = self._sampled(table)
         x, part = smooth(table.questions.frame, self._columns)
         for name in learned_targets(self.targets):
             y = encode(name, table.targets[name], _NOTHING, self._scale[name])
@@ -74,6 +78,10 @@ class Kernel:
             self._span[name] = [float(y[good].min()), float(y[good].max())]
             self._condition(name, x[good], y[good], part)
         return self
+
+    def _sampled(self, table: Table) -> Table:
+        """The table, or `_MOST_ROWS` of its rows: the carriers are no more, and what more rows add to them is little."""
+        return table if len(table) <= _MOST_ROWS else table.take(np.sort(np.random.default_rng(int(self._settings["seed"]) + 2).permutation(len(table))[:_MOST_ROWS]))
 
     def sibling(self) -> Kernel:
         """Another process with the same columns and weights, and no rows yet."""
