@@ -68,6 +68,26 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 """
 
 
+#: our server with a model that costs nothing: what is left is the layer between
+LAYER = """
+import sys, numpy as np, uvicorn
+from dataclasses import replace
+from silicast.serving.http import create_app
+from silicast.serving.predictor import Predictor
+from silicast.surrogates.prediction import Prediction
+class Constant:
+    name, shape, targets = "constant", "features", ("latency_s",)
+    def predict(self, questions):
+        one = np.ones((len(questions), 1))
+        return Prediction(self.targets, one, 0.9 * one, 1.1 * one, 0.9, Prediction.bare(self.targets, one).domain)
+loaded = Predictor.load(sys.argv[1])
+class Bare(Predictor):
+    def predict_table(self, questions, *, fallback=None):
+        return self.surrogate.predict(questions).signed(self.name, self.version)
+uvicorn.run(create_app(Bare(Constant(), loaded.card, loaded.name, loaded.version, loaded.source)), port=int(sys.argv[2]), log_level="error", access_log=False)
+"""
+
+
 def main() -> None:
     """Prints the tables, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -118,6 +138,11 @@ def measure(folders: Sequence[Path], seconds: float, bulk: int) -> tuple[list[di
     port = free_port()
     with Server([sys.executable, "-P", "-c", PEER, str(port)], port, "/docs"):
         single.append({"question": "one GEMM on one machine", "who": "FastAPI + pydantic, a constant", **run(drive(port, "POST", "/v1/predict", gemm_questions("gemm", 4000, rng), seconds))})
+    port = free_port()
+    with Server([sys.executable, "-P", "-c", LAYER, str(folders[1]), str(port)], port, "/readyz"):
+        what = "one row of a plain table, a model that costs nothing"
+        single.append({"question": what, "who": "silicast", **run(drive(port, "POST", "/v1/predict", plain_questions(names[1], 4000, rng), seconds))})
+        bulks.append(in_bulk("plain rows, Arrow, a model that costs nothing", port, f"/v1/predict/bulk?model={names[1]}", plain, True))
     return [r for r in single if r["who"] != "silicast"] + [r for r in single if r["who"] == "silicast"], bulks, memory
 
 

@@ -252,6 +252,8 @@ def serve(models: Sequence[str], host: str, port: int, workers: int, token_file:
           timeout_s: float, poll_s: float, log: str) -> Reply:
     """Answers over HTTP until stopped. The models are loaded before the port is opened: a wrong one is an error here, not a 503 later."""
     try:
+        import uvicorn  # noqa: F401  told here that it is not there, and not after the models are loaded
+
         from . import http
         from .http_limits import Limits, read_tokens
     except ImportError as error:

@@ -213,7 +213,6 @@ CASES: dict[str, tuple[Case, str]] = {
     "registry without a store": (lambda p: ["models", "show", "a"], "no model store"),
     "promotion without a store": (lambda p: ["models", "promote", "a", "1"], "no model store"),
     "served model that is missing": (lambda p: ["serve", "--model", "nowhere"], "nowhere"),
-    "served model of operators": (lambda p: ["serve", "--model", p.model], "whole workloads"),
     "unknown family": (lambda p: ["generate", "data", "--count", "4", "--families", "cnns", "--workers", "1"], "cnn"),
     "unknown device to generate for": (lambda p: ["generate", "data", "--count", "4", "--devices", "h1000", "--workers", "1"], "h100"),
     "calibrate without a place": (lambda p: ["calibrate", p.model, p.table()], "--out DIR"),
