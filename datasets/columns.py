@@ -146,6 +146,7 @@ class DeviceColumns:
     skips_weights: np.ndarray     # 1 where the array spends no cycle on a weight of zero, wherever it is
     serial_weights: np.ndarray    # 1 where weights enter the array bit by bit
     serial_inputs: np.ndarray     # 1 where inputs do
+    weights_apart: np.ndarray     # 1 where the outermost memory keeps weights alone: activations live in the level before it
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -191,7 +192,8 @@ def _device_row(h: Hardware) -> DeviceColumns:
         dataflow=np.array([DATAFLOWS.index(array.dataflow) if array else -1], dtype=np.int16),
         lut=of(fabric, "lut"), ff=of(fabric, "ff"), dsp=of(fabric, "dsp"),
         bram_18k=of(fabric, "bram_18k"), uram=of(fabric, "uram"), sparse_kept=one(kept), sparse_of=one(every),
-        skips_weights=one(skips in ("weights", "both")), serial_weights=one(serial in ("weights", "both")), serial_inputs=one(serial in ("inputs", "both")))
+        skips_weights=one(skips in ("weights", "both")), serial_weights=one(serial in ("weights", "both")), serial_inputs=one(serial in ("inputs", "both")),
+        weights_apart=one(h.dram.serves == ("weights",)))
 
 
 def work_left(ops: OpColumns, devices: DeviceColumns, paired: bool = False) -> np.ndarray:

@@ -73,7 +73,9 @@ def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_byte
     matrix = _MATRIX[ops.kind]
     out = ops.output_bytes + extra_bytes
     live = ops.input_bytes + out
-    resident = ((live <= RESIDENT_SHARE * cache) & in_graph) * (1.0 - np.minimum(boundary_bytes / np.maximum(live, 1.0), 1.0))
+    # where the outermost memory keeps weights alone, all of the level before it holds activations
+    room = np.where(devices.weights_apart > 0, 1.0, RESIDENT_SHARE) * cache
+    resident = ((live <= room) & in_graph) * (1.0 - np.minimum(boundary_bytes / np.maximum(live, 1.0), 1.0))
     left = work_left(ops, devices, paired=True)
     compute_s = np.where(matrix, ops.matrix_flops * left / matrix_rate, 0.0)
     vector_s = ops.vector_flops / vector_rate
