@@ -31,6 +31,8 @@ _MOST_FOLDED = 50_000
 _MOST_JUDGED = 60_000
 #: a member with a smaller share of every target is let go
 _LEAST_SHARE = 0.05
+#: machines held out in a rehearsal
+_REHEARSED = 4
 _STEPS = np.linspace(0.0, 1.0, 21)
 
 
@@ -46,6 +48,7 @@ class Blended:
         self._members: dict[str, Any] = {}
         self._shares: dict[str, dict[str, float]] = {}
         self._probability: dict[str, dict[str, Any]] = {}
+        self._strangers: dict[str, dict[str, Any]] = {}
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -71,10 +74,12 @@ class Blended:
         judged = np.random.default_rng(int(self._settings["seed"])).permutation(len(table)) < _MOST_JUDGED
         for i in range(0 if count < 2 else 1 if len(table) > _MOST_FOLDED else count):
             self._answer_fold(table, i, judged, candidates, answers)
-        self._weigh(table, answers)
-        kept = [name for name in candidates if any(self._shares[t].get(name, 0.0) > 0 for t in self.targets)]
+        self._shares = self._weigh(table, answers)
+        self._rehearse(table, candidates)
+        every = [self._shares, *(s["shares"] for s in self._strangers.values())]
+        kept = [name for name in candidates if any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         self._members = {name: candidates[name] for name in kept}
-        points = self._mix(answers, len(table)) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
+        points = self._mix(answers, len(table), self._shares) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
             j = self.targets.index(t)
@@ -112,9 +117,30 @@ class Blended:
                                 "squared": Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)}
         return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
 
-    def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> None:
+    def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
+        """Shares for machines never seen: those that did best when machines were held out, one after the other. Machines are the values of a column
+        most of which the catalogue knows."""
+        columns = dict.fromkeys(c["source"] for c in candidates["kernel"].columns if c["how"] == "figure")
+        for column in columns:
+            values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
+            names, counts = np.unique(values, return_counts=True)
+            if len(names) < 3 or len(table) > _MOST_FOLDED:
+                continue
+            answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in candidates}
+            for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED]:
+                here = values == held
+                rest = table.take(~here)
+                varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+                for name, fresh in self._candidates(len(rest), varied).items() if varied else ():
+                    found = fresh.fit(rest).predict(table.questions.take(np.flatnonzero(here)))
+                    for t in varied:
+                        answers[name][here, self.targets.index(t)] = found.point[:, found.column(t)]
+            self._strangers[column] = {"known": [str(n) for n in names], "shares": self._weigh(table, answers)}
+
+    def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
         """Shares per target: a coordinate search for the least error on the blended scale."""
         names = list(answers)
+        out: dict[str, dict[str, float]] = {}
         for j, t in enumerate(self.targets):
             truth = table.targets[t]
             points = [answers[name][:, j] for name in names]
@@ -125,13 +151,14 @@ class Blended:
                 stack = np.stack([_scaled(p[good], truth) for p in points])
                 shares = _best_shares(stack, y)
             shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
-            self._shares[t] = {name: float(w) for name, w in zip(names, shares / shares.sum(), strict=True) if w > 0}
+            out[t] = {name: float(w) for name, w in zip(names, shares / shares.sum(), strict=True) if w > 0}
+        return out
 
-    def _mix(self, answers: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+    def _mix(self, answers: Mapping[str, np.ndarray], rows: int, every: Mapping[str, Mapping[str, float]]) -> np.ndarray:
         """(n, t) blended answers in SI: in log space where every member's answer is positive."""
         out = np.full((rows, len(self.targets)), np.nan)
         for j, t in enumerate(self.targets):
-            shares = self._shares[t]
+            shares = every[t]
             stack = np.stack([answers[name][:, j] for name in shares])
             weight = np.array(list(shares.values()))
             positive = (stack > 0).all(0)
@@ -145,7 +172,12 @@ class Blended:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
         if not len(questions):
             return Prediction.nothing(self.targets)
-        mixed = self._mix({name: member.predict(questions).point for name, member in self._members.items()}, len(questions))
+        answers = {name: member.predict(questions).point for name, member in self._members.items()}
+        mixed = self._mix(answers, len(questions), self._shares)
+        for column, told in self._strangers.items():
+            new = ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])  # type: ignore[attr-defined]
+            if new.any():
+                mixed = np.where(new[:, None], self._mix(answers, len(questions), told["shares"]), mixed)
         points = consistent({t: mixed[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         if not self._probability:
@@ -158,7 +190,7 @@ class Blended:
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
-        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "members": {}}
+        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers, "members": {}}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -171,6 +203,7 @@ class Blended:
         """The inverse of `weights`."""
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
+        out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

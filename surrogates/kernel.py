@@ -83,6 +83,11 @@ class Kernel:
         """The table, or `_MOST_ROWS` of its rows: the carriers are no more, and what more rows add to them is little."""
         return table if len(table) <= _MOST_ROWS else table.take(np.sort(np.random.default_rng(int(self._settings["seed"]) + 2).permutation(len(table))[:_MOST_ROWS]))
 
+    @property
+    def columns(self) -> list[dict[str, Any]]:
+        """How the inputs become numbers (`smooth_columns.learn_columns`)."""
+        return [dict(c) for c in self._columns]
+
     def sibling(self) -> Kernel:
         """Another process with the same columns and weights, and no rows yet."""
         other = Kernel(targets=self.targets, **self._settings)

@@ -25,6 +25,8 @@ _SPAN = 3.0
 _FEW = 6
 #: categories with more values than this are told by their figures alone, and by the most frequent of them
 _MOST_VALUES = 200
+#: the figures of a machine that place it among few others: with a handful of machines more of them can be fitted to anything
+_TOLD = ("log_matrix_rate_fp16", "log_dram_bandwidth", "log_tdp")
 #: "70b", "8x7B", "350M" in a name: parameters
 _PARAMETERS = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])")
 
@@ -74,6 +76,8 @@ def _learn_words(name: str, values: pd.Series) -> list[dict[str, Any]]:
     known = np.isfinite(figures).any(axis=1)
     if known.sum() >= 2 and known.mean() >= 0.5:
         for j, (figure, _) in enumerate(DEVICE_FEATURES):
+            if not figure.startswith(_TOLD):
+                continue
             good = figures[known, j]
             if np.isfinite(good).all() and np.ptp(good) > 1e-6:
                 out.append({"source": name, "how": "figure", "figure": figure, "mean": float(good.mean()), "std": float(good.std())})
