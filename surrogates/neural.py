@@ -23,12 +23,14 @@ from .threads import wait_asleep
 _CHUNK = 16384
 #: share of category values hidden in training
 _HIDDEN = 0.02
+#: a few rows are a step or two an epoch: fewer steps in all than this and the weights have hardly moved
+_LEAST_STEPS = 400
 #: standard deviations beyond which an input counts as this far: beyond what was seen a network knows nothing
 _FARTHEST = 4.0
 
 
 class Neural:
-    """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80); `hidden`, `blocks`: size; `rate`: peak learning rate.
+    """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
     `columns`: "all", or "portable" for what means the same on machines and at sizes never seen. `head`: "ratio" or "ceilings" (for latencies of
     op tables; elsewhere it is "ratio").
 
@@ -108,8 +110,8 @@ class Neural:
         x, codes, limits = self._inputs(features)
         y = torch.from_numpy(truth)
         n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
-        epochs = int(np.clip(s["samples"] // n, 4, 80))
         steps = max(1, -(-n // batch))
+        epochs = max(int(np.clip(s["samples"] // n, 4, 80)), -(-_LEAST_STEPS // steps))
         self._net = network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1], self._ceilings)
         optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s["rate"], total_steps=steps * epochs, pct_start=0.15)
