@@ -49,6 +49,7 @@ class Blended:
         self._shares: dict[str, dict[str, float]] = {}
         self._probability: dict[str, dict[str, Any]] = {}
         self._strangers: dict[str, dict[str, Any]] = {}
+        self._counted: list[str] = []
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -64,6 +65,7 @@ class Blended:
         if table.questions.shape != "features":
             raise TableError(f"blended: answers rows of a plain feature table, not {table.questions.shape} questions")
         yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
+        self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and _is_counted(table.targets[t])]
         groups = len(np.unique(table.groups.astype(str)))
         count = min(next(k for rows, k in _FOLDS if len(table) <= rows), groups)
         self.fold = whole_groups(table.groups, count, int(self._settings["seed"]))
@@ -163,7 +165,12 @@ class Blended:
             weight = np.array(list(shares.values()))
             positive = (stack > 0).all(0)
             logs = np.log(np.where(positive, stack, 1.0))
+            if t in self._counted:  # less than half of one is none
+                stack = np.where(stack < 0.5, 0.0, stack)
+                positive &= (stack > 0).all(0)
             out[:, j] = np.where(positive, np.exp(np.tensordot(weight, logs, 1)), np.tensordot(weight, stack, 1))
+            if t in self._counted:
+                out[:, j] = np.where(out[:, j] < 0.5, 0.0, out[:, j])
         return out
 
     def predict(self, questions: Questions) -> Prediction:
@@ -190,7 +197,7 @@ class Blended:
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
-        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers, "members": {}}
+        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers, "counted": self._counted, "members": {}}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -204,6 +211,7 @@ class Blended:
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
+        out._counted = list(spec["counted"])
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
@@ -219,6 +227,12 @@ def whole_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
         place[group] = int(np.argmin(filled))
         filled[place[group]] += sizes[group]
     return place[inverse]
+
+
+def _is_counted(truth: np.ndarray) -> bool:
+    """Whether (n,) answers are whole numbers from zero on: resources, of which a design may need none."""
+    good = truth[np.isfinite(truth)]
+    return len(good) > 0 and bool((good >= 0).all() and (good == 0).any() and (good == np.floor(good)).all())
 
 
 def _scaled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
