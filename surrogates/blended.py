@@ -31,6 +31,8 @@ _MOST_FOLDED = 50_000
 _MOST_JUDGED = 60_000
 #: a member with a smaller share of every target is let go
 _LEAST_SHARE = 0.05
+#: trees of both kinds are grown for a table of so many rows at most
+_MOST_TWICE = 100_000
 #: machines held out in a rehearsal
 _REHEARSED = 4
 _STEPS = np.linspace(0.0, 1.0, 21)
@@ -115,8 +117,9 @@ class Blended:
         wanted, seed = tuple(targets) or self.targets, int(self._settings["seed"])
         size: dict[str, Any] = {"trees": 400, "leaves": 15, "min_leaf": 5} if rows < 5000 else {"trees": 800, "leaves": 31}
         threads = 1 if rows < 2000 else int(self._settings["threads"])
-        made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **size),
-                                "squared": Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)}
+        made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **size)}
+        if rows <= _MOST_TWICE:
+            made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
         return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
 
     def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
