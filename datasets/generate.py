@@ -45,7 +45,7 @@ WORKLOADS_PER_SHARD = 64
 FABRIC_FAMILIES = ("mlp",)
 #: the targets of a generated row; NaN where the machine has no such quantity
 GENERATED_TARGETS = ("latency_s", "energy_j", "power_w", "memory_bytes", "dram_bytes", "utilization", "cycles", "interval_cycles",
-                     "lut", "ff", "dsp", "bram_18k", "uram")
+                     "lut", "ff", "dsp", "bram_18k", "uram", "area_mm2")
 
 
 @dataclass(frozen=True)
