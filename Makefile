@@ -42,6 +42,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/llm_serving.py --json docs/benchmarks/llm_serving.json
 	$(BIN)/python benchmarks/interval.py --json docs/benchmarks/interval.json
 	$(BIN)/python benchmarks/frontends.py --json docs/benchmarks/frontends.json
+	$(BIN)/python benchmarks/search.py --json docs/benchmarks/search.json
+	$(BIN)/python benchmarks/serve.py --json docs/benchmarks/serve.json
+	$(BIN)/python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json
 	$(BIN)/python benchmarks/predict.py --json docs/benchmarks/predict.json
 	$(BIN)/python benchmarks/synthetic.py --json docs/benchmarks/synthetic.json
 	$(BIN)/python benchmarks/measured_tables.py --json docs/benchmarks/measured_tables.json

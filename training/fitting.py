@@ -146,7 +146,9 @@ def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
         named += [*([] if spec.op is None or isinstance(spec.op, str) else [spec.op.column]), *([spec.hardware] if spec.hardware else []), *free]
     say(f"inputs: {', '.join(dict.fromkeys(named)) or 'none'}")
     columns = {c.column for c in spec.targets.values()}
-    leaks = [name for name in dict.fromkeys(free) if name in columns or name in TARGETS or _ANSWER_WORDS & set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))]
+    words = {name: set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())) for name in dict.fromkeys(free)}
+    # a limit is set, not measured
+    leaks = [name for name, parts in words.items() if name in columns or name in TARGETS or (_ANSWER_WORDS & parts and not parts & {"limit", "cap", "budget"})]
     if leaks:
         say(f"warning: {', '.join(leaks)} {'looks' if len(leaks) == 1 else 'look'} like an answer, not an input: a model that sees one answer to forecast another is of no use "
             "where neither is known; name the inputs with features, or list it under targets")
