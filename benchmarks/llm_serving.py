@@ -258,6 +258,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, help="the folder of the measured tables")
+    parser.add_argument("--kept", action="store_true", help="leave the rows, which hold the measured figures, out of the JSON")
     parser.add_argument("--json", type=Path, help="write rows and summary there")
     asked = parser.parse_args()
     rows, lines, left_out = run(asked.data)
@@ -269,7 +270,7 @@ def main() -> None:
     print_table("Above 50 %, and what most likely makes it", [{"slice": f"{x['table']} {x['target']} {x['engine']} {x['device']}", "ape_median": x["ours_ape_median"], "measured_over": x["ours_measured_over"], "why": x["why"]}
                                         for x in lines if x["why"]])
     print_table("Left out", [{"why": k, "rows": v} for k, v in left_out.items()])
-    write_json(asked.json, {"benchmark": "llm_serving", "whole": whole, "summary": lines, "left_out": left_out, "rows": rows})
+    write_json(asked.json, {"benchmark": "llm_serving", "whole": whole, "summary": lines, "left_out": left_out, **({} if asked.kept else {"rows": rows})})
 
 
 if __name__ == "__main__":

@@ -34,12 +34,16 @@ FREE_SHARES = (1.0, 0.25, 1 / 16, 1 / 64, 1 / 256)
 SCALESIM = ("m", "n", "k", "array_rows", "array_cols", "dataflow", "compute_cycles")
 ZIGZAG = ("in_channels", "out_channels", "height_width", "kernel", "stride", "objective", "latency_cycles", "energy_pj", "search_s")
 
+#: columns that repeat what another tool printed
+THEIRS = ("theirs", "genz_ms", "cycles theirs", "pJ theirs", "their search_s")
+
 
 def main() -> None:
     """Prints the tables, or one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for tool in ("scalesim", "genz", "zigzag"):
         parser.add_argument(f"--{tool}", type=Path, metavar="CSV")
+    parser.add_argument("--kept", action="store_true", help="leave the other tools' own figures out of the JSON: ratios and ours are kept")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="a file, or nothing for standard output instead of the tables")
     options = parser.parse_args()
     given = {tool: getattr(options, tool) for tool in ("scalesim", "genz", "zigzag")}
@@ -54,6 +58,9 @@ def main() -> None:
     if not found:
         sys.exit("peers: no table: give --scalesim, --genz or --zigzag a CSV, or set SILICAST_DATA to the data folder that has ../peers beside it")
     document = {tool: {"summary": summary, "rows": rows} for tool, (rows, summary) in found.items()}
+    if options.kept:
+        document = {name: {**part, "rows": [{k: v for k, v in row.items() if k not in THEIRS} for row in part["rows"]]} if isinstance(part, dict) and "rows" in part else part
+                    for name, part in document.items()}
     if options.json == "-":
         print(json.dumps({"machine": machine(), **document}, indent=1))
         return
