@@ -17,9 +17,12 @@ from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 from .threads import wait_asleep
+from .trees import Trees
 
 #: rows from which prediction uses more than one thread
 _ROWS_FOR_THREADS = 2000
+#: rows that packed trees answer before LightGBM is worth loading (it takes longer than a thousand of them)
+_ROWS_WITHOUT = 256
 
 
 class Boosted:
@@ -114,17 +117,52 @@ class Boosted:
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
-        """The inverse of `weights`; raises FormatError when a target's trees are missing."""
-        wait_asleep()
-        import lightgbm
-
+        """The inverse of `weights`, of packed trees (`NAME.trees`) too; raises FormatError when a target's trees are missing."""
         out = cls(targets=spec["targets"], **spec["settings"])
         out.shape, out._features, out._scale = spec["shape"], list(spec["features"]), dict(spec["scale"])
         out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         for name in learned_targets(out.targets):
-            if f"{name}.txt" not in files:
+            if f"{name}.trees" in files:
+                out._boosters[name] = Grown(Trees.unpack(files[f"{name}.trees"]))
+            elif f"{name}.txt" in files:
+                out._boosters[name] = _booster(files[f"{name}.txt"].decode())
+            else:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")
-            out._boosters[name] = lightgbm.Booster(model_str=files[f"{name}.txt"].decode())
         return out
+
+
+class Grown:
+    """Packed trees that answer as a LightGBM booster does: the first few rows without it, all that follow by it. Whatever else a booster can do, it does."""
+
+    def __init__(self, trees: Trees) -> None:
+        self.trees = trees
+        self._answered = 0
+        self._booster: Any = None
+
+    def predict(self, values: np.ndarray, **given: Any) -> np.ndarray:
+        """(n,) sums of n rows of features."""
+        self._answered += len(values)
+        if self._booster is None and self._answered <= _ROWS_WITHOUT and not set(given) - {"num_threads"}:
+            return self.trees.predict(values)
+        return self.booster.predict(values, **given)
+
+    @property
+    def booster(self) -> Any:
+        """The same trees as a LightGBM booster, made when first needed."""
+        if self._booster is None:
+            self._booster = _booster(self.trees.text())
+        return self._booster
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copying and pickling ask for before there is a booster
+            raise AttributeError(name)
+        return getattr(self.booster, name)
+
+
+def _booster(text: str) -> Any:
+    wait_asleep()
+    import lightgbm
+
+    return lightgbm.Booster(model_str=text)
 
