@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import UnknownNameError
+from ..frontends.saying import saying
 from ..ops import shown
 from ..workload import Workload
 from .ecnas import ecnas
@@ -37,4 +38,5 @@ def decode(format: str, encoding: Encoding, batch: int = 1, resolution: int = 0,
     """
     if format not in ENCODINGS:
         raise UnknownNameError("encoding", shown(format), ENCODINGS)
-    return ENCODINGS[format](encoding, batch, resolution, dtype)
+    with saying():
+        return ENCODINGS[format](encoding, batch, resolution, dtype)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..errors import FormatError, UnknownNameError
 from ..workload import Workload
+from .saying import saying
 
 UnknownOps = Literal["error", "bound"]
 Reader = Callable[[Path, Mapping[str, int], UnknownOps, str | None], Workload]
@@ -134,8 +135,9 @@ def read(path: Any, example_inputs: Any = None, *, dims: Mapping[str, int] | Non
         raise FormatError(f"{file}: no such file")
     if not file.is_file():
         raise FormatError(f"{file}: not a regular file")
-    if phase is not None:
-        if reader is not _read_document:
-            raise UnknownNameError("phase", phase, (), f"{file}: only a model's config.json has phases")
-        return _read_document(file, dims or {}, unknown_ops, dtype, phase)
-    return reader(file, dims or {}, unknown_ops, dtype)
+    with saying(file):
+        if phase is not None:
+            if reader is not _read_document:
+                raise UnknownNameError("phase", phase, (), f"{file}: only a model's config.json has phases")
+            return _read_document(file, dims or {}, unknown_ops, dtype, phase)
+        return reader(file, dims or {}, unknown_ops, dtype)

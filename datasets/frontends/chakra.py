@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -44,7 +45,7 @@ def read_trace(path: str | Path) -> Trace:
         data = Path(path).read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.GzipFile(fileobj=BytesIO(data)).read(MOST_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise FormatError(f"{path}: not a readable file ({error})") from None
     if len(data) > MOST_BYTES:
         raise FormatError(f"{path}: more than {MOST_BYTES} bytes of trace; expected one rank's")

@@ -33,6 +33,7 @@ from .hls_gexf import PRAGMA, PRAGMA_OF, load_graph
 from .hls_instruction import Block
 from .hls_program import Program, Region
 from .recast import recast
+from .saying import saying
 
 #: how a loop may be pipelined, by number as `dims` gives it: not, itself, or with every loop inside unrolled
 PIPELINE = ("off", "", "flatten")
@@ -109,12 +110,8 @@ def read_hls(path: str | Path, point: Mapping[str, int | str] | str | None = Non
     that the graph has not, GraphError for a bound that is not given.
     """
     file = Path(path)
-    try:
+    with saying(file):
         return _read(file, point)
-    except (FormatError, GraphError) as error:
-        if str(file) in str(error):
-            raise
-        raise type(error)(f"{file}: {error}") from None
 
 
 def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import FormatError, GraphError, InputError, UnknownNameError, UnsupportedOpError
 from ..ops import shown
 from ..workload import Workload
+from .saying import saying
 
 if TYPE_CHECKING:
     from ..simulator.fpga import FpgaPlan
@@ -181,7 +182,11 @@ def read_hls4ml(path: str | Path, batch: int = 1) -> Hls4mlProject:
 
     Raises FormatError for a missing, damaged or foreign file, UnsupportedOpError naming a layer that is not known.
     """
-    file = Path(path)
+    with saying(path):
+        return _project(Path(path), batch)
+
+
+def _project(file: Path, batch: int) -> Hls4mlProject:
     document = _yaml(file)
     config = parse_config(document, str(file))
     named = document.get("KerasJson")
@@ -204,10 +209,8 @@ def read_keras(path: str | Path, config: Hls4mlConfig | None = None, batch: int 
     from .hls4ml_keras import build
 
     file, chosen = Path(path), config or Hls4mlConfig()
-    try:
+    with saying(file):
         workload, layers = build(_json(file), chosen, batch, str(file))
-    except GraphError as error:
-        raise (error if str(file) in str(error) else GraphError(f"{file}: {error}")) from None
     return Hls4mlProject(workload, layers, chosen)
 
 

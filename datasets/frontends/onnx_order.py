@@ -63,6 +63,8 @@ def check_location(name: str, tensor: Any) -> None:
     """Raises FormatError for external data that would lie outside the model's folder. They are never opened here, but a file that
     points there is made to make others open it."""
     for entry in tensor.external_data:
+        if not isinstance(entry.value, str) or not isinstance(entry.key, str):
+            raise FormatError(f"initializer {name!r}: the place of its external data is not UTF-8 text: {entry.value[:40]!r}; the file is damaged")
         place = entry.value.replace("\\", "/")
         if entry.key == "location" and (place.startswith("/") or ".." in place.split("/") or place[1:2] == ":"):
             raise FormatError(f"initializer {name!r}: its external data lie outside the folder of the model ({entry.value[:120]!r}); expected a path inside it")
