@@ -1,17 +1,28 @@
-"""The gate before `champion` moves: is the new model no worse, and do its intervals hold?"""
+"""The gate before `champion` moves: is the new model no worse, do its intervals hold, and does its fast form say the same?"""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from ..datasets.errors import FormatError
 from ..surrogates.card import ModelCard
 
 #: a new champion's median APE may be this much worse, relative to the old one's: over all rows, and in a slice
 MAY_WORSEN, SLICE_MAY_WORSEN = 0.10, 0.25
 #: in a slice a median APE that is worse by no more than this (absolute) is not held against it: half a percentage point
 SLICE_FLOOR = 0.005
+#: a slice of many rows is held to less than SLICE_MAY_WORSEN: to what chance explains, but never to less than this
+SLICE_LEAST = 0.05
+#: chance explains a difference of so many standard errors (one-sided, 1 of 100)
+CHANCE = 2.33
 #: the slices compared, and the rows both cards must have there: of fewer a median says little
 SLICES, LEAST_ROWS = ("kind=", "family="), 100
+#: rows of a protected slice that is judged: it was named on purpose
+LEAST_PROTECTED = 20
 #: coverage may miss the promised level by this much, either way; a first champion's on `JUDGED` by so much
 COVERAGE_BAND, FIRST_COVERAGE_BAND = 0.05, 0.15
 #: the target whose intervals a first champion is judged by
@@ -19,17 +30,72 @@ JUDGED = "latency_s"
 _EPS = 1e-9
 
 
-def may_promote(new: ModelCard, old: ModelCard | None) -> tuple[bool, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Parity:
+    """How far a model's fast form is from the model itself: `worst` relative difference of any answer over `rows` questions, of which `allowed` is let through.
+
+    Valid at birth: raises FormatError for what is no such finding.
+    """
+
+    form: str
+    worst: float
+    rows: int
+    allowed: float = 1e-5
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (self.worst, self.rows, self.allowed))
+        if not (isinstance(self.form, str) and self.form and numbers and self.rows >= 1 and self.allowed >= 0):
+            raise FormatError(f"parity: expected a form, its worst relative difference, the rows it was found on and what is allowed, got {asdict(self)}")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the fast form may stand in for the model; a difference that is not a number does not."""
+        return self.worst <= self.allowed
+
+    def text(self) -> str:
+        """As JSON, for a tag; `Parity.read` gives back an equal one."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Parity | None:
+        """The inverse of `text`; None for the tag of a version without a fast form."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    @classmethod
+    def of(cls, surrogate: Any) -> Parity | None:
+        """What a surrogate says of its own fast form: its `parity`, or what that gives when called; None where it has none.
+
+        It may be a `Parity` or anything with `form`, `worst`, `rows` and `allowed`. Raises FormatError for anything else.
+        """
+        found = getattr(surrogate, "parity", None)
+        found = found() if callable(found) else found
+        if found is None or isinstance(found, cls):
+            return found
+        try:
+            return cls(str(found.form), float(found.worst), int(found.rows), float(getattr(found, "allowed", cls.allowed)))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise FormatError(f"parity of {type(surrogate).__name__}: expected form, worst, rows and allowed ({error})") from None
+
+
+def may_promote(new: ModelCard, old: ModelCard | None, parity: Parity | None = None, protected: Sequence[str] = ()) -> tuple[bool, tuple[str, ...]]:
     """The gate: may `new` take the place of the champion `old`? (yes or no, reasons and remarks in words).
 
-    It may when it answers every target of the old one; its median APE is nowhere more than 10 % worse (relative) over all test rows, nor more
-    than 25 % and half a percentage point worse in a slice (kind of machine, family) of at least 100 rows; and its coverage lies within 5 points
-    of the level, or, where the old one's does not either, no further from it. A first champion has nobody to be compared with: it may unless its
-    coverage on `latency_s` misses the level by more than 15 points. Coverage that is let through out of band is flagged in the remarks. A target
-    that is counted, not learned (no error, every interval holds), has no coverage to judge.
+    It may when it answers every target of the old one; its median APE is nowhere more than 10 % worse (relative) over all test rows, nor worse than chance explains in a slice
+    (kind of machine, family) of at least 100 rows; its fast form, where it has one, answers as it does; and its coverage lies within 5 points of the level, or, where the old one's
+    does not either, no further from it. A first champion has nobody to be compared with: it may unless its coverage on `latency_s` misses the level by more than 15 points, or its
+    fast form does not answer as it does. Coverage that is let through out of band is flagged in the remarks. A target that is counted, not learned (no error, every interval holds),
+    has no coverage to judge.
+
+    `protected` slices ("device=h100_sxm", "family=mlp") are judged from 20 rows on, by coverage as well, and must not vanish from the card.
     """
     against: list[str] = []
     remarks: list[str] = []
+    if parity is not None:
+        said = f"{parity.form} form: answers differ by at most {parity.worst:.2g} over {parity.rows:,} rows"
+        (remarks if parity.holds else against).append(said if parity.holds else f"{said}, more than {parity.allowed:.2g}")
     for name in new.targets:
         missed = _missed(new, name)
         if missed <= COVERAGE_BAND + _EPS or _counted(new, name):
@@ -52,23 +118,56 @@ def may_promote(new: ModelCard, old: ModelCard | None) -> tuple[bool, tuple[str,
             against.append(f"{name}: median APE {error:.4f} is more than {MAY_WORSEN:.0%} worse than the champion's {before:.4f}")
         elif math.isfinite(before):
             remarks.append(f"{name}: median APE {error:.4f}, champion {before:.4f}")
-    against += [reason for name in both for reason in _worse_slices(new, old, name)]
+    against += [reason for name in both for reason in _worse_slices(new, old, name, protected)]
     judged_on, before_on = (c.extra.get("test_digest", c.data_digest) for c in (new, old))
     if judged_on != before_on:
         remarks.append(f"judged on other rows than the champion (digests {judged_on} and {before_on})")
     return not against, tuple(against or remarks)
 
 
-def _worse_slices(new: ModelCard, old: ModelCard, target: str) -> list[str]:
-    """The slices in which `new` fell back too far. A slice that only one card has, or has few rows, is not compared."""
+def _worse_slices(new: ModelCard, old: ModelCard, target: str, protected: Sequence[str]) -> list[str]:
+    """The slices in which `new` fell back too far. A slice that only one card has, or has few rows, is not compared, unless it is protected."""
     out = []
-    for where in sorted(set(new.metrics) & set(old.metrics)):
-        if not where.startswith(SLICES) or any(not _measure(c, target, "rows", where) >= LEAST_ROWS for c in (new, old)):
+    for where in sorted({*(set(new.metrics) & set(old.metrics)), *(set(protected) & set(old.metrics))}):
+        named = where in protected
+        least = LEAST_PROTECTED if named else LEAST_ROWS
+        if not (named or where.startswith(SLICES)) or not _measure(old, target, "rows", where) >= least:
+            continue
+        if not _measure(new, target, "rows", where) >= least:
+            if named:
+                out.append(f"{target} where {where} (protected): fewer than {least} rows on record")
             continue
         error, before = (_measure(c, target, "median_ape", where) for c in (new, old))
-        if error > max(before * (1.0 + SLICE_MAY_WORSEN), before + SLICE_FLOOR) + _EPS:
-            out.append(f"{target} where {where}: median APE {error:.4f} is more than {SLICE_MAY_WORSEN:.0%} worse than the champion's {before:.4f}")
+        share = _allowed(new, old, target, where)
+        if error > max(before * (1.0 + share), before + SLICE_FLOOR) + _EPS:
+            out.append(f"{target} where {where}: median APE {error:.4f} is more than {share:.0%} worse than the champion's {before:.4f}")
+        if named and not _counted(new, target):
+            out += _uncovered(new, old, target, where)
     return out
+
+
+def _allowed(new: ModelCard, old: ModelCard, target: str, where: str) -> float:
+    """How much worse, relative, a slice's median APE may be: what chance explains, between `SLICE_LEAST` and `SLICE_MAY_WORSEN`.
+
+    The median of n draws of a normal distribution has the asymptotic variance pi s^2 / (2 n). The logarithms of errors are taken as normal (assumption); their deviation s follows
+    from the median and the 90th percentile, which lie 1.2816 s apart. Two cards' variances add, as if their rows were different ones. `SLICE_MAY_WORSEN` where a card lacks a figure.
+    """
+    total = 0.0
+    for card in (new, old):
+        median, p90, rows = (_measure(card, target, name, where) for name in ("median_ape", "p90_ape", "rows"))
+        if not (median > 0 and p90 > median and rows >= 1):
+            return SLICE_MAY_WORSEN
+        total += math.pi / 2 * (math.log(p90 / median) / 1.2816) ** 2 / rows
+    return min(max(math.expm1(CHANCE * math.sqrt(total)), SLICE_LEAST), SLICE_MAY_WORSEN)
+
+
+def _uncovered(new: ModelCard, old: ModelCard, target: str, where: str) -> list[str]:
+    """Too little coverage in a protected slice: below the band by more than chance explains, and below the champion's."""
+    share, before, rows = (_measure(c, target, name, where) for c, name in ((new, "coverage"), (old, "coverage"), (new, "rows")))
+    least = new.level - COVERAGE_BAND - CHANCE * math.sqrt(new.level * (1 - new.level) / rows)
+    if share < least - _EPS and not share >= before - _EPS:
+        return [f"{target} where {where} (protected): coverage {share:.3f} is below {least:.2f}, the champion's is {before:.3f}"]
+    return []
 
 
 def _counted(card: ModelCard, target: str) -> bool:

@@ -1,8 +1,8 @@
 """A registered model as MLflow's own tools see it: `mlflow.pyfunc.load_model("models:/NAME@champion").predict(frame)`.
 
 In: a DataFrame with the columns `workload_json` (a workload document) and `hardware` (a catalogue key, or a hardware document in
-JSON); for a model of a plain feature table, its columns. Out: `T`, `T_low`, `T_high` per target in SI, then `domain` and
-`domain_reason`. It is the slow, convenient way; serving has the fast one.
+JSON); for a model of a plain feature table or of single operators, the columns of the table it was fitted to. Out: `T`, `T_low`, `T_high` per target in SI,
+then `domain`, `domain_reason` and `calibrated`. It is the slow, convenient way; serving has the fast one.
 
 What is registered is the model folder and a script of three lines (`SCRIPT`), never a pickle: the code is silicast's own, installed
 where the model is loaded.
@@ -11,6 +11,8 @@ where the model is loaded.
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pandas as pd
 
 from ..datasets.errors import FormatError, InputError, SilicastError
 from ..datasets.table import FeatureQuestions, GraphQuestions
+from ..surrogates.card import ModelCard
 
 #: the code that lies beside a registered model folder
 SCRIPT = '''"""The MLflow entry of a silicast model folder; the code is the installed silicast."""
@@ -29,6 +32,8 @@ set_model(python_model())
 '''
 #: the name under which the model folder is an artifact of the MLflow model
 ARTIFACT = "model"
+#: kind of a NumPy dtype -> MLflow's name of it
+_TYPES = {"f": "double", "i": "long"}
 
 
 def answer_frame(folder: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
@@ -39,12 +44,16 @@ def answer_frame(folder: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     return _answer(surrogate, card, frame)
 
 
-def questions_of(frame: pd.DataFrame, shape: str) -> Any:
-    """The questions in a DataFrame, for a model that takes `shape`. Raises InputError or FormatError naming the row."""
+def questions_of(frame: pd.DataFrame, shape: str, schema: Mapping[str, Any] | None = None) -> Any:
+    """The questions in a DataFrame, for a model that takes `shape`; `schema`, from its card, says what the columns of operators mean. Raises InputError or FormatError naming the row."""
     if shape == "features":
         return FeatureQuestions(frame.reset_index(drop=True))
+    if shape == "op" and schema:
+        from ..datasets.measured import read_measured
+
+        return read_measured(frame.reset_index(drop=True), schema, need_targets=False).questions
     if shape != "graph":
-        raise InputError(f"pyfunc: answers whole workloads and plain feature tables, this model takes {shape!r} questions; use silicast predict")
+        raise InputError(f"pyfunc: this model takes {shape!r} questions and its card has no schema that says what columns mean; use silicast predict --schema")
     missing = [c for c in ("workload_json", "hardware") if c not in frame.columns]
     if missing:
         raise InputError(f"pyfunc: missing column {', '.join(missing)}; expected workload_json and hardware, got {', '.join(map(str, frame.columns))}")
@@ -65,26 +74,66 @@ def questions_of(frame: pd.DataFrame, shape: str) -> Any:
     return GraphQuestions.of(queries)
 
 
-def example(shape: str) -> pd.DataFrame | None:
-    """One row to try a model with: a matrix product on a catalogue device; None for a model whose columns are its own."""
-    if shape != "graph":
+def build(out: Path, folder: Path, card: ModelCard) -> None:
+    """Writes the MLflow model of the model in `folder` to `out`: the folder, the script, what must be installed, signature and an example."""
+    import mlflow.pyfunc
+
+    with tempfile.TemporaryDirectory(prefix="silicast-script-") as scratch:
+        script = Path(scratch) / "silicast_model.py"
+        script.write_text(SCRIPT, encoding="utf-8")
+        mlflow.pyfunc.save_model(str(out), python_model=str(script), artifacts={ARTIFACT: str(folder.absolute())}, signature=signature(card), input_example=example(card),
+                                 pip_requirements=requirements(folder, card))
+
+
+def requirements(folder: Path, card: ModelCard) -> list[str]:
+    """What an environment that loads the model must install: the silicast that made it, with the extra its weights need."""
+    extra = "[gnn]" if any(folder.glob("*.safetensors")) else ""
+    return [f"silicast{extra}=={card.silicast_version}" if card.silicast_version else f"silicast{extra}"]
+
+
+def example(card: ModelCard) -> pd.DataFrame | None:
+    """One row to try a model with: a matrix product on a catalogue device; the lowest figures and first categories of a plain table; a small operator. None where the card
+    does not say enough."""
+    if card.shape == "graph":
+        from ..datasets.catalog import keys
+        from ..datasets.ops import Op
+        from ..datasets.workload import WorkloadBuilder
+
+        build = WorkloadBuilder("one_gemm")
+        build.add(Op.of("fc", "gemm", m=64, n=256, k=256, params=256 * 256), [build.input("x", 64 * 256)])
+        known = list(keys())
+        return pd.DataFrame({"workload_json": [json.dumps(build.build().to_json())], "hardware": ["h100_sxm" if "h100_sxm" in known else known[0]]})
+    if card.shape == "features":
+        ranges, categories = card.domain.get("ranges", {}), card.domain.get("categories", {})
+        row: dict[str, Any] = dict(zip(ranges.get("names", ()), ranges.get("low", ()), strict=True))
+        row |= {name: str(of[0]) for name, of in categories.items() if of}
+        return pd.DataFrame([row]) if row else None
+    return _operator(card)
+
+
+def _operator(card: ModelCard) -> pd.DataFrame | None:
+    """An operator with every size 64, on a machine and in circumstances the model has seen. None for tables whose operators differ by row, or that spread sizes over columns."""
+    schema, domain = dict(card.schema), card.domain
+    if not isinstance(schema.get("op"), str) or not domain.get("devices") or not schema.get("hardware"):
         return None
-    from ..datasets.catalog import keys
-    from ..datasets.ops import Op
-    from ..datasets.workload import WorkloadBuilder
+    row: dict[str, Any] = {}
+    for name, column in dict(schema.get("columns", {})).items():
+        if not isinstance(column, str):
+            return None
+        row[column] = str(domain.get("dtypes", ["float16"])[0]) if name == "dtype" else 64
+    row[str(schema["hardware"])] = str(domain["devices"][0])
+    row |= {str(name): str(of[0]) for name, of in domain.get("context", {}).items() if of}
+    return pd.DataFrame([row])
 
-    build = WorkloadBuilder("one_gemm")
-    build.add(Op.of("fc", "gemm", m=64, n=256, k=256, params=256 * 256), [build.input("x", 64 * 256)])
-    known = list(keys())
-    return pd.DataFrame({"workload_json": [json.dumps(build.build().to_json())], "hardware": ["h100_sxm" if "h100_sxm" in known else known[0]]})
 
-
-def signature(card: Any) -> Any:
-    """The MLflow signature of a model with this card."""
+def signature(card: ModelCard) -> Any:
+    """The MLflow signature of a model with this card: its columns as in `example`, where the card says them."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    inputs = Schema([ColSpec("string", "workload_json"), ColSpec("string", "hardware")]) if card.shape == "graph" else None
+    tried = example(card)
+    may_lack = card.domain.get("missing", ())
+    inputs = None if tried is None else Schema([ColSpec(_TYPES.get(tried[name].dtype.kind, "string"), str(name), required=name not in may_lack) for name in tried])
     columns = [ColSpec("double", f"{t}{end}") for t in card.targets for end in ("", "_low", "_high")]
     return ModelSignature(inputs=inputs, outputs=Schema([*columns, ColSpec("string", "domain"), ColSpec("string", "domain_reason"), ColSpec("boolean", "calibrated")]))
 
@@ -108,7 +157,7 @@ def python_model() -> Any:
 
 
 def _answer(surrogate: Any, card: Any, frame: pd.DataFrame) -> pd.DataFrame:
-    questions = questions_of(frame, card.shape)
+    questions = questions_of(frame, card.shape, card.schema)
     prediction = surrogate.predict(questions)
     if card.domain:
         from ..features import domain
