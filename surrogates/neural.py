@@ -1,7 +1,7 @@
 """A residual network on tabular features: smooth where trees step, so it interpolates between sites that trees can only bin.
 
 It learns what the trees learn (`target_scale`), one network with a head per target; with `head="ceilings"` latencies are put together from achieved
-fractions of what the machine could do at best (`network`). Needs torch (extra `gnn`).
+fractions of what the machine could do at best (`network`). Learning needs torch (extra `gnn`), answering does not (`forward`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
+from .forward import Forward
 from .network import network
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
@@ -107,7 +108,7 @@ class Neural:
 
         s = self._settings
         torch.manual_seed(int(s["seed"]))
-        x, codes, limits = self._inputs(features)
+        x, codes, limits = (torch.from_numpy(a) for a in self._inputs(features))
         y = torch.from_numpy(truth)
         n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
         steps = max(1, -(-n // batch))
@@ -142,7 +143,10 @@ class Neural:
                     best, kept = float(np.nansum(error)), {k: v.clone() for k, v in self._net.state_dict().items()}
         if kept is not None:
             self._net.load_state_dict(kept)
-        self._net.eval()
+        self._net = self._forward({k: v.numpy() for k, v in self._net.state_dict().items()})  # the fitted one answers as the saved one will
+
+    def _forward(self, arrays: Mapping[str, np.ndarray]) -> Forward:
+        return Forward(arrays, len(self._numeric), self._cards, int(self._settings["blocks"]), len(learned_targets(self.targets)), self._ceilings)
 
     def _out(self, x: Any, codes: Any, limits: Any) -> Any:
         """(n, learned) on the standardised scale."""
@@ -155,18 +159,23 @@ class Neural:
         return torch.cat([joined, out[:, 1:]], 1)
 
     def _raw(self, features: Features) -> np.ndarray:
-        """(n, learned) answers on the standardised scale."""
+        """(n, learned) answers on the standardised scale; a fitted network needs no torch for them."""
+        x, codes, limits = self._inputs(features)
+        chunks = [slice(i, i + _CHUNK) for i in range(0, len(x), _CHUNK)]
+        if isinstance(self._net, Forward):
+            out = np.concatenate([self._net(x[c], codes[c], limits[c]) for c in chunks]).astype(np.float64)
+            if self._ceilings:
+                out[:, 0] = (out[:, 0] - float(self._stats["y_mean"][0])) / float(self._stats["y_std"][0])
+            return out
         import torch
 
         self._net.eval()
-        x, codes, limits = self._inputs(features)
         with torch.inference_mode():
-            parts = [self._out(x[i:i + _CHUNK], codes[i:i + _CHUNK], limits[i:i + _CHUNK]).numpy() for i in range(0, len(x), _CHUNK)]
+            parts = [self._out(*(torch.from_numpy(a[c]) for a in (x, codes, limits))).numpy() for c in chunks]
         return np.concatenate(parts).astype(np.float64)
 
-    def _inputs(self, features: Features) -> tuple[Any, Any, Any]:
-        import torch
-
+    def _inputs(self, features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(n, numeric) standardised, (n, categorical) codes, (n, ceilings) log ratios."""
         x = (np.nan_to_num(features.values[:, self._numeric]) - self._stats["mean"]) / self._stats["std"]
         codes = features.values[:, self._categorical]
         unseen = np.array([c - 1 for c in self._cards], dtype=np.float32)
@@ -175,7 +184,7 @@ class Neural:
         if self._ceilings:
             assert features.ceilings is not None
             limits = np.clip(np.log(features.ceilings / features.reference["latency_s"][:, None]), -8.0, 3.0).astype(np.float32)
-        return torch.from_numpy(np.clip(x, -_FARTHEST, _FARTHEST).astype(np.float32)), torch.from_numpy(codes), torch.from_numpy(limits)
+        return np.clip(x, -_FARTHEST, _FARTHEST).astype(np.float32), codes, limits
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI."""
@@ -192,7 +201,7 @@ class Neural:
         """Settings in JSON, weights and input statistics as safetensors."""
         from safetensors.numpy import save
 
-        arrays = {k: v.numpy() for k, v in self._net.state_dict().items()} | {f"stats.{k}": v for k, v in self._stats.items()}
+        arrays = self._net.arrays | {f"stats.{k}": v for k, v in self._stats.items()}
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
                 "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "ceilings": self._ceilings}
         return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
@@ -200,8 +209,6 @@ class Neural:
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`; raises FormatError when weights are missing or of another shape."""
-        wait_asleep()
-        import torch
         from safetensors.numpy import load
 
         out = cls(targets=spec["targets"], **spec["settings"])
@@ -212,8 +219,7 @@ class Neural:
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
-            out._net = network(len(out._numeric), out._cards, int(spec["settings"]["hidden"]), int(spec["settings"]["blocks"]), len(learned_targets(out.targets)), out._ceilings)
-            out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
+            out._net = out._forward({k: v for k, v in arrays.items() if not k.startswith("stats.")})
             lengths = {"mean": len(out._numeric), "std": len(out._numeric), "y_mean": len(learned_targets(out.targets)), "y_std": len(learned_targets(out.targets))}
             if any(out._stats[name].shape != (length,) for name, length in lengths.items()):
                 raise ValueError("input statistics of another length")
@@ -221,5 +227,4 @@ class Neural:
             raise FormatError(f"{folder}: neural.safetensors is missing") from None
         except Exception as error:
             raise FormatError(f"{folder / 'neural.safetensors'}: not this network's weights ({error})") from None
-        out._net.eval()
         return out
