@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import drift_cli, llm
+from . import drift_cli, llm, models_cli
 from .reply import Reply, misused, spoken
 
 
@@ -203,6 +203,7 @@ def models_list(as_json: Json = False) -> Reply:
     return verbs.models_list()
 
 
+models_cli.add_to(models)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 
 

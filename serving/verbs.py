@@ -206,7 +206,7 @@ def models_list() -> Reply:
     """Every registered model."""
     from ..training import registry
 
-    _store_exists()
+    store_exists()
     found = registry.list_models()
     return Reply({"models": found}, lambda console: show.models(console, found))
 
@@ -215,7 +215,7 @@ def models_show(name: str) -> Reply:
     """One registered model and the card of its champion (or of its newest version)."""
     from ..training import registry
 
-    _store_exists()
+    store_exists()
     model = registry.show(name)
     number = model.champion or (model.versions[0].version if model.versions else None)
     card = registry.card_of(f"models:/{name}/{number}") if number else None
@@ -226,7 +226,7 @@ def models_promote(name: str, version: str, force: bool) -> Reply:
     """Moves @champion to a version, if the gate lets it."""
     from ..training import registry
 
-    _store_exists()
+    store_exists()
     done = registry.promote(name, version, force=force)
     return Reply(done, lambda console: show.promoted(console, done))
 
@@ -235,7 +235,7 @@ def models_rollback(name: str) -> Reply:
     """Makes the champion before champion again."""
     from ..training import registry
 
-    _store_exists()
+    store_exists()
     done = registry.rollback(name)
     return Reply(done, lambda console: show.promoted(console, done))
 
@@ -274,13 +274,13 @@ def predictor(model: str | None) -> Any:
 
     if model is None:
         try:
-            _store_exists()
+            store_exists()
             return Predictor.load(DEFAULT_MODEL)
         except InputError as error:
             raise InputError(f"no model given, and {DEFAULT_MODEL} is not to be had: {error}. Make it with `silicast demo` or `silicast train EXPERIMENT`, "
                              "or give --model REF-or-DIR") from None
     if model.startswith("models:"):
-        _store_exists()
+        store_exists()
     return Predictor.load(model)
 
 
@@ -290,11 +290,12 @@ def model_folder(model: str) -> Path:
         return Path(model)
     from ..training import registry
 
-    _store_exists()
+    store_exists()
     return registry.resolve(model)
 
 
-def _store_exists() -> None:
+def store_exists() -> None:
+    """Raises InputError where the default store is an SQLite file that is not there."""
     from ..training.tracking import default_uri, sqlite_path
 
     path = sqlite_path(default_uri())
