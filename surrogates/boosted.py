@@ -17,7 +17,7 @@ from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 from .threads import wait_asleep
-from .trees import Trees
+from .trees import MAGIC, Trees
 
 #: rows from which prediction uses more than one thread
 _ROWS_FOR_THREADS = 2000
@@ -117,18 +117,16 @@ class Boosted:
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
-        """The inverse of `weights`, of packed trees (`NAME.trees`) too; raises FormatError when a target's trees are missing."""
+        """The inverse of `weights`, of packed trees in place of their text too; raises FormatError when a target's trees are missing."""
         out = cls(targets=spec["targets"], **spec["settings"])
         out.shape, out._features, out._scale = spec["shape"], list(spec["features"]), dict(spec["scale"])
         out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         for name in learned_targets(out.targets):
-            if f"{name}.trees" in files:
-                out._boosters[name] = Grown(Trees.unpack(files[f"{name}.trees"]))
-            elif f"{name}.txt" in files:
-                out._boosters[name] = _booster(files[f"{name}.txt"].decode())
-            else:
+            if f"{name}.txt" not in files:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")
+            content = files[f"{name}.txt"]
+            out._boosters[name] = Grown(Trees.unpack(content)) if content.startswith(MAGIC) else _booster(content.decode())
         return out
 
 

@@ -5,16 +5,20 @@ model from a stranger runs no code.
       card.json       the model card
       model.json      which member, its settings, feature version, and the SHA-256 of every other file
       *.txt, *.safetensors
+      *.txt.xz, *.safetensors.xz      of a folder saved small, such as those that come with the package
+
+Small: trees as packed columns (`trees`), networks in half precision, everything compressed. The answers are the same but for rounding.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ from .base import Surrogate
 from .card import ModelCard
 
 FORMAT = "silicast-surrogate/1"
+#: a compressed file, and the most it may hold: a stranger's megabyte must not become a terabyte
+_XZ, _MOST_BYTES = ".xz", 1 << 29
 
 
 def _analytic() -> Any:
@@ -92,9 +98,9 @@ def member(name: str) -> Any:
     return MEMBERS[name]()
 
 
-def save(surrogate: Surrogate, card: ModelCard, folder: str | Path) -> Path:
+def save(surrogate: Surrogate, card: ModelCard, folder: str | Path, *, small: bool = False) -> Path:
     """Writes the model folder whole or not at all: built beside its place, then moved in. Replaces a model folder that is
-    there; raises FormatError when something else is in the way."""
+    there; raises FormatError when something else is in the way. `small`: packed and compressed, a tenth of the size."""
     place = Path(folder)
     if place.exists() and not _replaceable(place):
         raise FormatError(f"{place}: exists and is not a model folder; choose another --out")
@@ -103,7 +109,7 @@ def save(surrogate: Surrogate, card: ModelCard, folder: str | Path) -> Path:
     building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         (building / "card.json").write_text(json.dumps(card.to_json(), indent=1, sort_keys=True), encoding="utf-8")
-        for name, content in files.items():
+        for name, content in (shrunk(files) if small else files).items():
             (building / name).write_bytes(content)
         digests = {p.name: _sha256(p.read_bytes()) for p in sorted(building.iterdir())}
         document = {"format": FORMAT, "member": surrogate.name, "feature_version": FEATURE_VERSION, "spec": spec, "files": digests}
@@ -142,6 +148,7 @@ def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
         if _sha256(files[name]) != digest:
             raise FormatError(f"{place / name}: content does not match its digest in model.json; the file is damaged or was altered")
     card = ModelCard.from_json(_json(place / "card.json"))
+    files = {name.removesuffix(_XZ): _grown(content, place / name) if name.endswith(_XZ) else content for name, content in files.items()}
     made = member(str(document.get("member")))
     try:
         surrogate: Surrogate = made.from_weights(spec, files, place, member)
@@ -150,6 +157,39 @@ def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
     except Exception as error:  # whatever a damaged spec or weight file makes a library say
         raise FormatError(f"{place}: the model's settings or weights are damaged ({type(error).__name__}: {error}); train it again") from None
     return surrogate, card
+
+
+def shrunk(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The weight files of a model, small: LightGBM's text as packed trees, networks (not statistics) in half precision, compressed."""
+    from .trees import Trees
+
+    out = {}
+    for name, content in files.items():
+        if name.endswith(".txt") and content.startswith(b"tree\n"):
+            content = Trees.of_text(content.decode()).pack()
+        elif name.endswith(("neural.safetensors", "network.safetensors")):
+            content = _halved(content)
+        out[f"{name}{_XZ}"] = lzma.compress(content, preset=6)
+    return out
+
+
+def _halved(content: bytes) -> bytes:
+    """The same arrays, the matrices among them in half precision: a network's answers move by a ten-thousandth."""
+    from safetensors.numpy import load, save
+
+    return bytes(save({name: a.astype("float16") if a.ndim == 2 and abs(a).max(initial=0.0) < 1e4 else a for name, a in load(content).items()}))
+
+
+def _grown(content: bytes, place: Path) -> bytes:
+    """What a compressed file holds; raises FormatError for one that is damaged or too large."""
+    reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
+    try:
+        whole = reader.decompress(content, _MOST_BYTES)
+    except lzma.LZMAError as error:
+        raise FormatError(f"{place}: not what a compressed file should be ({error})") from None
+    if not reader.eof:
+        raise FormatError(f"{place}: the compressed file is cut short, or holds more than {_MOST_BYTES >> 20} MiB")
+    return whole
 
 
 def _replaceable(place: Path) -> bool:
