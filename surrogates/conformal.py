@@ -34,6 +34,7 @@ class Conformal:
         self._width: dict[str, dict[str, float]] = {}
         self._known: tuple[str, ...] = ()
         self._strangers: dict[str, float] = {}
+        self._far: dict[str, float] = {}
         self._scale: dict[str, str] = {}
 
     @property
@@ -89,12 +90,23 @@ class Conformal:
         """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
         and (n,) point in SI. A target whose truth is not positive throughout keeps the width of all."""
         self._known = tuple(known)
+        self._strangers = self._rehearsed(scored)
+        return self
+
+    def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
+        """Widths for questions that `inner.beyond` says lie beyond all it was trained on (larger sizes), from a rehearsal with the largest ones held out: as
+        for `expect_strangers`."""
+        self._far = self._rehearsed(scored)
+        return self
+
+    def _rehearsed(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+        out = {}
         for name, (truth, point) in scored.items():
             good = np.isfinite(truth) & np.isfinite(point)
             if self._scale.get(name) == "log" and good.sum() >= self.needed and (truth[good] > 0).all() and (point[good] > 0).all():
-                # never narrower than among known machines
-                self._strangers[name] = max(self._quantile(np.abs(np.log(truth[good] / point[good]))), max(self._width[name].values()))
-        return self
+                # never narrower than among what is known
+                out[name] = max(self._quantile(np.abs(np.log(truth[good] / point[good]))), max(self._width[name].values()))
+        return out
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -112,10 +124,12 @@ class Conformal:
 
     def predict(self, questions: Questions) -> Prediction:
         """`inner`'s points with low and high at `level`."""
-        return self.around(self.inner.predict(questions), questions.strata)
+        far = self.inner.beyond(questions) if self._far and hasattr(self.inner, "beyond") else None
+        return self.around(self.inner.predict(questions), questions.strata, far)
 
-    def around(self, bare: Prediction, strata: np.ndarray) -> Prediction:
-        """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels. Uncalibrated, they come back as they are."""
+    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None) -> Prediction:
+        """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) whether they lie beyond all that was trained
+        on. Uncalibrated, they come back as they are."""
         if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
@@ -127,6 +141,8 @@ class Conformal:
             widths = self._width[name]
             stranger = self._strangers.get(name)
             width = np.array([stranger if stranger is not None and s not in self._known else widths.get(s, widths[""]) for s in strata])
+            if far is not None and name in self._far:
+                width = np.where(far, np.maximum(width, self._far[name]), width)
             if self._scale[name] == "log":
                 low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
             else:
@@ -139,13 +155,13 @@ class Conformal:
         """The widths, and all of `inner`."""
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
-                "known": list(self._known), "strangers": self._strangers}, files
+                "known": list(self._known), "strangers": self._strangers, "far": self._far}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`."""
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder, member), spec["level"], spec["least"])
         out._width = {t: dict(w) for t, w in spec["width"].items()}
-        out._known, out._strangers = tuple(spec["known"]), dict(spec["strangers"])
+        out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec.get("far", {}))
         out._scale = dict(spec["scale"])
         return out

@@ -8,6 +8,7 @@ answers about new machines are, for the intervals.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,15 @@ from .prediction import Prediction, consistent
 
 #: the shares of the first of two members that are tried; more members start from equal shares
 _STEPS = np.linspace(0.0, 1.0, 11)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Target -> (truth, answer), each (n,) in SI, on machines held out and on the largest sizes held out: what answers there are worth. Empty where there was
+    nothing to hold out (fewer than three machines, too few sizes)."""
+
+    machines: dict[str, tuple[np.ndarray, np.ndarray]]
+    sizes: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 class Ensemble:
@@ -66,17 +76,22 @@ class Ensemble:
                     self._weights[name] = self._best([p[:, j] for p in points], truth)
         return self
 
-    def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members. Target -> (truth, answer) on
-        machines held out: what answers about machines never seen are worth; empty with fewer than three machines."""
+    def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> Rehearsed:
+        """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members, and says what answers are worth there."""
         far = rehearsal.sizes(table, fresh, self.targets, seed)
         self._far = {t: rehearsal.shares(far, t) for t in self.targets} if far else {}
         parts = rehearsal.machines(table, fresh, self.targets, seed)
-        if not parts:
-            return {}
-        self._strange = {t: rehearsal.shares(parts, t) for t in self.targets}
-        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], np.array(self._strange[t])) for p in parts]))
-                for t in self.targets}
+        if parts:
+            self._strange = {t: rehearsal.shares(parts, t) for t in self.targets}
+        return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far))
+
+    def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Sequence[float]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], np.array(shares[t])) for p in parts]))
+                for t in self.targets} if parts else {}
+
+    def beyond(self, questions: Questions) -> np.ndarray:
+        """(n,) whether a question asks for a size beyond all that were trained on."""
+        return rehearsal.beyond(questions.ops, self._reach) if isinstance(questions, OpQuestions) else np.zeros(len(questions), dtype=bool)
 
     def _best(self, points: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
         """Coordinate search over shares: each member in turn takes the share that lowers the median error most."""
@@ -102,7 +117,7 @@ class Ensemble:
         points = {name: _mean([p[:, j] for p in parts], np.array(self._weights[name])) for j, name in enumerate(self.targets)}
         if isinstance(questions, OpQuestions):
             new = ~np.isin(questions.strata.astype(str), self._known)
-            for rows, weights in ((rehearsal.beyond(questions.ops, self._reach) & ~new, self._far), (new, self._strange)):
+            for rows, weights in ((self.beyond(questions) & ~new, self._far), (new, self._strange)):
                 if rows.any() and weights:
                     points = {name: np.where(rows, _mean([p[:, j] for p in parts], np.array(weights[name])), points[name]) for j, name in enumerate(self.targets)}
         points = consistent(points)

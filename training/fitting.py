@@ -199,10 +199,13 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
     inner = best_surrogate(wanted, train, seed, say)
     surrogate = store.member("conformal")(inner, level=level).fit(train, valid).conformalize(calibrate)
     if inner.name == "ensemble" and surrogate.shape == "op":
-        scored = inner.rehearse(train, lambda: op_members(wanted, seed, small=True), seed)
-        if scored:
+        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True), seed)
+        if rehearsed.machines:
             say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors there")
-            surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), scored)
+            surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines)
+        if rehearsed.sizes:
+            say("rehearsed on the largest sizes held out: intervals beyond the table's sizes are as wide as the errors there")
+            surrogate.expect_far(rehearsed.sizes)
     return surrogate
 
 

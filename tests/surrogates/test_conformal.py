@@ -168,3 +168,15 @@ def test_machines_never_seen_get_the_width_of_the_rehearsal() -> None:
     assert answer.high[:, 0] == pytest.approx([1.01, 2.0])
     spec, _ = known.weights()
     assert spec["strangers"]["latency_s"] == pytest.approx(np.log(2.0))
+
+
+def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() -> None:
+    """Widths by hand: 1 % within, a factor of 2 beyond; on a machine never seen the wider of the two."""
+    names = np.array(["a"] * 60 + ["b"] * 60, dtype=object)
+    known = Conformal(Fixed(), level=0.9, least=10)
+    known.calibrate_from(names, {"latency_s": (np.full(120, 1.01), np.ones(120))})
+    known.expect_far({"latency_s": (np.full(50, 2.0), np.ones(50))})
+    known.expect_strangers(["a", "b"], {"latency_s": (np.full(50, 3.0), np.ones(50))})
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["a", "a", "new"], dtype=object), np.array([False, True, True]))
+    assert answer.high[:, 0] == pytest.approx([1.01, 2.0, 3.0])
+    assert known.weights()[0]["far"]["latency_s"] == pytest.approx(np.log(2.0))
