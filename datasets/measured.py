@@ -5,6 +5,7 @@
                                               #   columns: {linear: {m: m, ...}, softmax: {rows: [b, h], cols: n}}
     hardware: hardware                        # column of catalogue keys or aliases
     context: [framework, kernel_source]       # categorical circumstances
+    workload: {column: arch, format: fbnet}   # whole networks in place of op; see `network_cells`
     features: [a, b]                          # plain feature table: its inputs (default: every column but the targets and a lone group column)
     fixed: {dtype: float32}                   # one value for all rows
     where: {op: [linear, bmm]}                # keep only these rows
@@ -26,19 +27,20 @@ error that says which and how many; asked to skip, `read_measured` sets such row
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import catalog, nested, yes_no
+from . import cells, nested, yes_no
 from .columns import OpColumns
 from .dtypes import ALIASES, BITS, DTYPE_CODES, SCHEMES, dtype_pair
 from .errors import FormatError, TableError, UnknownNameError
 from .measurement import TARGETS
+from .network_cells import network_questions
+from .networks import NetworkQuestions
 from .ops import OP_KINDS
 from .schema import OpColumn, Schema
 from .table import FeatureQuestions, OpQuestions, Table
@@ -77,10 +79,10 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         raise TableError(f"{where}: two columns are called {frame.columns[frame.columns.duplicated()][0]!r}")
     frame = frame.reset_index(drop=True)
     for column, kept in spec.where.items():
-        frame = frame[_column(frame, column, where, "where").isin(kept)]
+        frame = frame[cells.column(frame, column, where, "where").isin(kept)]
         if frame.empty:
             raise TableError(f"{where}: no row has {column} in {kept}")
-    if not spec.op:
+    if not spec.op and not spec.workload:
         frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
@@ -88,8 +90,8 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     targets: dict[str, np.ndarray] = {}
     for name, c in spec.targets.items():
         if need_targets or c.column in frame.columns:
-            classes = yes_no.classes_of(name, _column(frame, c.column, where, f"targets.{name}"), where)
-            targets |= {name: _numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
+            classes = yes_no.classes_of(name, cells.column(frame, c.column, where, f"targets.{name}"), where)
+            targets |= {name: cells.numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
     faults: list[tuple[np.ndarray, str]] = []
     if need_targets:
         failed = yes_no.refused(targets)
@@ -102,7 +104,15 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
             absent = failed & np.isnan(values) & (not yes_no.is_yes_no(name, values))
             faults.append((~usable & ~absent, f"{spec.targets[name.partition('=')[0]].column} is NaN, infinite or not positive"))
     readings = len(faults)
-    faults += _faulty_inputs(frame, spec, where)
+    networks: Any = None
+    if spec.workload:
+        networks, unreadable, why = network_questions(frame, spec, where, None if isinstance(table, pd.DataFrame) else Path(table).parent)
+        faults.append((unreadable, f"the network cannot be read ({why})"))
+        faults += _missing_inputs(networks.frame, [c for c in networks.frame.columns if not nested.is_nested(c)])
+        if spec.hardware:
+            faults.append((frame[spec.hardware].isna().to_numpy(), f"{spec.hardware} is missing"))
+    else:
+        faults += _faulty_inputs(frame, spec, where)
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     notes: list[str] = []
     if bad.any():
@@ -114,35 +124,18 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
             raise TableError(f"{where}: no row can be used ({told})")
         notes.append(f"{int(bad.sum())} of {len(frame)} rows set aside: {told}")
         frame, targets = frame[~bad], {k: v[~bad] for k, v in targets.items()}
+        networks = None if networks is None else networks.take(~bad)
     frame = frame.reset_index(drop=True)
-    questions: Any = _op_questions(frame, spec, where) if spec.op else _feature_questions(frame, spec, where)
+    questions: Any = _op_questions(frame, spec, where) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
-        slices["device"] = _machine_names(_column(frame, spec.hardware, where, "hardware"))
+        slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
     if isinstance(spec.op, OpColumn):
         slices["op"] = frame[spec.op.column].astype(str)
     for column in spec.context:
-        slices[column] = _column(frame, column, where, "context").astype(str)
-    groups = _groups(frame, spec, where) if need_targets else np.arange(len(frame)).astype(str).astype(object)
+        slices[column] = cells.column(frame, column, where, "context").astype(str)
+    groups = _groups(frame, spec, where, questions) if need_targets else np.arange(len(frame)).astype(str).astype(object)
     return Table(questions, targets, groups, slices, f"measured:{Path(where).name}", tuple(notes))
-
-
-def _column(frame: pd.DataFrame, name: str, where: str, field: str) -> pd.Series:
-    if name not in frame.columns:
-        near = difflib.get_close_matches(name, [str(c) for c in frame.columns], n=3, cutoff=0.4)
-        raise TableError(f"{where}: {field}: no column {name!r}; " + (f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(map(str, frame.columns))}"))
-    return frame[name]
-
-
-def _numbers(frame: pd.DataFrame, name: str, where: str, field: str) -> np.ndarray:
-    """A column as float64, NaN where it is empty; TableError naming the first cell that is not a number."""
-    column = _column(frame, name, where, field)
-    try:
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-        found = f"row {wrong.index[0]}, counting from 0, is {wrong.iloc[0]!r}" if len(wrong) else f"it holds {column.dtype}"
-        raise TableError(f"{where}: {field}: column {name!r} must hold numbers; {found}") from None
 
 
 def _op_parts(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
@@ -150,7 +143,7 @@ def _op_parts(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[str, 
     if isinstance(spec.op, str):
         return [(spec.op, np.arange(len(frame)), spec.columns)]
     assert spec.op is not None
-    values = _column(frame, spec.op.column, where, "op").astype(str)
+    values = cells.column(frame, spec.op.column, where, "op").astype(str)
     parts = []
     for value in values.unique():
         kind = spec.op.map.get(value, value)
@@ -174,7 +167,7 @@ def _sizes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, kind: 
         names = [ref] if isinstance(ref, str) else ref
         if not isinstance(names, list) or not names:
             raise FormatError(f"{where}: columns.{field}: expected a column name or a list of them, got {ref!r}")
-        sizes[field] = np.prod([_numbers(frame, n, where, f"columns.{field}") for n in names], axis=0)
+        sizes[field] = np.prod([cells.numbers(frame, n, where, f"columns.{field}") for n in names], axis=0)
     for field, value in spec.fixed.items():
         if field in known and field not in sizes:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -199,16 +192,19 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
             for field in ("dtype", "weight_dtype"):
                 if isinstance(columns.get(field), str):
                     wrong = np.zeros(len(frame), dtype=bool)
-                    wrong[rows] = _column(part, columns[field], where, f"columns.{field}").isna()
+                    wrong[rows] = cells.column(part, columns[field], where, f"columns.{field}").isna()
                     faults.append((wrong, f"{columns[field]} is missing"))
         if spec.hardware:
-            faults.append((_column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing"))
+            faults.append((cells.column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing"))
         for name in spec.features:
-            faults.append((~np.isfinite(_numbers(frame, name, where, "features")), f"{name} is NaN or infinite"))
+            faults.append((~np.isfinite(cells.numbers(frame, name, where, "features")), f"{name} is NaN or infinite"))
         return faults
-    for name in _feature_names(frame, spec, where):
-        if nested.is_nested(name):  # a key that a row lacks is missing, not wrong
-            continue
+    return _missing_inputs(frame, [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)])  # a key that a row lacks is missing, not wrong
+
+
+def _missing_inputs(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[np.ndarray, str]]:
+    faults = []
+    for name in names:
         values = frame[name]
         lost = values.isna().to_numpy()
         if pd.api.types.is_numeric_dtype(values):
@@ -242,36 +238,18 @@ def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
         context["op"] = frame[spec.op.column].astype(str)
     ref = next((c.get("dtype") for _, _, c in _op_parts(frame, spec, where) if c.get("dtype")), None)
     if isinstance(ref, str):
-        context["dtype_name"] = _column(frame, ref, where, "columns.dtype").astype(str)
+        context["dtype_name"] = cells.column(frame, ref, where, "columns.dtype").astype(str)
     for column in spec.context:
-        context[column] = _column(frame, column, where, "context").astype(str)
+        context[column] = cells.column(frame, column, where, "context").astype(str)
     extra = frame[spec.features].astype(np.float64) if spec.features else pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
-        written = _machine_names(_column(frame, spec.hardware, where, "hardware"))
+        written = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
     elif "hardware" in spec.fixed:
-        written = _machine_names(pd.Series([str(spec.fixed["hardware"])] * len(frame)))
+        written = cells.machine_names(pd.Series([str(spec.fixed["hardware"])] * len(frame)))
     else:
         raise TableError(f"{where}: an op table needs the schema's hardware: a column of device names (or fixed: {{hardware: NAME}})")
     names, index = np.unique(written.to_numpy(dtype=str), return_inverse=True)
-    return OpQuestions(ops, tuple(str(n) for n in names), tuple(_device(str(n)) for n in names), index.astype(np.int64), context, extra)
-
-
-def _device(name: str) -> Any:
-    try:
-        return catalog.hardware(name)
-    except UnknownNameError:
-        return None
-
-
-def _machine_names(column: pd.Series) -> pd.Series:
-    """The column with catalogue keys where the catalogue knows the name, so that one machine is one device. A file's path and a name
-    that nobody knows stay as written."""
-    written = column.astype(str)
-    names = {}
-    for name in written.unique():
-        found = None if name.lower().endswith(catalog.SUFFIXES) else _device(name)
-        names[name] = name if found is None else found.key
-    return written.map(names)
+    return OpQuestions(ops, tuple(str(n) for n in names), tuple(cells.machine(str(n)) for n in names), index.astype(np.int64), context, extra)
 
 
 def _dtypes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -288,7 +266,7 @@ def _dtype_codes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, 
         return None
     if ref is not None and not isinstance(ref, str):
         raise FormatError(f"{where}: columns.{field}: expected a column name, got {ref!r}")
-    written = [str(spec.fixed[field])] * len(frame) if ref is None else _column(frame, ref, where, f"columns.{field}").astype(str).tolist()
+    written = [str(spec.fixed[field])] * len(frame) if ref is None else cells.column(frame, ref, where, f"columns.{field}").astype(str).tolist()
     pairs: dict[str, tuple[int, int]] = {}
     for value in dict.fromkeys(written):
         try:
@@ -305,7 +283,7 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
         for name in spec.features:
             keys = nested.keys_of(frame, name)
             if not keys:
-                _column(frame, name, where, "features")
+                cells.column(frame, name, where, "features")
             named += keys or [name]
         return named + [c for c in spec.context if c not in named]
     used = {c.column for c in spec.targets.values()}
@@ -318,22 +296,24 @@ def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> Feature
     names = _feature_names(frame, spec, where)
     if spec.hardware and spec.hardware not in names:
         names.append(spec.hardware)
-    columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else _machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
+    columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else cells.machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
                for n in names}
     return FeatureQuestions(pd.DataFrame(columns))
 
 
-def _groups(frame: pd.DataFrame, spec: Schema, where: str) -> np.ndarray:
-    """(n,) labels: the schema's group columns; without them, rows with the same inputs stand together."""
+def _groups(frame: pd.DataFrame, spec: Schema, where: str, questions: Any) -> np.ndarray:
+    """(n,) labels: the schema's group columns; without them, rows with the same inputs (or of the same network) stand together."""
     columns = spec.group
+    if not columns and spec.workload and isinstance(questions, NetworkQuestions):
+        return np.array([f"network {i}" for i in questions.index], dtype=object)
     if not columns:
         refs = [c for c in spec.columns.values() if isinstance(c, (str, list))] + [c for v in spec.columns.values() if isinstance(v, Mapping) for c in v.values()]
         columns = list(dict.fromkeys(n for ref in refs for n in ([ref] if isinstance(ref, str) else ref))) if spec.op else _feature_names(frame, spec, where)
     if not columns:
         return np.arange(len(frame)).astype(str).astype(object)
-    parts = [_column(frame, name, where, "group") for name in columns]
+    parts = [cells.column(frame, name, where, "group") for name in columns]
     # an empty cell is a value like any other: ops of one table have different sizes
-    parts = [_machine_names(part) if name == spec.hardware else part.astype(object).where(part.notna(), "").astype(str) for name, part in zip(columns, parts, strict=True)]
+    parts = [cells.machine_names(part) if name == spec.hardware else part.astype(object).where(part.notna(), "").astype(str) for name, part in zip(columns, parts, strict=True)]
     joined = parts[0]
     for part in parts[1:]:
         joined = joined + "|" + part

@@ -37,6 +37,14 @@ class OpColumn(BaseModel):
     map: dict[str, str] = Field(default_factory=dict)
 
 
+class WorkloadColumn(BaseModel):
+    """Whole networks: the column they stand in (none: the row is the encoding), and how they are written; see `datasets/network_cells.py`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: str
+    column: str | None = None
+
+
 class Schema(BaseModel):
     """What the columns of a measured table mean; see `datasets/measured.py`."""
 
@@ -50,7 +58,7 @@ class Schema(BaseModel):
     where: dict[str, list[Any]] = Field(default_factory=dict)
     targets: dict[str, TargetColumn] = Field(default_factory=dict)
     group: list[str] = Field(default_factory=list)
-    workload: dict[str, str] | None = None
+    workload: WorkloadColumn | None = None
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any]) -> Schema:
@@ -73,7 +81,7 @@ class Schema(BaseModel):
             path = ".".join(map(str, first["loc"]))
             raise FormatError(f"{where}: {path}: {first['msg']}; known fields: {', '.join(cls.model_fields)}") from None
         if schema.workload:
-            raise FormatError(f"{where}: workload: tables of whole networks are not read in this version; use op or features")
+            _check_workload(schema, where)
         for name, column in schema.targets.items():
             if name in TARGETS:
                 quantity = TARGETS[name].quantity
@@ -91,6 +99,21 @@ class Schema(BaseModel):
         """From the column's unit to SI."""
         unit = self.targets[name].unit
         return UNITS[TARGETS[name].quantity][unit] if name in TARGETS and unit else 1.0
+
+
+def _check_workload(schema: Schema, where: str) -> None:
+    """Raises FormatError for a schema of operators and networks at once or without the column a file's path stands in, UnknownNameError for an unknown format."""
+    from .encodings import ENCODINGS
+    from .frontends import READERS
+
+    assert schema.workload is not None
+    format = schema.workload.format
+    if schema.op:
+        raise FormatError(f"{where}: expected op or workload, got both: rows are single operators or whole networks")
+    if format not in ENCODINGS and format not in ("path", "hf-config") and "{}" not in format and f".{format.lstrip('.')}" not in READERS:
+        raise UnknownNameError("workload format", format, [*ENCODINGS, "path", "hf-config", *(suffix[1:] for suffix in READERS)], f"in {where}; or a path with {{}} for the cell")
+    if format not in ENCODINGS and schema.workload.column is None:
+        raise FormatError(f"{where}: workload.column: missing; expected the column that holds {'the config' if format == 'hf-config' else 'the path of a file'}")
 
 
 def _check_free_target(name: str, unit: str, where: str) -> None:

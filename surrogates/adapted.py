@@ -1,13 +1,12 @@
 """Few-shot adaptation: ten to a hundred measurements of a new machine, network family or software stack correct a model made without them.
 
-The residual log(truth / answer) of the shots is a Gaussian process over what the model itself sees, in blocks whose variances are learned
-from the shots by marginal likelihood under priors (Rasmussen and Williams 2006, section 5.4.1):
+What the shots say is learned by `adapted_process`: guesses of what the new one is like (the model's own answer, the mean over the values it knows, each
+of those), weighed by their evidence, each with a Gaussian process around it over what the model itself sees, in blocks (`adapted_blocks`):
 
-    level     one factor for all             answer    a power of the answer itself
+    level     one factor for all             answer    a power of the guess itself
     physics   shares of the analytic bounds (compute, memory, launch, ...)
     kinds     one factor per operator kind and circumstance
-    others    what the model answers for machines (or stacks) it knows, asked about the same work: the new one is a mix of those, each
-              weighed by how well it explains the shots. The prior of that mix is the spread of the known ones themselves.
+    others    how the known machines (or stacks) differ from their mean on the same work: the new one is a mix of those
     smooth    a squared exponential over the model's features
 
 It is shrunk: where leaving shots out one by one shows that no correction or one factor would have done better, that is what is kept.
@@ -22,30 +21,27 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
-from . import adapted_blocks
+from . import adapted_blocks, adapted_process
 from .adapted_blocks import Blocks
+from .adapted_process import PRIOR, Process
 from .base import Surrogate
 from .prediction import Prediction, consistent
 from .target_scale import floor_share
 
-#: prior medians of a block's variance (of logarithms) and of the noise; spreads are in log variance
-_PRIOR = {"level": 1.0, "answer": 0.02, "physics": 0.05, "kinds": 0.05, "others": 1.0, "smooth": 0.02}
-_PRIOR_SPREAD = {"level": 3.0, "others": 1.0}
-_USUAL_SPREAD, _NOISE, _NOISE_SPREAD = 2.0, 0.0025, 1.5
 #: the ways to correct, plainest first
 _WAYS = ("none", "level", "full")
-#: a plainer way is kept unless the next one is better than this share of its error
+#: a plainer way is kept unless the next one is better than this share of its error (assumption: what chance brings with ten shots)
 _WORTH = 0.93
-#: how much of the whole correction is taken, as shots left out would have had it
+#: how much of the whole correction is taken, as shots left out would have had it (assumption: steps fine enough)
 _SHARES = (1.0, 0.75, 0.5, 0.25)
-#: for a value never seen: one factor is kept where its error is below this share of the whole correction's
+#: for a value never seen in a plain table: a plainer way is kept where its error is below this share of the whole correction's (assumption)
 _PLAINLY = 0.6
+#: shots learned from at most, evenly taken; rows answered at once
+_MOST_SHOTS, _CHUNK = 1500, 8192
 
 
 class Adapted:
@@ -68,6 +64,8 @@ class Adapted:
         self._width: dict[str, float] = {}
         #: after `adapt`: (s, t) answers for the shots, each without its own measurement
         self.left_out = np.zeros((0, 0))
+        #: after `adapt`: positions of shots taken for slips of the measurement; they count for nothing
+        self.slips: tuple[int, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -111,23 +109,27 @@ class Adapted:
 
     def adapt(self, shots: Table) -> Self:
         """Learns the correction from s rows. Raises TableError when no shot has a positive answer for any target."""
+        if len(shots) > _MOST_SHOTS:
+            shots = shots.take(np.unique(np.linspace(0, len(shots) - 1, _MOST_SHOTS).astype(np.int64)))
         self._vocabulary = learn_vocabulary(shots.questions)
         seen = tabular_features(shots.questions, self._vocabulary)
         self._features = list(seen.names)
         self._share = {t: floor_share(t, shots.targets[t], seen) for t in self.targets if t in shots.targets and t in seen.floor}
-        blocks, base, _ = self._blocks(shots.questions, learn=True)
+        blocks, curves, _ = self._blocks(shots.questions, learn=True)
         left_out = np.full((len(shots), len(self.targets)), np.nan)
         for j, name in enumerate(self.targets):
             truth = shots.targets.get(name)
             if truth is None or name in self.classes:
                 continue
             with np.errstate(divide="ignore", invalid="ignore"):
-                residual = np.log(truth / base[:, j])
-            good = np.isfinite(residual)
+                logs = np.log(truth)
+            good = np.isfinite(logs) & np.isfinite(curves[:, :, j]).all(0)
             if not good.any():
                 continue
-            left_out[good, j] = self._learn(name, blocks.take(good), residual[good], base[good, j])
-            error = np.sort(np.abs(np.log(truth[good] / left_out[good, j])))
+            found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j])
+            left_out[good, j] = np.exp(found)
+            self.slips = tuple(sorted({*self.slips, *np.flatnonzero(good)[slipped].tolist()}))
+            error = np.sort(np.abs(logs[good] - found)[~slipped])
             rank = math.ceil(round((len(error) + 1) * self.level, 9))
             if rank <= len(error):
                 self._width[name] = float(error[rank - 1])
@@ -137,48 +139,44 @@ class Adapted:
         return self
 
     def _blocks(self, questions: Any, learn: bool = False) -> tuple[Blocks, np.ndarray, Features]:
-        """The blocks of n questions, (n, t) answers to be corrected (`inner`'s, or where the model never saw the value of a plain column, the mean of
-        those for the known ones), and the features."""
+        """The blocks of n questions, (k, n, t) logarithms of the guesses (the model's own answer, the mean over known values, each of those; the first alone
+        where none is known), and the features."""
         features = tabular_features(questions, self._vocabulary).ordered(self._features)
-        answer = self.inner.predict(questions).point
-        mixed = [self.inner.predict(adapted_blocks.asked_of(questions, column, value)).point for column, value in self._others]
-        logs = np.log(np.maximum(np.stack(mixed), 1e-300)) if mixed else np.zeros((0, *answer.shape))
-        base = np.exp(logs.mean(0)) if self._mixed else answer
-        return adapted_blocks.blocks(questions, features, self._vocabulary, base, logs, self._stats, learn), base, features
+        own = self.inner.predict(questions).point
+        known = [self.inner.predict(adapted_blocks.asked_of(questions, column, value)).point for column, value in self._others]
+        logs = np.log(np.maximum(np.stack([own, *known]), 1e-300))
+        curves = np.concatenate([logs[:1], logs[1:].mean(0, keepdims=True), logs[1:]]) if known else logs
+        return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn), curves, features
 
-    def _learn(self, name: str, blocks: Blocks, residual: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """Variances, weights and the way for one target; (s,) answers with each shot left out."""
+    def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The process and the way for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
         grams = blocks.grams(blocks, self.targets.index(name))
-        theta = _tuned(grams, residual, self._mixed)
-        errors, points = {}, {}
+        noisy = adapted_process.slips(truth, curves, grams)
+        slipped = noisy > 0
+        process, whole = adapted_process.learn(truth, curves, grams, noisy)
+        base = curves[1 if self._mixed else 0]
+        residual = truth - base
         share = 1.0
-        for way in _WAYS:
-            if way == "none":
-                without = np.zeros(len(residual))
-            elif way == "level":
-                without = _means_left_out(residual)
-            else:
-                factor = cho_factor(_covariance(grams, theta), lower=True)
-                alpha = cho_solve(factor, residual)
-                whole = residual - alpha / np.diag(cho_solve(factor, np.eye(len(residual))))
-                if not self._mixed:
-                    share = min(_SHARES, key=lambda s: float(np.mean(np.abs(residual - s * whole))))
-                without = share * whole
-            errors[way], points[way] = float(np.mean(np.abs(residual - without))), without
+        if not self._mixed:
+            share = min(_SHARES, key=lambda s: float(np.mean(np.abs(residual - s * (whole - base))[~slipped])))
+        without = {"none": base, "level": base + _means_left_out(residual, ~slipped), "full": base + share * (whole - base)}
+        errors = {way: float(np.mean(np.abs(truth - points)[~slipped])) for way, points in without.items()}
         best = "none"
-        if self._mixed:  # a value never seen is mixed from those known, unless one factor on their mean is plainly better
-            best = "level" if errors["level"] < _PLAINLY * errors["full"] else "full"
+        if self._mixed:  # a value never seen is mixed from those known, unless something plainer on their mean is plainly better
+            best = min(("none", "level"), key=lambda way: errors[way])
+            best = best if errors[best] < _PLAINLY * errors["full"] else "full"
         else:
             for way in _WAYS[1:]:
                 if errors[way] < _WORTH * errors[best]:
                     best = way
         self._way[name] = best
         a = self._arrays
-        a[f"{name}.theta"], a[f"{name}.level"] = np.array([theta[k] for k in (*grams, "noise")]), np.array([float(np.median(residual)) if len(residual) > 2 else float(residual.mean())])
-        a[f"{name}.alpha"] = cho_solve(cho_factor(_covariance(grams, theta), lower=True), residual)
+        a[f"{name}.level"] = np.array([float(np.median(residual[~slipped])) if len(residual) > 2 else float(residual.mean())])
         a[f"{name}.share"] = np.array([share])
+        a[f"{name}.guesses"] = curves
+        a |= {f"{name}.process.{k}": v for k, v in process.arrays().items()}
         a |= {f"{name}.shots.{k}": v for k, v in blocks.arrays().items()}
-        return base * np.exp(points[best])
+        return without[best], slipped
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) corrected answers in SI, with intervals from shots left out where there were enough; NaN where there were not."""
@@ -186,14 +184,16 @@ class Adapted:
         mine = self._speaks_for(questions)
         if not mine.any():
             return before
-        asked = questions.take(np.flatnonzero(mine))
-        blocks, base, features = self._blocks(asked)
-        points = {t: base[:, j].copy() for j, t in enumerate(self.targets)}
-        for j, name in enumerate(self.targets):
-            if name in self._way:
-                points[name] *= np.exp(self._correction(name, blocks, j))
-            if name in features.floor:  # a correction beats the speed of light no more than the shots did
-                points[name] = np.maximum(points[name], self._share.get(name, 1.0) * features.floor[name])
+        rows = np.flatnonzero(mine)
+        points = {t: before.point[mine, j].copy() for j, t in enumerate(self.targets)}
+        for at in range(0, len(rows), _CHUNK):
+            part = slice(at, min(at + _CHUNK, len(rows)))
+            blocks, curves, features = self._blocks(questions.take(rows[part]))
+            for j, name in enumerate(self.targets):
+                if name in self._way:
+                    points[name][part] = np.exp(self._corrected(name, blocks, curves[:, :, j], j))
+                if name in features.floor:  # a correction beats the speed of light no more than the shots did
+                    points[name][part] = np.maximum(points[name][part], self._share.get(name, 1.0) * features.floor[name])
         points = {t: np.where(np.isfinite(p), p, before.point[mine, j]) if t in self.classes else p for j, (t, p) in enumerate(consistent(points).items())}
         point, low, high = before.point.copy(), before.low.copy(), before.high.copy()
         for j, name in enumerate(self.targets):
@@ -204,16 +204,16 @@ class Adapted:
             low[mine, j], high[mine, j] = points[name] * math.exp(-width), points[name] * math.exp(width)
         return Prediction(before.targets, point, low, high, max(before.level, self.level if self._width else 0.0), before.domain, before.model, before.version)
 
-    def _correction(self, name: str, blocks: Blocks, column: int) -> np.ndarray:
+    def _corrected(self, name: str, blocks: Blocks, curves: np.ndarray, column: int) -> np.ndarray:
+        """(n,) logarithms of the corrected answers."""
         way, a = self._way[name], self._arrays
-        if way == "none":
-            return np.zeros(len(blocks))
-        if way == "level":
-            return np.full(len(blocks), float(a[f"{name}.level"][0]))
+        base = curves[1 if self._mixed else 0]
+        if way != "full":
+            return np.asarray(base + (float(a[f"{name}.level"][0]) if way == "level" else 0.0))
         shots = Blocks.of({k.removeprefix(f"{name}.shots."): v for k, v in a.items() if k.startswith(f"{name}.shots.")})
-        grams = blocks.grams(shots, column)
-        theta = dict(zip((*grams, "noise"), a[f"{name}.theta"], strict=True))
-        return np.asarray(a[f"{name}.share"][0] * (sum(theta[k] * g for k, g in grams.items()) @ a[f"{name}.alpha"]))
+        process = Process(**{k.removeprefix(f"{name}.process."): v for k, v in a.items() if k.startswith(f"{name}.process.")})
+        whole = process.answer(curves, a[f"{name}.guesses"], blocks.grams(shots, column))
+        return np.asarray(base + a[f"{name}.share"][0] * (whole - base))
 
     def _speaks_for(self, questions: Any) -> np.ndarray:
         """(n,) rows whose machine and circumstances are those of the shots."""
@@ -234,9 +234,10 @@ class Adapted:
         blocks, _, _ = self._blocks(candidates, learn=fresh)
         name = next((t for t in self.targets if t in self._way), self.targets[0])
         grams = blocks.grams(blocks, self.targets.index(name))
-        theta = {k: _prior(k, self._mixed)[0] for k in grams} | {"noise": _NOISE}
+        theta = {k: PRIOR[k][0] for k in (*grams, "noise")}
         if self._way:
-            theta = dict(zip((*grams, "noise"), self._arrays[f"{name}.theta"], strict=True))
+            learned, weight = self._arrays[f"{name}.process.theta"], self._arrays[f"{name}.process.weight"]
+            theta = dict(zip((*grams, "answer", "noise"), np.exp(weight @ np.log(learned)), strict=True))
         c = np.asarray(sum(theta[k] * g for k, g in grams.items()))
         picked: list[int] = []
         for _ in range(min(count, len(candidates))):
@@ -274,50 +275,12 @@ class Adapted:
             raise FormatError(f"{folder / 'adapted.safetensors'}: not the shots of an adapted model ({error})") from None
         out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
         out._arrays = {k: v for k, v in arrays.items() if not k.startswith("stats.")}
-        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("theta", "alpha", "level", "share")):
+        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("process.theta", "process.alpha", "guesses", "level", "share")):
             raise FormatError(f"{folder / 'adapted.safetensors'}: shots of a target are missing")
         return out
 
 
-def _means_left_out(residual: np.ndarray) -> np.ndarray:
-    """(s,) median of the other residuals."""
-    if len(residual) < 2:
-        return np.zeros(len(residual))
-    return np.array([np.median(np.delete(residual, i)) for i in range(len(residual))])
-
-
-def _covariance(grams: Mapping[str, np.ndarray], theta: Mapping[str, float]) -> np.ndarray:
-    k = np.asarray(sum(theta[name] * g for name, g in grams.items()))
-    return k + np.eye(len(k)) * (theta["noise"] + 1e-9)
-
-
-def _prior(block: str, mixed: bool) -> tuple[float, float]:
-    """(median variance, spread of its logarithm). Known machines say much about one of which only the name is new, less about one whose figures the
-    model has seen through already."""
-    if block == "others" and not mixed:
-        return _PRIOR["smooth"], _USUAL_SPREAD
-    return _PRIOR[block], _PRIOR_SPREAD.get(block, _USUAL_SPREAD)
-
-
-def _tuned(grams: Mapping[str, np.ndarray], residual: np.ndarray, mixed: bool) -> dict[str, float]:
-    """Block -> variance, and the noise: the most probable ones under priors that are wide, given (s,) residuals."""
-    names = list(grams)
-    start = np.log([*(_prior(n, mixed)[0] for n in names), _NOISE])
-    spread = np.array([*(_prior(n, mixed)[1] for n in names), _NOISE_SPREAD])
-    stack = np.stack([*(grams[n] for n in names), np.eye(len(residual))])
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        variance = np.exp(theta)
-        k = np.tensordot(variance, stack, 1) + 1e-9 * np.eye(len(residual))
-        try:
-            factor = cho_factor(k, lower=True)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(theta)
-        alpha = cho_solve(factor, residual)
-        g = cho_solve(factor, np.eye(len(residual))) - np.outer(alpha, alpha)
-        pull = (theta - start) / spread
-        value = 0.5 * float(residual @ alpha) + float(np.log(np.diag(factor[0])).sum()) + 0.5 * float(pull @ pull)
-        return value, 0.5 * variance * np.tensordot(stack, g, ([1, 2], [0, 1])) + pull / spread
-
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(s - 4 * w, s + 4 * w) for s, w in zip(start, spread, strict=True)]).x
-    return dict(zip((*names, "noise"), np.exp(found).tolist(), strict=True))
+def _means_left_out(residual: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(s,) median of the other residuals that count."""
+    others = [residual[counted & (np.arange(len(residual)) != i)] for i in range(len(residual))]
+    return np.array([float(np.median(o)) if len(o) else 0.0 for o in others])

@@ -12,6 +12,7 @@ import pandas as pd
 from ..datasets import catalog
 from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import UnknownNameError
+from ..datasets.networks import NetworkQuestions
 from ..datasets.ops import KIND_NAMES
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
 from ..features.tabular import Features, Vocabulary
@@ -56,18 +57,15 @@ class Blocks:
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Blocks:
         """From `arrays`; the blocks come in the order they are computed in."""
-        order = [k for k in ("answer", "physics", "kinds", "others") if f"linear.{k}" in arrays]
+        order = [k for k in ("physics", "kinds", "others") if f"linear.{k}" in arrays]
         return cls({k: arrays[f"linear.{k}"] for k in order}, arrays["smooth"])
 
 
-def blocks(questions: Any, features: Features, words: Vocabulary, answer: np.ndarray, others: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> Blocks:
-    """The blocks of n questions with their `features`. `answer`: (n, t) SI answers to be corrected; `others`: (o, n, t) logarithms of what known values are answered
-    with; `stats`: centres and spreads, written when `learn`, read else."""
+def blocks(questions: Any, features: Features, words: Vocabulary, curves: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> Blocks:
+    """The blocks of n questions with their `features`. `curves`: (k, n, t) logarithms of the guesses: the model's own answer, the mean of the known values', and each
+    of those; `stats`: centres and spreads, written when `learn`, read else."""
     names = list(features.names)
-    logs = np.log(np.maximum(answer, 1e-300))
-    if learn:
-        stats["answer.mean"], stats["answer.std"] = logs.mean(0), np.maximum(logs.std(0), 0.1)
-    linear = {"answer": ((logs - stats["answer.mean"]) / stats["answer.std"])[:, :, None]}
+    linear: dict[str, np.ndarray] = {}
     values = features.values.astype(np.float64)
     physics = [names.index(n) for n in _PHYSICS if n in names]
     if physics:
@@ -78,11 +76,11 @@ def blocks(questions: Any, features: Features, words: Vocabulary, answer: np.nda
     kinds = _kinds(questions, words)
     if kinds.shape[1] > 1:
         linear["kinds"] = kinds
-    if len(others):
-        differences = others.transpose(1, 2, 0) - logs[:, :, None]  # (n, t, o)
+    if len(curves) > 2:
+        apart = (np.delete(curves, 1, axis=0) - curves[1]).transpose(1, 2, 0)  # (n, t, k - 1): how each differs from the mean
         if learn:
-            stats["others.mean"] = differences.mean(0)
-        linear["others"] = (differences - stats["others.mean"]) / np.sqrt(len(others))
+            stats["others.mean"] = apart.mean(0)
+        linear["others"] = (apart - stats["others.mean"]) / np.sqrt(apart.shape[2])
     return Blocks(linear, _places(questions, names, values, features.categorical, kinds, stats, learn))
 
 
@@ -127,6 +125,10 @@ def column_of(questions: Any, column: str) -> np.ndarray | None:
 
 def asked_of(questions: Any, column: str, value: str) -> Any:
     """The same questions with `value` in that column: another machine, another stack."""
+    if isinstance(questions, NetworkQuestions) and column == questions.machine_column:
+        return questions.on(value, _machine(value))
+    if isinstance(questions, NetworkQuestions):
+        return questions.over(questions.frame.assign(**{column: value}), questions.index, questions.device_names, questions.devices, questions.device_index)
     if isinstance(questions, FeatureQuestions):
         return FeatureQuestions(questions.frame.assign(**{column: value}))
     if isinstance(questions, OpQuestions) and column == "device":

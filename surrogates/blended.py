@@ -17,7 +17,9 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import TableError
+from ..datasets.networks import NetworkQuestions
 from ..datasets.table import Questions, Table
+from ..features.network_table import widened
 from . import classifier
 from .boosted import Boosted
 from .kernel import Kernel
@@ -52,6 +54,7 @@ class Blended:
         self._probability: dict[str, dict[str, Any]] = {}
         self._strangers: dict[str, dict[str, Any]] = {}
         self._counted: list[str] = []
+        self._networks = False
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -66,6 +69,8 @@ class Blended:
         Raises TableError for an unusable target."""
         if table.questions.shape != "features":
             raise TableError(f"blended: answers rows of a plain feature table, not {table.questions.shape} questions")
+        self._networks = isinstance(table.questions, NetworkQuestions)
+        table = self._seen_table(table)
         yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
         self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and _is_counted(table.targets[t])]
         groups = len(np.unique(table.groups.astype(str)))
@@ -94,6 +99,15 @@ class Blended:
                 points[here, j], low[here, j], high[here, j] = classifier.probability(held, points[here, j])
         self.out_of_fold = replace(Prediction.bare(self.targets, points), low=low, high=high)
         return self
+
+    def _seen(self, questions: Any) -> Any:
+        """The rows as the members see them: of whole networks with their physics."""
+        if self._networks and not isinstance(questions, NetworkQuestions):
+            raise TableError("this model answers tables of whole networks: it needs the columns its schema's workload names, as `silicast predict TABLE` reads them")
+        return widened(questions) if isinstance(questions, NetworkQuestions) else questions
+
+    def _seen_table(self, table: Table) -> Table:
+        return replace(table, questions=self._seen(table.questions)) if self._networks else table
 
     def _answer_fold(self, table: Table, fold: int, judged: np.ndarray, candidates: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> None:
         here = np.flatnonzero((self.fold == fold) & judged)
@@ -182,6 +196,7 @@ class Blended:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
         if not len(questions):
             return Prediction.nothing(self.targets)
+        questions = self._seen(questions)
         answers = {name: member.predict(questions).point for name, member in self._members.items()}
         mixed = self._mix(answers, len(questions), self._shares)
         for column, told in self._strangers.items():
@@ -200,7 +215,8 @@ class Blended:
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
-        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers, "counted": self._counted, "members": {}}
+        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
+                                "counted": self._counted, "networks": self._networks, "members": {}}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -214,7 +230,7 @@ class Blended:
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
-        out._counted = list(spec["counted"])
+        out._counted, out._networks = list(spec["counted"]), bool(spec.get("networks", False))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
