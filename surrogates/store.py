@@ -80,6 +80,12 @@ def _blended() -> Any:
     return Blended
 
 
+def _distilled() -> Any:
+    from .distilled import Distilled
+
+    return Distilled
+
+
 def _adapted() -> Any:
     from .adapted import Adapted
 
@@ -88,7 +94,7 @@ def _adapted() -> Any:
 
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
 MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted}
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted, "distilled": _distilled}
 
 
 def member(name: str) -> Any:

@@ -1,0 +1,233 @@
+"""A small dense network that has learned a slow model's answers about single operators, from terms that are quick to compute (`terms.py`).
+
+A *lane* is everything of a question but its sizes: kind, number formats, machine, circumstances. What it adds to the first layer, its figures and
+the widths of its intervals are computed once and kept. One question then is a page of arithmetic and two small products; columns of questions
+are the same over arrays, in chunks that stay in the processor's cache, each chunk in a thread (NumPy lets go of the interpreter in between).
+
+The first layer adds up what the terms give, and one learned row for each circumstance of the lane and, where the student knows machines by their
+figures, what the figures give.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from ..datasets.dtypes import DTYPE_NAMES
+from ..datasets.errors import FormatError, VersionError
+from ..datasets.hardware import KINDS, Hardware
+from ..datasets.ops import KIND_NAMES
+from .terms import TERMS_VERSION, Figures, Sizes, figure_columns, figures, machine_terms, names, terms
+
+#: rows of one chunk: its arrays fit in a core's cache
+CHUNK = 2048
+#: lanes remembered; a search over made-up machines must not grow without end
+_MOST_LANES = 50_000
+#: the circumstances every student has, before those of its table
+OWN = ("kind", "dtype", "weight_dtype", "device")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What a question has beside its sizes, ready to compute with. `width`: per target, (log high - log point, log point - log low)."""
+
+    figures: Figures
+    bias: np.ndarray
+    width: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """G lanes as columns: figures (G,) each, `bias` (G, H) float32, `up` and `down` (G, t) widths."""
+
+    figures: Figures
+    bias: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+
+    @classmethod
+    def of(cls, lanes: Sequence[Lane]) -> Lanes:
+        """The lanes one after another."""
+        width = np.array([lane.width for lane in lanes], dtype=np.float64)
+        return cls(Figures(*(np.array(x) for x in zip(*(lane.figures for lane in lanes), strict=True))), np.stack([lane.bias for lane in lanes]), width[:, :, 0], width[:, :, 1])
+
+
+class Student:
+    """The network. `targets`: what it answers; `known`: circumstance -> the values it learned, `device` holding names; `open_machines`: it takes any
+    machine by its figures. Raises FormatError for weights that do not fit together, VersionError for other terms."""
+
+    def __init__(self, spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        if spec.get("terms") != TERMS_VERSION:
+            raise VersionError(f"student: learned from terms {spec.get('terms')!r}, this silicast has {TERMS_VERSION!r}; compile the model again")
+        self.spec = dict(spec)
+        self.targets = tuple(spec["targets"])
+        self.parts = tuple(spec["parts"])
+        self.known: dict[str, tuple[str, ...]] = {name: tuple(values) for name, values in spec["known"].items()}
+        self.open_machines = bool(spec["open_machines"])
+        self.derived = {"latency_s", "power_w", "energy_j"} <= set(self.targets)
+        self.learned = tuple(t for t in self.targets if not (self.derived and t == "energy_j"))
+        #: targets that are a rate over the reference time, where others are learned as they are
+        self._timed = np.array([t in ("latency_s", "energy_j") for t in self.learned])
+        self.arrays = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()}
+        self._check()
+        a = self.arrays
+        layers = int(spec["layers"])
+        self._first, self._bias, self._last, self._last_bias = a["first"], a["first_bias"], a["last"], a["last_bias"]
+        self._centre, self._centre_column = a["centre"], a["centre"][:, None]
+        self._hidden = [(a[f"hidden.{i}"], a[f"hidden.{i}.bias"]) for i in range(layers - 1)]
+        self._zero = np.zeros(self._first.shape[1], dtype=np.float32)
+        self._low, self._high = a["least"].tolist(), a["most"].tolist()
+        self._lanes: dict[Any, Lane] = {}
+        self._codes = {name: {value: i for i, value in enumerate(values)} for name, values in self.known.items()}
+
+    def _check(self) -> None:
+        """Raises FormatError when an array is missing, has another shape than the rest, or holds what is no number."""
+        a, hidden, t = self.arrays, int(self.spec["hidden"]), len(self.learned)
+        shapes: dict[str, tuple[int, ...]] = {"first": (len(names(self.parts)), hidden), "first_bias": (hidden,), "centre": (len(names(self.parts)),), "last": (hidden, t), "last_bias": (t,), "least": (t,), "most": (t,)}
+        shapes |= {f"hidden.{i}": (hidden, hidden) for i in range(int(self.spec["layers"]) - 1)} | {f"hidden.{i}.bias": (hidden,) for i in range(int(self.spec["layers"]) - 1)}
+        shapes |= {f"known.{name}": (len(values) + 1, hidden) for name, values in self.known.items()}
+        shapes |= {"width": (len(self.known["device"]) + 1, len(self.targets), 2)}
+        if self.open_machines:
+            shapes["machine"] = (len(Figures._fields) + len(KINDS), hidden)
+            shapes["machine_centre"] = (len(Figures._fields) + len(KINDS),)
+        for name, shape in shapes.items():
+            if name not in a or a[name].shape != shape:
+                raise FormatError(f"student: the weights {name!r} are {'missing' if name not in a else f'of shape {a[name].shape}'}, expected {shape}")
+            if not np.isfinite(a[name]).all():
+                raise FormatError(f"student: the weights {name!r} hold what is no number")
+
+    def knows(self, kind: int, dtype: int, weight_dtype: int, name: str, device: Hardware | None, context: Mapping[str, str]) -> bool:
+        """Whether it learned such questions; sizes apart."""
+        codes = self._codes
+        machine = name in codes["device"] or (self.open_machines and device is not None and device.fabric is None)
+        return (machine and KIND_NAMES[kind] in codes["kind"] and DTYPE_NAMES[dtype] in codes["dtype"] and DTYPE_NAMES[weight_dtype] in codes["weight_dtype"]
+                and all(str(context.get(c)) in codes[c] for c in codes if c not in OWN))
+
+    def lane(self, kind: int, dtype: int, weight_dtype: int, name: str, device: Hardware | None, context: Mapping[str, str]) -> Lane:
+        """The lane of questions it knows (codes of kind and number formats)."""
+        key = (kind, dtype, weight_dtype, name, device.digest if device is not None else "", *context.values())
+        found = self._lanes.get(key)
+        if found is None:
+            said = {"kind": KIND_NAMES[kind], "dtype": DTYPE_NAMES[dtype], "weight_dtype": DTYPE_NAMES[weight_dtype], "device": name, **{c: str(v) for c, v in context.items()}}
+            f = figures(device, dtype)
+            bias = self._bias.copy()
+            for circumstance, codes in self._codes.items():
+                bias += self.arrays[f"known.{circumstance}"][codes.get(said[circumstance], len(codes))]
+            if self.open_machines:
+                bias += (machine_terms(f, KINDS.index(device.kind) if device is not None else 0) - self.arrays["machine_centre"]) @ self.arrays["machine"]
+            width = self.arrays["width"][self._codes["device"].get(name, len(self._codes["device"]))]
+            found = Lane(f, bias, tuple((float(up), float(down)) for up, down in width))
+            if len(self._lanes) >= _MOST_LANES:
+                self._lanes.clear()
+            self._lanes[key] = found
+        return found
+
+    def machine_lanes(self, kind: int, dtype: int, weight_dtype: int, devices: Sequence[Hardware]) -> Lanes:
+        """A lane for each of many machines at once, by their figures; for a student of `open_machines` without circumstances of its own."""
+        at = np.arange(len(devices))
+        f = figure_columns(devices, at, np.full(len(devices), dtype))
+        bias = self._bias + (machine_terms(f, np.array([KINDS.index(d.kind) for d in devices])).T - self.arrays["machine_centre"]) @ self.arrays["machine"]
+        code = self._codes["device"]
+        places = np.array([code.get(d.key, len(code)) for d in devices])
+        for name, value in (("kind", KIND_NAMES[kind]), ("dtype", DTYPE_NAMES[dtype]), ("weight_dtype", DTYPE_NAMES[weight_dtype])):
+            bias += self.arrays[f"known.{name}"][self._codes[name].get(value, len(self._codes[name]))]
+        bias += self.arrays["known.device"][places]
+        width = self.arrays["width"][places].astype(np.float64)
+        return Lanes(f, bias.astype(np.float32), width[:, :, 0], width[:, :, 1])
+
+    def one(self, lane: Lane, op: Sizes) -> list[float]:
+        """The points of one operator (floats), per target, in SI."""
+        x, reference = terms(op, lane.figures, self.parts)
+        x -= self._centre  # sums of small numbers: single precision is enough
+        h = x @ self._first
+        h += lane.bias
+        np.maximum(h, self._zero, out=h)
+        for weight, bias in self._hidden:
+            h = h @ weight
+            h += bias
+            np.maximum(h, self._zero, out=h)
+        y = h @ self._last
+        y += self._last_bias
+        out = []
+        for value, low, high, timed in zip(y.tolist(), self._low, self._high, self._timed, strict=True):
+            value = math.exp(low if value < low else high if value > high else value)
+            out.append(value * reference if timed else value)
+        return self._with_energy(out)
+
+    def _with_energy(self, points: list[float]) -> list[float]:
+        if not self.derived:
+            return points
+        by = dict(zip(self.learned, points, strict=True))
+        by["energy_j"] = by["latency_s"] * by["power_w"]
+        return [by[t] for t in self.targets]
+
+    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0) -> np.ndarray:
+        """(n, t) points of n operators in SI: operator i in lane `index[i]`. A size is (n,) float64, or a float where all have the same; or `op` gives
+        the sizes of a slice of the rows.
+
+        `threads`: how many compute; 0: as many as there are cores and work for.
+        """
+        n = len(index)
+        out = np.empty((n, len(self.targets)))
+        wanted = min(threads or os.cpu_count() or 1, -(-n // (2 * CHUNK)))
+        starts = range(0, n, CHUNK)
+
+        def chunk(at: int) -> None:
+            rows = slice(at, min(at + CHUNK, n))
+            sizes = Sizes(*(x[rows] if isinstance(x, np.ndarray) else x for x in op)) if isinstance(op, Sizes) else op(rows)
+            self._chunk(lanes, index[rows], sizes, out[rows])
+
+        if wanted < 2:
+            for at in starts:
+                chunk(at)
+        else:
+            with ThreadPoolExecutor(wanted) as pool:
+                list(pool.map(chunk, starts))
+        return out
+
+    def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray) -> None:
+        f = Figures(*(x[index] for x in lanes.figures))
+        x, reference = terms(op, f, self.parts)
+        x -= self._centre_column
+        h = x.T @ self._first
+        h += lanes.bias[index]
+        np.maximum(h, 0.0, out=h)
+        for weight, bias in self._hidden:
+            h = h @ weight
+            h += bias
+            np.maximum(h, 0.0, out=h)
+        y = h @ self._last
+        y += self._last_bias
+        np.clip(y, self.arrays["least"], self.arrays["most"], out=y)
+        points = np.exp(y).astype(np.float64)
+        points[:, self._timed] *= reference[:, None]
+        if not self.derived:
+            out[:] = points
+            return
+        for j, name in enumerate(self.targets):
+            out[:, j] = points[:, self.learned.index("latency_s")] * points[:, self.learned.index("power_w")] if name == "energy_j" else points[:, self.learned.index(name)]
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """(spec for JSON, {"student.npz": arrays without pickle})."""
+        buffer = BytesIO()
+        np.savez(buffer, **self.arrays)  # type: ignore[arg-type]
+        return self.spec, {"student.npz": buffer.getvalue()}
+
+    @classmethod
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes]) -> Student:
+        """The inverse of `weights`; raises FormatError for missing or damaged weights."""
+        if "student.npz" not in files:
+            raise FormatError("student: its weights are missing (student.npz)")
+        try:
+            with np.load(BytesIO(files["student.npz"]), allow_pickle=False) as held:
+                arrays = {name: held[name] for name in held.files}
+        except Exception as error:  # whatever a damaged archive makes NumPy say
+            raise FormatError(f"student.npz: not this student's weights ({error})") from None
+        return cls(spec, arrays)
