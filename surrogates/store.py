@@ -92,9 +92,15 @@ def _adapted() -> Any:
     return Adapted
 
 
+def _by_kind() -> Any:
+    from .by_kind import ByKind
+
+    return ByKind
+
+
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
 MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted, "distilled": _distilled}
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled}
 
 
 def member(name: str) -> Any:

@@ -41,7 +41,7 @@ TARGETS = {"graph": ALL, "op": ("latency_s", "power_w", "energy_j"), "features":
 #: the shapes each member takes; a new member of the store without an entry here fails the suite
 SHAPES = {"analytic": ("graph", "op"), "boosted": ("graph", "op", "features"), "neural": ("graph", "op", "features"), "graphnet": ("graph",),
           "ensemble": ("graph", "op", "features"), "conformal": ("graph", "op", "features"), "kernel": ("features",), "blended": ("features",),
-          "adapted": ("graph", "op", "features")}
+          "adapted": ("graph", "op", "features"), "by_kind": ("op",)}
 CASES = [(name, shape) for name in store.MEMBERS for shape in SHAPES[name]]
 
 
@@ -63,6 +63,8 @@ def make(name: str, shape: str, targets: tuple[str, ...] | None = None, seed: in
     inner = "analytic" if shape == "graph" else "boosted"
     if name == "adapted":
         return Adapted(make("boosted", shape, wanted, seed, eager))
+    if name == "by_kind":
+        return store.member(name)({"gemm+attention": make("boosted", shape, wanted, seed, eager)})
     if name == "ensemble":
         return Ensemble([make("boosted", shape, wanted, seed, eager), make(inner, shape, wanted, seed + 1, eager)])
     return Conformal(make("boosted", shape, wanted, seed, eager), 0.8)
