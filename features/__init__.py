@@ -4,4 +4,4 @@ The same code computes them for training and for prediction. `FEATURE_VERSION` c
 model made with another version is refused.
 """
 
-FEATURE_VERSION = "2"
+FEATURE_VERSION = "3"
