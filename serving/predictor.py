@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ from ..surrogates.base import Surrogate
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Domain, Prediction
 from . import guard
+
+if TYPE_CHECKING:
+    from .quick import Columns, OpAnswer, Quick
 
 DEFAULT_MODEL = "models:/silicast-boosted@champion"
 SIMULATOR = "simulator"
@@ -100,6 +104,36 @@ class Predictor:
         """The shape of questions it takes: graph (whole workloads), op (single operators) or features (rows of a plain table)."""
         return self.surrogate.shape
 
+    @cached_property
+    def quick(self) -> Quick | None:
+        """The model's student, for questions about single operators in microseconds; None for a model without one (`silicast compile` adds it)."""
+        student = getattr(self.surrogate, "student", None)
+        if student is None:
+            return None
+        from .quick import Quick
+
+        return Quick(student, self.card, self.name, self.version, self.predict_table)
+
+    def _quick(self) -> Quick:
+        if self.quick is None:
+            raise TableError(f"model {self.name!r} has no student; `silicast compile` gives one to a model of single operators. Without one ask predict_table")
+        return self.quick
+
+    def predict_op(self, kind: str, sizes: Mapping[str, float], hardware: Hardware | str, *, dtype: str = "float16", **context: str) -> OpAnswer:
+        """The answer for one operator on one machine, in microseconds: `predict_op("gemm", {"m": 128, "n": 4096, "k": 4096}, "h100_sxm", framework="vllm")`.
+
+        `context`: the circumstances in the model's card. Raises TableError for a model without a student, InputError for what cannot be read.
+        """
+        return self._quick().one(kind, sizes, hardware, dtype, context)
+
+    def predict_columns(self, m: Any, n: Any, k: Any, hardware: Any, *, dtype: Any = "float16", b: Any = 1.0, threads: int = 0, **context: Any) -> Columns:
+        """N products of matrices at once: `predict_columns(m, n, k, "h100_sxm")`. Sizes are (N,) arrays or one number for all; `hardware`, `dtype` and
+        circumstances are one value for all or N of them.
+
+        Raises TableError for a model without a student, InputError for what cannot be read.
+        """
+        return self._quick().gemms(m, n, k, hardware, dtype, context, b, threads)
+
     def predict(self, workload: Workload, hardware: Hardware | str, *, fallback: Fallback = None) -> Prediction:
         """The answer for one workload on one machine (n = 1), given as such or by its name in the catalogue.
 
@@ -130,7 +164,7 @@ class Predictor:
             return Prediction(self.targets, nothing, nothing, nothing, 0.0, (), self.name, self.version)
         with np.errstate(all="ignore"):  # an overflow is not lost: whatever is not finite is flagged below
             answered = self.surrogate.predict(questions)
-            domain = guard.verdicts(self.card.domain, questions)
+            domain = guard.verdicts(self.card.domain, questions, answered)
         answered = guard.finite(answered.with_domain(domain).signed(self.name, self.version))
         return _stand_in(answered, questions) if fallback else answered
 

@@ -74,7 +74,7 @@ class Student:
         self.derived = {"latency_s", "power_w", "energy_j"} <= set(self.targets)
         self.learned = tuple(t for t in self.targets if not (self.derived and t == "energy_j"))
         #: targets that are a rate over the reference time, where others are learned as they are
-        self._timed = np.array([t in ("latency_s", "energy_j") for t in self.learned])
+        self._timed = [t in ("latency_s", "energy_j") for t in self.learned]
         self.arrays = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()}
         self._check()
         a = self.arrays
@@ -83,13 +83,13 @@ class Student:
         self._centre, self._centre_column = a["centre"], a["centre"][:, None]
         self._hidden = [(a[f"hidden.{i}"], a[f"hidden.{i}.bias"]) for i in range(layers - 1)]
         self._zero = np.zeros(self._first.shape[1], dtype=np.float32)
-        self._low, self._high = a["least"].tolist(), a["most"].tolist()
+        self._low, self._high = a["least"][:-1].tolist(), a["most"][:-1].tolist()
         self._lanes: dict[Any, Lane] = {}
         self._codes = {name: {value: i for i, value in enumerate(values)} for name, values in self.known.items()}
 
     def _check(self) -> None:
         """Raises FormatError when an array is missing, has another shape than the rest, or holds what is no number."""
-        a, hidden, t = self.arrays, int(self.spec["hidden"]), len(self.learned)
+        a, hidden, t = self.arrays, int(self.spec["hidden"]), len(self.learned) + 1
         shapes: dict[str, tuple[int, ...]] = {"first": (len(names(self.parts)), hidden), "first_bias": (hidden,), "centre": (len(names(self.parts)),), "last": (hidden, t), "last_bias": (t,), "least": (t,), "most": (t,)}
         shapes |= {f"hidden.{i}": (hidden, hidden) for i in range(int(self.spec["layers"]) - 1)} | {f"hidden.{i}.bias": (hidden,) for i in range(int(self.spec["layers"]) - 1)}
         shapes |= {f"known.{name}": (len(values) + 1, hidden) for name, values in self.known.items()}
@@ -142,8 +142,8 @@ class Student:
         width = self.arrays["width"][places].astype(np.float64)
         return Lanes(f, bias.astype(np.float32), width[:, :, 0], width[:, :, 1])
 
-    def one(self, lane: Lane, op: Sizes) -> list[float]:
-        """The points of one operator (floats), per target, in SI."""
+    def one(self, lane: Lane, op: Sizes) -> tuple[list[float], float]:
+        """(the points of one operator (floats), per target, in SI; above 0 where the model's guard would doubt them)."""
         x, reference = terms(op, lane.figures, self.parts)
         x -= self._centre  # sums of small numbers: single precision is enough
         h = x @ self._first
@@ -155,11 +155,15 @@ class Student:
             np.maximum(h, self._zero, out=h)
         y = h @ self._last
         y += self._last_bias
+        told = y.tolist()
         out = []
-        for value, low, high, timed in zip(y.tolist(), self._low, self._high, self._timed, strict=True):
+        for value, low, high, timed in self._scales(told):
             value = math.exp(low if value < low else high if value > high else value)
             out.append(value * reference if timed else value)
-        return self._with_energy(out)
+        return self._with_energy(out), told[-1]
+
+    def _scales(self, told: list[float]) -> Any:
+        return zip(told, self._low, self._high, self._timed, strict=False)
 
     def _with_energy(self, points: list[float]) -> list[float]:
         if not self.derived:
@@ -168,21 +172,21 @@ class Student:
         by["energy_j"] = by["latency_s"] * by["power_w"]
         return [by[t] for t in self.targets]
 
-    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0) -> np.ndarray:
-        """(n, t) points of n operators in SI: operator i in lane `index[i]`. A size is (n,) float64, or a float where all have the same; or `op` gives
+    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """((n, t) points of n operators in SI, (n,) bool where the model's guard would doubt them): operator i in lane `index[i]`. A size is (n,) float64, or a float where all have the same; or `op` gives
         the sizes of a slice of the rows.
 
         `threads`: how many compute; 0: as many as there are cores and work for.
         """
         n = len(index)
-        out = np.empty((n, len(self.targets)))
+        out, doubted = np.empty((n, len(self.targets))), np.empty(n, dtype=bool)
         wanted = min(threads or os.cpu_count() or 1, -(-n // (2 * CHUNK)))
         starts = range(0, n, CHUNK)
 
         def chunk(at: int) -> None:
             rows = slice(at, min(at + CHUNK, n))
             sizes = Sizes(*(x[rows] if isinstance(x, np.ndarray) else x for x in op)) if isinstance(op, Sizes) else op(rows)
-            self._chunk(lanes, index[rows], sizes, out[rows])
+            self._chunk(lanes, index[rows], sizes, out[rows], doubted[rows])
 
         if wanted < 2:
             for at in starts:
@@ -190,9 +194,9 @@ class Student:
         else:
             with ThreadPoolExecutor(wanted) as pool:
                 list(pool.map(chunk, starts))
-        return out
+        return out, doubted
 
-    def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray) -> None:
+    def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray, doubted: np.ndarray) -> None:
         f = Figures(*(x[index] for x in lanes.figures))
         x, reference = terms(op, f, self.parts)
         x -= self._centre_column
@@ -205,14 +209,14 @@ class Student:
             np.maximum(h, 0.0, out=h)
         y = h @ self._last
         y += self._last_bias
+        np.greater(y[:, -1], 0.0, out=doubted)
         np.clip(y, self.arrays["least"], self.arrays["most"], out=y)
         points = np.exp(y).astype(np.float64)
-        points[:, self._timed] *= reference[:, None]
-        if not self.derived:
-            out[:] = points
-            return
+        points[:, [*self._timed, False]] *= reference[:, None]
+        place = {name: j for j, name in enumerate(self.learned)}
         for j, name in enumerate(self.targets):
-            out[:, j] = points[:, self.learned.index("latency_s")] * points[:, self.learned.index("power_w")] if name == "energy_j" else points[:, self.learned.index(name)]
+            derived = name == "energy_j" and self.derived
+            out[:, j] = points[:, place["latency_s"]] * points[:, place["power_w"]] if derived else points[:, place[name]]
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """(spec for JSON, {"student.npz": arrays without pickle})."""

@@ -28,6 +28,7 @@ from ..surrogates.card import ModelCard
 from ..surrogates.distilled import Distilled
 from ..surrogates.student import OWN, Student
 from ..surrogates.terms import TERMS_VERSION, Sizes, figure_columns, machine_terms, terms
+from ..surrogates.trust import guarded
 
 Say = Callable[[str], None]
 #: questions asked of the model, hidden units and layers of the student, rows shown while it learns
@@ -39,12 +40,15 @@ _HELD = 0.06
 #: share of questions whose sizes are anywhere inside the range; the others lie around real rows
 _ANYWHERE = 0.5
 _DIMS = ("b", "m", "n", "k")
+#: weight of learning the guard's verdict beside learning answers
+_DOUBT = 0.1
 
 
 @dataclass(frozen=True)
 class Lesson:
     """n questions and what the model said: `point`, `up`, `down` (n, t), the last two log widths of intervals (0 where there are none).
-    `sizes`: what the terms see of the operators (with what a network around them changes)."""
+    `sizes`: what the terms see of the operators (with what a network around them changes). `doubted` (n,): the model's guard says that an answer is
+    outside what it knows."""
 
     questions: OpQuestions
     sizes: Sizes
@@ -52,6 +56,7 @@ class Lesson:
     point: np.ndarray
     up: np.ndarray
     down: np.ndarray
+    doubted: np.ndarray
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -59,7 +64,7 @@ class Lesson:
     def take(self, index: np.ndarray) -> Lesson:
         """The questions `index`."""
         sizes = Sizes(*(x[index] if isinstance(x, np.ndarray) else x for x in self.sizes))
-        return Lesson(self.questions.take(index), sizes, self.targets, self.point[index], self.up[index], self.down[index])
+        return Lesson(self.questions.take(index), sizes, self.targets, self.point[index], self.up[index], self.down[index], self.doubted[index])
 
 
 def compile_model(folder: str | Path, out: str | Path | None = None, *, table: Table | None = None, count: int = QUESTIONS, shown: int = SHOWN, hidden: int = HIDDEN, seed: int = 0,
@@ -76,7 +81,7 @@ def compile_model(folder: str | Path, out: str | Path | None = None, *, table: T
                          "a student learns products of matrices (op: gemm)")
     rng = np.random.default_rng(seed)
     begin = time.perf_counter()
-    lesson = ask(inner, draw(card.domain, count, rng, table.questions if table is not None else None), say)
+    lesson = ask(inner, card.domain, draw(card.domain, count, rng, table.questions if table is not None else None))
     say(f"asked the model {len(lesson):,} questions in {time.perf_counter() - begin:.0f} s")
     student, told = teach(lesson, shown=shown, hidden=hidden, seed=seed, say=say)
     if table is not None:
@@ -143,9 +148,13 @@ def _aligned(sizes: np.ndarray, low: float, high: float, rng: np.random.Generato
     return np.clip(np.floor(np.maximum(np.round(sizes / step), 1.0) * step), low, high)
 
 
-def ask(model: Any, questions: OpQuestions, say: Say) -> Lesson:
-    """What the model says, piece by piece. Raises TableError for answers that are not positive."""
-    parts = [model.predict(questions.take(np.arange(at, min(at + _PIECE, len(questions))))) for at in range(0, len(questions), _PIECE)]
+def ask(model: Any, domain: Mapping[str, Any], questions: OpQuestions) -> Lesson:
+    """What the model and its guard say, piece by piece. Raises TableError for answers that are not positive."""
+    parts = []
+    for at in range(0, len(questions), _PIECE):
+        piece = questions.take(np.arange(at, min(at + _PIECE, len(questions))))
+        parts.append(guarded(domain, piece, model.predict(piece)))
+    doubted = np.array([d.verdict not in ("in_domain", "unchecked") for p in parts for d in p.domain])
     point, low, high = (np.concatenate([getattr(p, of) for p in parts]) for of in ("point", "low", "high"))
     if not (np.isfinite(point) & (point > 0)).all():
         raise TableError("the model answers zero, less, or nothing somewhere inside its domain; a student learns logarithms of positive answers")
@@ -154,7 +163,7 @@ def ask(model: Any, questions: OpQuestions, say: Say) -> Lesson:
     if np.isfinite(high).any() and not np.isfinite(up + down).all():
         raise TableError("the model's intervals reach zero or are open somewhere inside its domain; a student keeps intervals that are factors")
     up, down = np.nan_to_num(up), np.nan_to_num(down)
-    return Lesson(questions, Sizes.of(questions.ops), tuple(model.targets), point, up, down)
+    return Lesson(questions, Sizes.of(questions.ops), tuple(model.targets), point, up, down, doubted)
 
 
 def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: bool = False, shown: int = SHOWN, hidden: int = HIDDEN, layers: int = LAYERS, seed: int = 0,
@@ -182,9 +191,11 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
     mean, spread = both[train].mean(0), both[train].std(0)
     spread = np.where(spread > 1e-3, spread, np.inf).astype(np.float32)  # what does not vary is not told
     y_mean, y_std = y[train].mean(0), y[train].std(0) + 1e-6
+    doubt = torch.from_numpy(lesson.doubted.astype(np.float32))
+    doubts = bool(lesson.doubted[train].any())
     torch.manual_seed(seed)
     inputs, answers, circumstances = torch.from_numpy(np.ascontiguousarray((both - mean) / spread)), torch.from_numpy((y - y_mean) / y_std), torch.from_numpy(codes)
-    net = _network(both.shape[1], [len(v) + 1 for v in spec["known"].values()], hidden, layers, len(learned))
+    net = _network(both.shape[1], [len(v) + 1 for v in spec["known"].values()], hidden, layers, len(learned) + 1)
     steps = max(shown // batch, 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
@@ -199,21 +210,28 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
         shows = circumstances[rows]
         if open_machines:  # most are known by their figures alone, so that new ones are answered too
             shows[:, device_column] = stranger
-        loss = torch.nn.functional.smooth_l1_loss(net(inputs[rows], shows), answers[rows], beta=0.03)
+        out = net(inputs[rows], shows)
+        loss = torch.nn.functional.smooth_l1_loss(out[:, :-1], answers[rows], beta=0.03)
+        if doubts:
+            loss = loss + _DOUBT * torch.nn.functional.binary_cross_entropy_with_logits(out[:, -1], doubt[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if step % max(steps // 5, 1) == 0:
             say(f"student: {step / steps:.0%}, loss {float(loss.detach()):.4f}")
-    arrays = _folded(net, spec, mean, spread, y_mean, y_std, x.shape[0])
-    arrays["least"], arrays["most"] = y[train].min(0), y[train].max(0)
+    arrays = _folded(net, spec, mean, spread, np.append(y_mean, 0.0), np.append(y_std, 1.0 if doubts else 0.0), x.shape[0])
+    arrays["least"], arrays["most"] = np.append(y[train].min(0), -30.0), np.append(y[train].max(0), 30.0)
+    if not doubts:
+        arrays["last_bias"][-1] = -30.0
     names = spec["known"]["device"]
     arrays["width"] = np.zeros((len(names) + 1, len(lesson.targets), 2), dtype=np.float32)
     student = Student(spec, arrays)
-    off = np.abs(np.log(answer(student, lesson.take(held)) / lesson.point[held]))
+    points, doubted = answer(student, lesson.take(held))
+    off = np.abs(np.log(points / lesson.point[held]))
     arrays["width"] = _widths(lesson, held, off, names, conformal)
-    return Student(spec, arrays), _fidelity(lesson, held, off)
+    told = _fidelity(lesson, held, off)
+    return Student(spec, arrays), {**told, "verdict": {"same": float(np.mean(doubted == lesson.doubted[held])), "doubted": float(lesson.doubted.mean()), "questions": len(held)}}
 
 
 def _spec(lesson: Lesson, parts: Sequence[str], open_machines: bool, hidden: int, layers: int) -> dict[str, Any]:
@@ -279,8 +297,8 @@ def _folded(net: Any, spec: Mapping[str, Any], mean: np.ndarray, spread: np.ndar
     return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in out.items()}
 
 
-def answer(student: Student, lesson: Lesson) -> np.ndarray:
-    """(n, t) what the student says of a lesson's questions."""
+def answer(student: Student, lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
+    """((n, t) what the student says of a lesson's questions, (n,) where it doubts)."""
     from ..surrogates.lanes import lanes_of
 
     lanes, index = lanes_of(student, lesson.questions)
@@ -325,7 +343,7 @@ def on_rows(model: Any, student: Student, table: Table, rng: np.random.Generator
     from ..surrogates.lanes import lanes_of
 
     lanes, index = lanes_of(student, part.questions)
-    point = student.columns(lanes, index, Sizes.of(part.questions.ops))
+    point, _ = student.columns(lanes, index, Sizes.of(part.questions.ops))
     out: dict[str, Any] = {}
     for j, name in enumerate(student.targets):
         truth = part.targets.get(name)
@@ -346,6 +364,8 @@ def said(told: Mapping[str, Any]) -> str:
     for name, one in told.items():
         if "median_apart" in one and "p90_apart" in one:
             parts.append(f"{name}: off the model by {one['median_apart']:.1%} (median), {one['p90_apart']:.1%} (p90) on {one['questions']:,} questions it never saw")
+        elif name == "verdict":
+            parts.append(f"the guard's verdict the same on {one['same']:.1%}")
         elif "model_median" in one:
             parts.append(f"{name}: median error {one['student_median']:.1%} (the model: {one['model_median']:.1%}), p90 {one['student_p90']:.1%} ({one['model_p90']:.1%}), "
                          f"coverage {one['student_coverage']:.0%}, {one['rows']:,} rows")
