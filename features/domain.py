@@ -1,16 +1,14 @@
 """What a model has seen, and whether a question lies inside it. Written into the model card at training, checked at every prediction.
 
-Three checks, each with its reason in words: values no one trained on (a device kind, an op kind, a category); figures outside the trained
-range; and distance: a machine further from the nearest trained one of its kind than six in ten of the catalogue's are from theirs, a
-(workload, machine) pair further from its nearest in the model's features than 98 % of trained ones are from other workloads. README.md
-has what these flags are worth.
+One verdict, each reason in words: values no one trained on (a device kind, an op kind, a category); figures outside the trained range; distance: a machine
+further from the nearest trained one of its kind than six in ten of the catalogue's are from theirs, a question further from the nearest trained rows in the
+physics the model sees than 98 % of those are from other groups (`density`); and doubt: an answer that rows held out of training say is likely to lie
+outside its interval (`doubt`). docs/trust.md has what these flags are worth.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,22 +16,21 @@ import pandas as pd
 
 from ..datasets.columns import DeviceColumns, OpColumns
 from ..datasets.dtypes import BITS, DTYPE_NAMES
-from ..datasets.errors import FormatError, TableError
+from ..datasets.errors import TableError
 from ..datasets.hardware import Hardware
 from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from ..datasets.workload import Workload
+from . import density, doubt
 from .device import DEVICE_FEATURES, device_vector
-from .tabular import tabular_features
+from .doubt import Answered
 from .verdict import Domain
 
 #: a figure may leave the trained range by this share of its width before it is called outside
 SLACK = 0.02
-#: how many trained rows are kept to measure distances against
-_KEPT = 1500
-#: the share of trained neighbour distances that count as usual: of machines, of (workload, machine) pairs
-_MACHINE_QUANTILE, _PAIR_QUANTILE = 0.6, 0.98
+#: the share of trained machines' distances that count as usual
+_MACHINE_QUANTILE = 0.6
 #: machines nearer than this (nats, over all figures) are never told apart; it also stands in where too few machines tell what is usual
 _LEAST_MACHINE_DISTANCE, _FALLBACK_MACHINE_DISTANCE = 0.25, 1.0
 #: a figure published for one machine and not for the other counts as this far apart (nats)
@@ -48,12 +45,36 @@ _WORKLOAD_FIGURES: tuple[tuple[str, str], ...] = (
 def describe(table: Table) -> dict[str, Any]:
     """What the questions of a table span, as plain JSON."""
     q = table.questions
+    found = _spanned(table)
+    kept = density.some(len(q), density.KEPT)
+    columns = density.columns(q, rows=kept)
+    if columns is not None and columns[1].shape[1] and len(q):
+        found["density"] = density.describe(*columns, (q.workload_index if isinstance(q, GraphQuestions) else table.groups)[kept], _labels(q.take(kept)))
+    return found
+
+
+def witness(known: Mapping[str, Any], table: Table, answered: Answered) -> dict[str, Any]:
+    """`known` with what rows held out of training say about doubt: `answered` are the model's answers to `table`, which it never saw. Unchanged where the
+    table lacks the target or has too few rows."""
+    if "density" not in known or answered.target not in table.targets or len(table) < doubt.LEAST_ROWS:
+        return dict(known)
+    rows = density.some(len(table), doubt.MOST_ROWS)
+    columns = density.columns(table.questions, rows=rows)
+    if columns is None or columns[0] != list(known["density"]["names"]):
+        return dict(known)
+    truth = np.asarray(table.targets[answered.target], dtype=np.float64)[rows]
+    found = doubt.witness(known, columns[1], np.asarray(table.groups)[rows], truth, answered.take(rows))
+    return {**known, "doubt": found} if found else dict(known)
+
+
+def _spanned(table: Table) -> dict[str, Any]:
+    q = table.questions
     if isinstance(q, GraphQuestions):
         figures = np.array([_workload_figures(w) for w in q.workloads])
         on = table.slices
         return {"shape": "graph", "op_kinds": sorted({KIND_NAMES[k] for w in q.workloads for k in np.unique(w.columns.kind)}),
                 "device_kinds": sorted({d.kind for d in q.devices}), "device": _machines(q.devices),
-                "ranges": _ranges(figures, [n for n, _ in _WORKLOAD_FIGURES]), "pair": _pairs(q),
+                "ranges": _ranges(figures, [n for n, _ in _WORKLOAD_FIGURES]),
                 "op_kinds_on": _op_kinds_on(q), "families_on": {kind: sorted({str(f) for f in on["family"][on["kind"] == kind]}) for kind in sorted(set(on["kind"]))}
                 if {"family", "kind"} <= set(on.columns) else {}}
     if isinstance(q, OpQuestions):
@@ -69,24 +90,67 @@ def describe(table: Table) -> dict[str, Any]:
             "categories": {str(c): sorted(set(frame[c].astype(str))) for c in frame.columns if c not in numeric}}
 
 
-def check(domain: Mapping[str, Any], questions: Any) -> tuple[Domain, ...]:
-    """n verdicts. A card without a domain, or of another shape, gives `unchecked`."""
+def check(domain: Mapping[str, Any], questions: Any, answered: Answered | None = None, compute: bool = True) -> tuple[Domain, ...]:
+    """n verdicts. A card without a domain, or of another shape, gives `unchecked`. With the model's answers the novelty of each is told, too, and what
+    is beyond 1 is extrapolating. `compute`: False leaves out what needs columns that no model has left with the questions."""
     if not domain or domain.get("shape") != getattr(questions, "shape", None):
         return (Domain("unchecked", "the model card describes no domain for such questions"),) * len(questions)
     if not len(questions):
         return ()
+    columns = density.columns(questions, compute) if domain.get("density") else None
+    if columns is not None and columns[0] != list(domain["density"]["names"]):
+        columns = None
+    far, nearest = _far(domain, columns) if columns is not None else ([""] * len(questions), [""] * len(questions))
+    unseen = np.zeros(len(questions))
     if isinstance(questions, GraphQuestions):
-        return _check_graphs(domain, questions)
-    if isinstance(questions, OpQuestions):
-        return _check_ops(domain, questions)
-    return _check_rows(domain, questions)
+        found = _check_graphs(domain, questions, far)
+    elif isinstance(questions, OpQuestions):
+        found = _check_ops(domain, questions, far, unseen)
+    else:
+        found = _check_rows(domain, questions, far, unseen)
+    if columns is None:
+        return found
+    novelty = doubt.novelty(domain, columns[1], answered, unseen) if answered is not None else np.full(len(found), np.nan)
+    return tuple(_doubted(one, float(n), near) for one, n, near in zip(found, novelty, nearest, strict=True))
 
 
-def _check_graphs(domain: Mapping[str, Any], q: GraphQuestions) -> tuple[Domain, ...]:
+def _doubted(found: Domain, novelty: float, nearest: str) -> Domain:
+    """The verdict with its novelty; one that was in the domain and is novel is no longer."""
+    if novelty > 1.0 and found.verdict == "in_domain":
+        said = f"the answer is to be doubted: novelty {novelty:.2g} (one in twenty held-out rows lies beyond 1)" + (f"; nearest trained row: {nearest}" if nearest else "")
+        return Domain("extrapolating", said, novelty, nearest)
+    return Domain(found.verdict, found.reason, novelty, nearest)
+
+
+def _far(domain: Mapping[str, Any], columns: tuple[list[str], np.ndarray]) -> tuple[list[str], list[str]]:
+    """Per row why it is unlike any trained one ("" where it is not), and the nearest trained row."""
+    known = domain["density"]
+    distance, _, at = density.distances(known, columns[1])
+    nearest = [known["keys"][i] for i in at]
+    usual = known["usual"]
+    if usual is None:
+        return [""] * len(distance), nearest
+    reasons = [""] * len(distance)
+    for i in np.flatnonzero(distance > usual):
+        reasons[i] = f"unlike anything trained on: {_usual(distance[i] / usual)} from the nearest, {nearest[i]} ({density.worst(known, columns[1][i], int(at[i]))} differs most)"
+    return reasons, nearest
+
+
+def _labels(q: Any) -> list[str]:
+    """Each row in words."""
+    if isinstance(q, GraphQuestions):
+        return [f"{q.workloads[w].name} on {q.devices[d].key}" for w, d in zip(q.workload_index, q.device_index, strict=True)]
+    if isinstance(q, OpQuestions):
+        sizes = [np.char.mod(f"{name}=%.6g", np.asarray(getattr(q.ops, name), dtype=np.float64)) for name in ("b", "m", "n", "k")]
+        kinds, dtypes, names = np.array(KIND_NAMES)[q.ops.kind], np.array(DTYPE_NAMES)[q.ops.dtype], np.array(q.device_names)[q.device_index]
+        return [f"{kind} {b} {m} {n} {k} {dtype} on {device}" for kind, b, m, n, k, dtype, device in zip(kinds, *sizes, dtypes, names, strict=True)]
+    return [", ".join(f"{c}={v:.4g}" if isinstance(v, float) else f"{c}={v}" for c, v in zip(q.frame.columns, row, strict=True))[:160] for row in q.frame.itertuples(index=False, name=None)]
+
+
+def _check_graphs(domain: Mapping[str, Any], q: GraphQuestions, far: Sequence[str]) -> tuple[Domain, ...]:
     by_device = [_machine_reasons(domain, d) for d in q.devices]
     kinds = set(domain["op_kinds"])
     outside = _outside(domain["ranges"], np.array([_workload_figures(w) for w in q.workloads]))
-    far = _far_pairs(domain["pair"], q)
     by_workload: list[tuple[str, list[str]]] = []
     for i, w in enumerate(q.workloads):
         reasons = list(outside[i])
@@ -152,7 +216,7 @@ def _machine_reasons(domain: Mapping[str, Any], device: Hardware) -> list[str]:
     return []
 
 
-def _check_ops(domain: Mapping[str, Any], q: OpQuestions) -> tuple[Domain, ...]:
+def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], unseen: np.ndarray) -> tuple[Domain, ...]:
     reasons: list[list[str]] = [list(r) for r in _outside(domain["ranges"], _op_figures(q.ops))]
     unsupported = np.zeros(len(q), dtype=bool)
     for code in np.unique(q.ops.kind):
@@ -162,13 +226,13 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions) -> tuple[Domain, ...]:
             unsupported |= _note(reasons, q.ops.kind == code, f"operator kind {KIND_NAMES[code]} was never trained on")
     for code in np.unique(q.ops.dtype):
         if DTYPE_NAMES[code] not in domain["dtypes"]:
-            _note(reasons, q.ops.dtype == code, f"dtype {DTYPE_NAMES[code]} was never trained on")
+            unseen += _note(reasons, q.ops.dtype == code, f"dtype {DTYPE_NAMES[code]} was never trained on")
     for i in np.unique(q.device_index):
         name, device = q.device_names[i], q.devices[i]
         if name in domain["devices"]:
             continue
         if device is None or not domain["device"]["keys"]:
-            _note(reasons, q.device_index == i, f"device {name!r} was never trained on and no catalogue knows its figures")
+            unseen += _note(reasons, q.device_index == i, f"device {name!r} was never trained on and no catalogue knows its figures")
             continue
         _, nearest, worst = _nearest_machine(domain["device"], device)
         # an op table has few machines: one that was not among them is outside, however near
@@ -177,11 +241,12 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions) -> tuple[Domain, ...]:
         if column in q.context.columns:
             values = q.context[column].astype(str)
             for value in sorted(set(values) - set(known)):
-                _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
+                unseen += _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
+    _add(reasons, far)
     return tuple(Domain("unsupported" if u else "extrapolating" if r else "in_domain", "; ".join(r)) for r, u in zip(reasons, unsupported, strict=True))
 
 
-def _check_rows(domain: Mapping[str, Any], q: FeatureQuestions) -> tuple[Domain, ...]:
+def _check_rows(domain: Mapping[str, Any], q: FeatureQuestions, far: Sequence[str], unseen: np.ndarray) -> tuple[Domain, ...]:
     names = domain["ranges"]["names"]
     lost = [c for c in (*names, *domain["categories"]) if c not in q.frame.columns]
     worded = [n for n in names if n not in lost and not pd.api.types.is_numeric_dtype(q.frame[n])]
@@ -195,7 +260,8 @@ def _check_rows(domain: Mapping[str, Any], q: FeatureQuestions) -> tuple[Domain,
     for column, known in domain["categories"].items():
         values = q.frame[column].astype(str)
         for value in sorted(set(values) - set(known)):
-            _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
+            unseen += _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
+    _add(reasons, far)
     return tuple(Domain("extrapolating" if r else "in_domain", "; ".join(r)) for r in reasons)
 
 
@@ -266,70 +332,9 @@ def _apart(rows: np.ndarray, figures: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.sqrt((apart**2).sum(1)), apart
 
 
-def _pair_features(q: GraphQuestions) -> tuple[list[str], np.ndarray]:
-    """Names and (n, d) values of the model's columns but those of the machine alone."""
-    features = tabular_features(q, {})
-    machine = {name for name, _ in DEVICE_FEATURES}
-    at = [i for i, name in enumerate(features.names) if name not in machine]
-    return [features.names[i] for i in at], features.values[:, at].astype(np.float64)
-
-
-def _pairs(q: GraphQuestions) -> dict[str, Any]:
-    """Trained (workload, machine) pairs (at most `_KEPT`, evenly taken) in the model's features, their scale, and the usual distance of a
-    pair from the nearest of another workload. `usual` is None with a single workload."""
-    names, values = _pair_features(q)
-    mean, std = np.nan_to_num(np.nanmean(values, axis=0)), np.nan_to_num(np.nanstd(values, axis=0))
-    std = np.where(std > 1e-6, std, 1.0)
-    kept = np.unique(np.linspace(0, len(q) - 1, min(len(q), _KEPT)).astype(int))
-    rows = _unpacked(_packed(_scaled(values[kept], mean, std)), len(names))
-    squared = _squared(rows, rows)
-    own = q.workload_index[kept]
-    squared[own[:, None] == own[None, :]] = np.inf
-    nearest = np.sqrt(squared.min(1))
-    nearest = nearest[np.isfinite(nearest)]
-    return {"names": names, "keys": [f"{q.workloads[q.workload_index[i]].name} on {q.devices[q.device_index[i]].key}" for i in kept],
-            "mean": [float(x) for x in mean], "std": [float(x) for x in std], "rows": _packed(rows),
-            "usual": max(float(np.quantile(nearest, _PAIR_QUANTILE)), 1e-3) if len(nearest) else None}
-
-
-def _far_pairs(pairs: Mapping[str, Any], q: GraphQuestions) -> list[str]:
-    """Per pair why it is unlike any trained one, "" where it is not."""
-    names, values = _pair_features(q)
-    if names != pairs["names"] or pairs["usual"] is None:
-        return [""] * len(q)
-    rows, trained = _scaled(values, np.array(pairs["mean"]), np.array(pairs["std"])), _unpacked(pairs["rows"], len(names))
-    out = []
-    for row, squared in zip(rows, _squared(rows, trained), strict=True):
-        at = int(squared.argmin())
-        ratio = float(np.sqrt(squared[at])) / pairs["usual"]
-        worst = names[int(np.abs(row - trained[at]).argmax())]
-        out.append(f"unlike anything trained on: {_usual(ratio)} from the nearest, {pairs['keys'][at]} ({worst} differs most)" if ratio > 1.0 else "")
-    return out
-
-
-def _packed(rows: np.ndarray) -> str:
-    """(n, d) numbers within +-6 as base64 of little-endian float16: a tenth of the time to read that a list of numbers takes."""
-    return base64.b64encode(rows.astype("<f2").tobytes()).decode("ascii")
-
-
-@lru_cache(maxsize=8)
-def _unpacked(text: str, columns: int) -> np.ndarray:
-    """The inverse of `_packed`, read once per card, for reading only; raises FormatError for damaged text."""
-    try:
-        rows = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64).reshape(-1, columns)
-    except ValueError as error:
-        raise FormatError(f"model card: its domain is damaged ({error}); train the model again") from None
-    rows.setflags(write=False)
-    return rows
-
-
-def _scaled(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num((values - mean) / std), -6.0, 6.0)
-
-
-def _squared(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n, m) squared distances."""
-    return np.maximum((rows**2).sum(1)[:, None] + (others**2).sum(1)[None, :] - 2 * rows @ others.T, 0.0)
+def _add(reasons: list[list[str]], far: Sequence[str]) -> None:
+    for row, unlike in zip(reasons, far, strict=True):
+        row += [unlike] if unlike else []
 
 
 def _note(reasons: list[list[str]], rows: np.ndarray, text: str) -> np.ndarray:

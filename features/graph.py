@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.simulator.kernels import FusedGraph, fuse
+from ..datasets.simulator.kernels import fuse
 from ..datasets.table import GraphQuestions
-from ..datasets.workload import Workload
 from .bounds import CANONICAL_TILES
 from .device import DEVICE_FEATURES, device_vector
+from .graph_structure import STRUCTURE_FEATURES, kernel_edges, structure
 from .op import OP_FEATURES, op_vector
 from .pairs import kernel_rows
 from .tabular import tabular_features
+
+__all__ = ["GLOBAL_FEATURES", "NODE_FEATURES", "STRUCTURE_FEATURES", "Graphs", "graphs_of", "kernel_edges"]
 
 #: (name, unit) of each node column
 NODE_FEATURES: tuple[tuple[str, str], ...] = (
@@ -35,7 +37,8 @@ class Graphs:
     """n graphs laid end to end: V nodes and E edges in all.
 
     `nodes` (V, NODE_FEATURES), `machine` (n, GLOBAL_FEATURES), `estimate_s` (V,) analytic seconds per node, launch included, `edges` (2, E) local node
-    numbers, `node_start` and `edge_start` (n + 1,) where each graph begins, `reference` target -> (n,) analytic estimates, `floor_s` (n,).
+    numbers, `node_start` and `edge_start` (n + 1,) where each graph begins, `reference` target -> (n,) analytic estimates, `floor_s` (n,),
+    `structure` (V, STRUCTURE_FEATURES) where each kernel stands in its graph.
     """
 
     nodes: np.ndarray
@@ -46,6 +49,7 @@ class Graphs:
     edge_start: np.ndarray
     reference: dict[str, np.ndarray]
     floor_s: np.ndarray
+    structure: np.ndarray
 
     def __len__(self) -> int:
         return len(self.machine)
@@ -59,6 +63,10 @@ class Graphs:
         edges = self.edges[:, _ranges(self.edge_start[index], edge_counts)] + shift
         return self.nodes[at], edges, np.repeat(np.arange(len(index)), counts), self.estimate_s[at], self.machine[index]
 
+    def places(self, index: np.ndarray) -> np.ndarray:
+        """(nodes, STRUCTURE_FEATURES) of the graphs `index`, in the order of `batch`."""
+        return self.structure[_ranges(self.node_start[index], self.node_start[index + 1] - self.node_start[index])]
+
     def data(self, index: int) -> Any:
         """One graph as a `torch_geometric.data.Data`: x, edge_index, machine (1, d), estimate_s."""
         import torch
@@ -68,17 +76,10 @@ class Graphs:
         return Data(x=torch.from_numpy(nodes), edge_index=torch.from_numpy(edges), machine=torch.from_numpy(machine), estimate_s=torch.from_numpy(estimate))
 
 
-def kernel_edges(workload: Workload, graph: FusedGraph) -> np.ndarray:
-    """(2, E) producer and consumer kernels, each pair once, no loops."""
-    pairs = graph.kernel_of[workload.edges]
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    return np.unique(pairs, axis=0).T if len(pairs) else np.zeros((2, 0), dtype=np.int64)
-
-
 def graphs_of(questions: GraphQuestions) -> Graphs:
-    """The questions as graphs, in order. Computed in chunks; V x 50 float32 in memory."""
+    """The questions as graphs, in order. Equal kernels of a workload are computed once; in chunks, V x 70 float32 in memory."""
     fused = [fuse(w) for w in questions.workloads]
-    edges_of = [kernel_edges(w, g) for w, g in zip(questions.workloads, fused, strict=True)]
+    edges_of = [kernel_edges(w) for w in questions.workloads]
     edge_counts = np.array([e.shape[1] for e in edges_of], dtype=np.int64)
     all_edges = np.concatenate(edges_of, axis=1) if edges_of else np.zeros((2, 0), dtype=np.int64)
     edge_offset = np.concatenate([[0], np.cumsum(edge_counts)])
@@ -86,19 +87,26 @@ def graphs_of(questions: GraphQuestions) -> Graphs:
     edges = all_edges[:, _ranges(edge_offset[w], edge_counts[w])]
     node_counts = np.array([len(g.kernels) for g in fused], dtype=np.int64)[w]
     nodes, estimates = [], []
-    for _, rows in kernel_rows(questions, unique=False):
+    inverse = np.concatenate([g.inverse for g in fused]) if fused else np.zeros(0, dtype=np.int64)
+    inverse_start = np.concatenate([[0], np.cumsum([len(g.inverse) for g in fused])]).astype(np.int64)
+    different = np.array([len(g.unique) for g in fused], dtype=np.int64)
+    for pairs, rows in kernel_rows(questions, unique=True):
         b = rows.bounds
         each = b.estimate_s + b.launch_s
         parts = [np.log(each), *(x / each for x in (b.compute_s, b.dram_s, b.vector_s, b.cache_s, b.launch_s, b.uncapped_s)), b.resident,
                  np.log1p(b.waves), np.log1p(rows.extra_bytes), *(np.minimum(b.tiles_s[:, i] / each, 20.0) for i in range(len(CANONICAL_TILES)))]
-        nodes.append(np.concatenate([op_vector(rows.ops), np.column_stack(parts).astype(np.float32)], axis=1))
-        estimates.append(each.astype(np.float32))
+        counts, own = node_counts[pairs], different[w[pairs]]
+        at = inverse[_ranges(inverse_start[w[pairs]], counts)] + np.repeat(np.cumsum(own) - own, counts)
+        nodes.append(np.concatenate([op_vector(rows.ops), np.column_stack(parts).astype(np.float32)], axis=1)[at])
+        estimates.append(each.astype(np.float32)[at])
     machine = device_vector(questions.device_columns)
     known = np.isfinite(machine)
     machine = np.concatenate([np.where(known, machine, 0.0), known], axis=1).astype(np.float32)[questions.device_index]
     features = tabular_features(questions, {})
+    places = np.concatenate([structure(x) for x in questions.workloads]) if fused else np.zeros((0, len(STRUCTURE_FEATURES)), dtype=np.float32)
     return Graphs(np.concatenate(nodes), machine, np.concatenate(estimates), edges, np.concatenate([[0], np.cumsum(node_counts)]),
-                  np.concatenate([[0], np.cumsum(edge_counts[w])]), dict(features.reference), features.floor["latency_s"])
+                  np.concatenate([[0], np.cumsum(edge_counts[w])]), dict(features.reference), features.floor["latency_s"],
+                  places[_ranges(inverse_start[w], node_counts)])
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -23,14 +23,16 @@ from .quantities import quantity
 NO_DOMAIN = Domain("unchecked", "the model's card describes no domain; nothing says where it may be believed")
 
 
-def verdicts(domain: Mapping[str, Any], questions: Any) -> tuple[Domain, ...]:
-    """The n verdicts on `questions` for a model whose card has this `domain`. Raises FormatError when the card's domain is damaged."""
+def verdicts(domain: Mapping[str, Any], questions: Any, prediction: Prediction | None = None) -> tuple[Domain, ...]:
+    """The n verdicts on `questions` for a model whose card has this `domain`; with its answers the novelty of each, too, where the card tells any. Raises
+    FormatError when the card's domain is damaged."""
     found = [NO_DOMAIN] * len(questions)
     if domain and len(questions):
         from ..features import domain as seen
+        from ..surrogates.trust import guarded
 
         try:
-            found = list(seen.check(dict(domain), questions))
+            found = list(seen.check(dict(domain), questions) if prediction is None else guarded(domain, questions, prediction).domain)
         except (KeyError, TypeError, IndexError) as error:
             raise FormatError(f"model card: its domain is damaged ({type(error).__name__}: {error}); train the model again") from None
     for row, reason in only_bounded(questions).items():
@@ -65,7 +67,7 @@ def too_large(questions: Any) -> dict[int, str]:
 
 
 def _unsupported(reason: str, before: Domain) -> Domain:
-    return Domain("unsupported", f"{reason}; {before.reason}" if before.reason and before.verdict != "unchecked" else reason)
+    return Domain("unsupported", f"{reason}; {before.reason}" if before.reason and before.verdict != "unchecked" else reason, before.novelty, before.nearest)
 
 
 def bounded(names: Sequence[str]) -> str:

@@ -75,24 +75,29 @@ class Predictor:
 
     @classmethod
     def load(cls, ref: str | Path = DEFAULT_MODEL) -> Predictor:
-        """The model in a folder, or behind `models:/NAME@alias` or `models:/NAME/VERSION` in the registry.
+        """The model in a folder, behind `models:/NAME@alias` or `models:/NAME/VERSION` in the registry, or one that came with silicast: `ready:NAME`.
 
         A folder's version is what its card says, else `sha256:` and the first digits of its content's digest. Raises FormatError for a
         damaged folder, VersionError for one made by another feature version, UnknownNameError for an unknown model, RegistryError
         when the registry cannot be reached.
         """
-        from ..surrogates.store import load
+        from ..surrogates import ready, store
 
         text = str(ref)
         if text.startswith("models:"):
             folder, version = registered(text)
         else:
-            folder, version = Path(text), ""
-        surrogate, card = load(folder)
+            folder, version = ready.folder(text) if text.startswith(ready.PREFIX) else Path(text), ""
+        surrogate, card = ready.load(text) if text.startswith(ready.PREFIX) else store.load(folder)
         name = card.name or folder.name
         if not version:
             version = card.version or f"sha256:{hashlib.sha256((folder / 'model.json').read_bytes()).hexdigest()[:12]}"
         return cls(surrogate, card, name, version, text)
+
+    @classmethod
+    def ready(cls, name: str = "networks") -> Predictor:
+        """A model that came with silicast; `surrogates.ready.names()` names them."""
+        return cls.load(f"ready:{name}")
 
     @property
     def targets(self) -> tuple[str, ...]:

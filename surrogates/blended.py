@@ -23,7 +23,7 @@ from ..features.network_table import widened
 from . import classifier
 from .boosted import Boosted
 from .kernel import Kernel
-from .prediction import Prediction, consistent
+from .prediction import Prediction, apart, consistent
 
 #: folds by rows of the table: (rows up to which, folds)
 _FOLDS = ((800, 10), (10_000, 5), (50_000, 3), (10**9, 5))
@@ -205,6 +205,8 @@ class Blended:
                 mixed = np.where(new[:, None], self._mix(answers, len(questions), told["shares"]), mixed)
         points = consistent({t: mixed[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
+        if len(answers) > 1:
+            bare = replace(bare, spread=apart(list(answers.values())))
         if not self._probability:
             return bare
         low, high, point = bare.low.copy(), bare.high.copy(), bare.point.copy()

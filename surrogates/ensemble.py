@@ -8,7 +8,7 @@ answers about new machines are, for the intervals.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from ..datasets.errors import TableError
 from ..datasets.table import OpQuestions, Questions, Table
 from . import rehearsal
 from .base import Surrogate
-from .prediction import Prediction, consistent
+from .prediction import Prediction, apart, consistent
 
 #: the shares of the first of two members that are tried; more members start from equal shares
 _STEPS = np.linspace(0.0, 1.0, 11)
@@ -121,7 +121,8 @@ class Ensemble:
                 if rows.any() and weights:
                     points = {name: np.where(rows, _mean([p[:, j] for p in parts], np.array(weights[name])), points[name]) for j, name in enumerate(self.targets)}
         points = consistent(points)
-        return Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
+        bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
+        return replace(bare, spread=apart(parts)) if len(parts) > 1 else bare
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The shares, and every member with its files under its number."""

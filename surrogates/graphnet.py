@@ -1,7 +1,8 @@
 """A graph network (PyTorch Geometric) over kernels: message passing both ways along the tensors, then a readout that adds.
 
 Latency is the sum over kernels of analytic estimate x learned factor, times a learned overlap of the whole graph; so a bigger graph costs
-more by construction. Power is the analytic estimate times a factor read from an attention pool. Memory is counted, not learned.
+more by construction. Power and DRAM traffic are the analytic estimates times factors read from a pool. Memory is counted, not learned. What the network
+is made of is in `graph_layers`, how it is trained (and goes on after a kill) in `graph_training`.
 """
 
 from __future__ import annotations
@@ -12,162 +13,191 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..datasets.errors import FormatError, TableError, VersionError
+from ..datasets.errors import FormatError, TableError, UnknownNameError, VersionError
 from ..datasets.table import GraphQuestions, Questions, Table
-from ..features.graph import GLOBAL_FEATURES, NODE_FEATURES, Graphs, graphs_of
+from ..features.graph import GLOBAL_FEATURES, NODE_FEATURES, STRUCTURE_FEATURES, Graphs, graphs_of
+from ..features.graph_structure import depths
+from ..features.op import OP_FEATURES
+from . import graph_training
+from .graph_layers import MIXINGS, POOLS, network
 from .prediction import Prediction, consistent
 from .target_scale import answers
 from .threads import wait_asleep
 
-_LEARNED = ("latency_s", "power_w")
+#: what a network can learn: latency by adding kernels up, the others from a pool
+_LEARNED = ("latency_s", "power_w", "dram_bytes")
+_ANSWERED = (*_LEARNED, "energy_j", "memory_bytes")
 #: graphs scored at once; larger batches are slower on few cores
 _CHUNK = 256
-
-
-def _network(hidden: int, layers: int) -> Any:
-    import torch
-    from torch import nn
-    from torch_geometric.nn import SAGEConv
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.node = nn.Sequential(nn.Linear(len(NODE_FEATURES), hidden), nn.GELU(), nn.Linear(hidden, hidden))
-            self.machine = nn.Sequential(nn.Linear(len(GLOBAL_FEATURES), hidden), nn.GELU(), nn.Linear(hidden, hidden))
-            self.down = nn.ModuleList(SAGEConv(hidden, hidden, aggr="mean") for _ in range(layers))
-            self.up = nn.ModuleList(SAGEConv(hidden, hidden, aggr="mean", root_weight=False) for _ in range(layers))
-            self.norm = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
-            self.factor = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1))
-            self.overlap = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 2))
-            for head in (self.factor, self.overlap):
-                for parameter in head[-1].parameters():
-                    nn.init.zeros_(parameter)
-
-        def forward(self, x: Any, edges: Any, graph: Any, estimate: Any, machine: Any) -> tuple[Any, Any]:
-            """((n,) log of latency over the summed estimates, (n,) log of power over its estimate)."""
-            device = self.machine(machine)
-            h = self.node(x) + device[graph]
-            for down, up, norm in zip(self.down, self.up, self.norm, strict=True):
-                h = h + torch.nn.functional.gelu(norm(down(h, edges) + up(h, edges.flip(0))))
-            total = torch.zeros(len(machine)).index_add_(0, graph, estimate)
-            share = estimate / total[graph]
-            factor = self.factor(torch.cat([h, device[graph]], 1))[:, 0].clamp(-4, 4)
-            time = torch.zeros(len(machine)).index_add_(0, graph, share * torch.exp(factor))
-            pooled = torch.zeros(len(machine), hidden).index_add_(0, graph, h * (share * torch.exp(factor) / time[graph])[:, None])
-            overlap = self.overlap(torch.cat([pooled, device], 1))
-            return torch.log(time) + overlap[:, 0].clamp(-2, 2), overlap[:, 1].clamp(-4, 4)
-
-    return Network()
+#: what models saved before these settings existed were made with
+_BEFORE = {"mixing": "sage", "pool": "time", "places": False, "pretrain": 0}
 
 
 class GraphNet:
     """The graph network. `hidden`, `layers`: size; `epochs`: passes over the table; `batch`: graphs per step; `rate`: peak learning rate.
 
-    Deterministic in `seed` on one machine. `progress` is told (epoch, epochs, loss).
+    `mixing`, `pool`: see `graph_layers`; `places`: whether kernels know where in the graph they stand. `pretrain`: passes before `fit` in which the
+    network learns to fill in hidden operators and bounds, for which no answers are needed. `checkpoint`: a folder for unfinished training; a `fit` that
+    was killed goes on from there. Deterministic in `seed` on one machine. `progress` is told (epoch, epochs, loss).
     """
 
     name = "graphnet"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s", "power_w", "energy_j", "memory_bytes"), hidden: int = 64, layers: int = 3, epochs: int = 24,
-                 batch: int = 128, rate: float = 3e-3, seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
-        unknown = set(targets) - {*_LEARNED, "energy_j", "memory_bytes"}
+                 batch: int = 128, rate: float = 3e-3, mixing: str = "sage", pool: str = "time", places: bool = False, pretrain: int = 0, seed: int = 0,
+                 checkpoint: str = "", progress: Callable[[int, int, float], None] | None = None) -> None:
+        unknown = set(targets) - set(_ANSWERED)
         if unknown or not set(targets) - {"memory_bytes"}:
-            raise TableError(f"graphnet: cannot answer {', '.join(sorted(unknown)) or 'memory_bytes alone, which is counted'}; "
-                             "it answers latency_s, power_w, energy_j, memory_bytes")
+            raise TableError(f"graphnet: cannot answer {', '.join(sorted(unknown)) or 'memory_bytes alone, which is counted'}; it answers {', '.join(_ANSWERED)}")
+        for what, given, known in (("mixing", mixing, MIXINGS), ("pool", pool, POOLS)):
+            if given not in known:
+                raise UnknownNameError(f"{what} of graphnet", given, known)
         self.targets = tuple(targets)
         self.shape = "graph"
-        self._settings: dict[str, Any] = {"hidden": hidden, "layers": layers, "epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
-        self._progress = progress
+        self._settings: dict[str, Any] = {"hidden": hidden, "layers": layers, "epochs": epochs, "batch": batch, "rate": rate, "mixing": mixing, "pool": pool,
+                                          "places": places, "pretrain": pretrain, "seed": seed}
+        self._progress, self._checkpoint = progress, checkpoint
         self._net: Any = None
         self._stats: dict[str, np.ndarray] = {}
 
-    def fit(self, table: Table, valid: Table | None = None) -> Self:
-        """Trains on graph questions; the weights of the best epoch on `valid` are kept. Raises TableError for other questions."""
-        wait_asleep()
-        import torch
-
-        if not isinstance(table.questions, GraphQuestions):
-            raise TableError(f"graphnet learns from graph questions, got {table.questions.shape} ones")
-        torch.manual_seed(int(self._settings["seed"]))
-        graphs = graphs_of(table.questions)
-        y = self._ratios(table, graphs)
-        self._stats = {"node_mean": graphs.nodes.mean(0), "node_std": _spread(graphs.nodes), "machine_mean": graphs.machine.mean(0), "machine_std": _spread(graphs.machine)}
-        self._net = _network(int(self._settings["hidden"]), int(self._settings["layers"]))
-        held = (graphs_of(valid.questions), valid) if valid is not None else None
-        epochs, size = int(self._settings["epochs"]), int(self._settings["batch"])
-        steps = max(1, -(-len(graphs) // size)) * epochs
-        optimizer = torch.optim.AdamW(self._net.parameters(), lr=self._settings["rate"], weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self._settings["rate"], total_steps=steps, pct_start=0.1)
-        rng = np.random.default_rng(int(self._settings["seed"]))
-        best, kept = np.inf, None
-        for epoch in range(epochs):
-            self._net.train()
-            losses = []
-            order = rng.permutation(len(graphs))
-            for at in range(0, len(order), size):
-                index = order[at:at + size]
-                ours = dict(zip(_LEARNED, self._net(*self._tensors(graphs, index)), strict=True))
-                loss = 0.0 * ours["latency_s"].sum()  # a batch without a single answer teaches nothing
-                for name, truth in y.items():
-                    out, wanted = ours[name], torch.from_numpy(truth[index])
-                    good = torch.isfinite(wanted)
-                    if good.any():
-                        loss = loss + torch.nn.functional.smooth_l1_loss(out[good], wanted[good], beta=0.02)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                losses.append(float(loss.detach()))
-            if self._progress:
-                self._progress(epoch + 1, epochs, float(np.mean(losses)))
-            if held is not None and epoch >= epochs // 2:
-                score = self._error(*held)
-                if score < best:
-                    best, kept = score, {k: v.clone() for k, v in self._net.state_dict().items()}
-        if kept is not None:
-            self._net.load_state_dict(kept)
-        self._net.eval()
-        return self
+    @property
+    def _heads(self) -> tuple[str, ...]:
+        """What the pool answers, power always."""
+        return ("power_w", *(["dram_bytes"] if "dram_bytes" in self.targets else []))
 
     @property
     def _learned(self) -> tuple[str, ...]:
-        """Which of `_LEARNED` the targets need; energy needs both."""
-        return tuple(name for name in _LEARNED if name in self.targets or "energy_j" in self.targets)
+        """Which of `_LEARNED` the targets need; energy needs latency and power."""
+        return tuple(name for name in _LEARNED if name in self.targets or ("energy_j" in self.targets and name != "dram_bytes"))
 
-    def _ratios(self, table: Table, graphs: Graphs, strict: bool = True) -> dict[str, np.ndarray]:
+    def _made(self) -> Any:
+        s = self._settings
+        return network(len(NODE_FEATURES), len(GLOBAL_FEATURES), int(s["hidden"]), int(s["layers"]), str(s["mixing"]), str(s["pool"]),
+                       len(STRUCTURE_FEATURES) if s["places"] else 0, len(self._heads))
+
+    def fit(self, table: Table, valid: Table | None = None) -> Self:
+        """Trains on graph questions; the weights of the best epoch on `valid` are kept. Raises TableError for other questions."""
+        graphs = self._begin(table.questions)
+        if int(self._settings["pretrain"]):
+            self._fill_in(graphs)
+        return self._learn(graphs, table, valid, int(self._settings["epochs"]), float(self._settings["rate"]), "fit")
+
+    def pretrain(self, questions: GraphQuestions, epochs: int = 4) -> Self:
+        """Learns to fill in hidden operators and bounds of graphs that need no answers; `adapt` then learns from answers. Raises TableError for other
+        questions."""
+        graphs = self._begin(questions)
+        self._settings["pretrain"] = epochs
+        self._fill_in(graphs)
+        self._net.eval()
+        return self
+
+    def adapt(self, table: Table, valid: Table | None = None, *, epochs: int = 12, rate: float = 1e-3) -> Self:
+        """Goes on learning from where it is, gently: from simulated graphs to measured ones. Targets that the table lacks stay as they are. Raises
+        TableError for a network that has learned nothing yet, and for a table without any of its targets."""
+        if self._net is None:
+            raise TableError("graphnet: nothing to adapt yet; fit or pretrain it first")
+        if not isinstance(table.questions, GraphQuestions):
+            raise TableError(f"graphnet learns from graph questions, got {table.questions.shape} ones")
+        if not any(name in table.targets for name in self._learned):
+            raise TableError(f"graphnet: the table has none of {', '.join(self._learned)}; it has: {', '.join(table.targets) or 'none'}")
+        return self._learn(graphs_of(table.questions), table, valid, epochs, rate, "adapt")
+
+    def _begin(self, questions: Any) -> Graphs:
+        """A fresh network, and what its inputs are standardised by."""
+        wait_asleep()
+        import torch
+
+        if not isinstance(questions, GraphQuestions):
+            raise TableError(f"graphnet learns from graph questions, got {questions.shape} ones")
+        torch.manual_seed(int(self._settings["seed"]))
+        graphs = graphs_of(questions)
+        self._stats = {"node_mean": graphs.nodes.mean(0), "node_std": _spread(graphs.nodes), "machine_mean": graphs.machine.mean(0), "machine_std": _spread(graphs.machine)}
+        if self._settings["places"]:
+            self._stats |= {"place_mean": graphs.structure.mean(0), "place_std": _spread(graphs.structure)}
+        self._net = self._made()
+        return graphs
+
+    def _fill_in(self, graphs: Graphs) -> None:
+        import torch
+
+        hidden = int(self._settings["hidden"])
+        both = torch.nn.ModuleDict({"net": self._net, "back": torch.nn.Linear(hidden, len(NODE_FEATURES))})
+        bounds = np.arange(len(NODE_FEATURES)) >= len(OP_FEATURES)
+
+        def loss_of(index: np.ndarray, rng: np.random.Generator) -> Any:
+            x, edges, graph, _, machine, place, levels = self._tensors(graphs, index)
+            gone = torch.from_numpy(graph_training.hidden_columns(len(x), bounds, rng))
+            h, _ = self._net.states(torch.where(gone, 0.0, x), edges, graph, machine, place, levels)
+            return graph_training.huber(both["back"](h), torch.where(gone, x, torch.nan))
+
+        plan = graph_training.Plan(int(self._settings["pretrain"]), int(self._settings["batch"]), float(self._settings["rate"]), int(self._settings["seed"]))
+        graph_training.train(both, len(graphs), loss_of, plan, progress=self._progress, checkpoint=self._unfinished("pretrain", graphs))
+
+    def _learn(self, graphs: Graphs, table: Table, valid: Table | None, epochs: int, rate: float, what: str) -> Self:
+        import torch
+
+        y = self._ratios(table, graphs, what)
+        held = (graphs_of(valid.questions), valid) if valid is not None else None
+        columns = {name: i for i, name in enumerate(("latency_s", *self._heads))}
+
+        def loss_of(index: np.ndarray, rng: np.random.Generator) -> Any:
+            ours, _ = self._net(*self._tensors(graphs, index))
+            return sum(graph_training.huber(ours[:, columns[name]], torch.from_numpy(truth[index])) for name, truth in y.items())
+
+        plan = graph_training.Plan(epochs, int(self._settings["batch"]), rate, int(self._settings["seed"]))
+        graph_training.train(self._net, len(graphs), loss_of, plan, (lambda: self._error(*held)) if held is not None else None, self._progress,
+                             self._unfinished(f"{what}-{epochs}-{rate:g}", graphs, *y.values()))
+        return self
+
+    def _unfinished(self, what: str, graphs: Graphs, *truth: np.ndarray) -> graph_training.Checkpoint | None:
+        if not self._checkpoint:
+            return None
+        key = graph_training.Checkpoint.key_of({**self._settings, "targets": self.targets, "what": what}, graphs.nodes, graphs.machine, graphs.edges, *truth)
+        return graph_training.Checkpoint(Path(self._checkpoint) / what.partition("-")[0], key)
+
+    def _ratios(self, table: Table, graphs: Graphs, what: str = "score") -> dict[str, np.ndarray]:
         out = {}
         for name in self._learned:
-            truth = answers(name, table.targets, graphs.reference) if strict else table.targets.get(name, np.full(len(table), np.nan))
+            if what == "fit":
+                truth = answers(name, table.targets, graphs.reference)
+            elif name not in table.targets:
+                continue
+            else:
+                truth = table.targets[name]
             base = _estimate(graphs) if name == "latency_s" else graphs.reference[name]
             with np.errstate(divide="ignore", invalid="ignore"):
                 out[name] = np.log(truth / base).astype(np.float32)
         return out
 
     def _error(self, graphs: Graphs, table: Table) -> float:
-        ours = dict(zip(_LEARNED, self._raw(graphs), strict=True))
-        errors = [np.abs(ours[name] - y) for name, y in self._ratios(table, graphs, strict=False).items()]
+        ours = self._raw(graphs)[0]
+        errors = [np.abs(ours[name] - y) for name, y in self._ratios(table, graphs).items()]
         return sum(float(np.median(e[np.isfinite(e)])) for e in errors if np.isfinite(e).any())
 
     def _tensors(self, graphs: Graphs, index: np.ndarray) -> tuple[Any, ...]:
         import torch
 
         nodes, edges, graph, estimate, machine = graphs.batch(index)
-        s = self._stats
+        s, ours = self._stats, self._settings
+        place = _standard(graphs.places(index), s["place_mean"], s["place_std"]) if ours["places"] else np.zeros((0, 0), dtype=np.float32)
+        levels = np.stack([depths(edges, len(nodes)), depths(edges[::-1], len(nodes))]) if ours["mixing"] == "order" else np.zeros((2, 0), dtype=np.int64)
         return (torch.from_numpy(_standard(nodes, s["node_mean"], s["node_std"])), torch.from_numpy(edges), torch.from_numpy(graph), torch.from_numpy(estimate),
-                torch.from_numpy(_standard(machine, s["machine_mean"], s["machine_std"])))
+                torch.from_numpy(_standard(machine, s["machine_mean"], s["machine_std"])), torch.from_numpy(place), torch.from_numpy(levels))
 
-    def _raw(self, graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
+    def _raw(self, graphs: Graphs) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """(target -> (n,) logarithm over its estimate, (V,) each kernel's share of its graph's time)."""
         import torch
 
-        self._net.eval()
-        latency, power = np.empty(len(graphs)), np.empty(len(graphs))
+        if self._net.training:
+            self._net.eval()
+        out, shares = np.empty((len(graphs), 1 + len(self._heads))), []
         with torch.inference_mode():
             for at in range(0, len(graphs), _CHUNK):
                 index = np.arange(at, min(at + _CHUNK, len(graphs)))
-                out = self._net(*self._tensors(graphs, index))
-                latency[index], power[index] = out[0].numpy(), out[1].numpy()
-        return latency, power
+                found, share = self._net(*self._tensors(graphs, index))
+                out[index] = found.numpy()
+                shares.append(share.numpy().astype(np.float64))
+        return dict(zip(("latency_s", *self._heads), out.T, strict=True)), np.concatenate(shares)
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI, latency never below the speed of light."""
@@ -176,37 +206,48 @@ class GraphNet:
         if not len(questions):
             return Prediction.nothing(self.targets)
         graphs = graphs_of(questions)
-        latency, power = self._raw(graphs)
-        points = {"latency_s": np.maximum(np.exp(latency) * _estimate(graphs), graphs.floor_s), "power_w": np.exp(power) * graphs.reference["power_w"],
-                  "energy_j": np.zeros(len(graphs)), "memory_bytes": graphs.reference["memory_bytes"]}
+        ours, _ = self._raw(graphs)
+        points = {"latency_s": np.maximum(np.exp(ours["latency_s"]) * _estimate(graphs), graphs.floor_s), "energy_j": np.zeros(len(graphs)),
+                  "memory_bytes": graphs.reference["memory_bytes"], **{name: np.exp(ours[name]) * graphs.reference[name] for name in self._heads}}
         points = consistent(points)
         return Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
+
+    def kernel_shares(self, questions: GraphQuestions) -> list[np.ndarray]:
+        """Per question the (V,) share of each kernel in the latency, as the readout adds them up; each sums to 1."""
+        graphs = graphs_of(questions)
+        shares = self._raw(graphs)[1]
+        parts = np.split(shares, graphs.node_start[1:-1])
+        return [p / p.sum() for p in parts]
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Settings in JSON, weights and input statistics as safetensors."""
         from safetensors.numpy import save
 
         arrays = {k: v.numpy() for k, v in self._net.state_dict().items()} | {f"stats.{k}": v for k, v in self._stats.items()}
-        return {"targets": list(self.targets), "settings": self._settings, "nodes": [n for n, _ in NODE_FEATURES], "machine": [n for n, _ in GLOBAL_FEATURES]}, {
+        return {"targets": list(self.targets), "settings": self._settings, "nodes": [n for n, _ in NODE_FEATURES], "machine": [n for n, _ in GLOBAL_FEATURES],
+                "places": [n for n, _ in STRUCTURE_FEATURES]}, {
             "network.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
-        """The inverse of `weights`; raises FormatError when weights are missing or of another shape."""
+        """The inverse of `weights`, and of what was saved before there was a choice of mixings; raises FormatError when weights are missing or of another shape."""
         wait_asleep()
         import torch
         from safetensors.numpy import load
 
-        out = cls(targets=spec["targets"], **spec["settings"])
-        if (spec["nodes"], spec["machine"]) != ([n for n, _ in NODE_FEATURES], [n for n, _ in GLOBAL_FEATURES]):
+        out = cls(targets=spec["targets"], **{**_BEFORE, **spec["settings"]})
+        columns = {"node": NODE_FEATURES, "machine": GLOBAL_FEATURES, **({"place": STRUCTURE_FEATURES} if out._settings["places"] else {})}
+        names = {kind: [n for n, _ in known] for kind, known in columns.items()}
+        saved = {"node": spec["nodes"], "machine": spec["machine"], **({"place": spec["places"]} if "mixing" in spec["settings"] else {})}
+        if any(saved[kind] != known for kind, known in names.items()):
             raise VersionError(f"{folder}: made with other node or machine columns than this silicast computes; train it again")
         try:
             arrays = load(files["network.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
-            out._net = _network(int(spec["settings"]["hidden"]), int(spec["settings"]["layers"]))
+            out._net = out._made()
             out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
-            for kind, columns in (("node", NODE_FEATURES), ("machine", GLOBAL_FEATURES)):
-                if any(out._stats[f"{kind}_{s}"].shape != (len(columns),) for s in ("mean", "std")):
+            for kind, known in columns.items():
+                if any(out._stats[f"{kind}_{s}"].shape != (len(known),) for s in ("mean", "std")):
                     raise ValueError(f"statistics of {kind} columns of another length")
         except KeyError:
             raise FormatError(f"{folder}: network.safetensors is missing") from None

@@ -12,7 +12,7 @@ import pandas as pd
 from ..datasets.errors import InputError
 from ..features.verdict import VERDICTS, Domain
 
-__all__ = ["UNCHECKED", "VERDICTS", "Domain", "Prediction", "consistent"]
+__all__ = ["UNCHECKED", "VERDICTS", "Domain", "Prediction", "apart", "consistent"]
 
 UNCHECKED = Domain("unchecked", "no domain guard was asked")
 #: verdicts under which the level of an interval holds: elsewhere nobody has checked it, however narrow the interval looks
@@ -25,7 +25,7 @@ class Prediction:
 
     `point`, `low`, `high`: (n, t) arrays; `low` and `high` are NaN where there is no interval, then `level` is 0.
     `level` is what intervals hold for rows in the domain; `calibrated` says for which rows that is claimed.
-    `domain`: n verdicts. `model`, `version`: who answered.
+    `domain`: n verdicts. `model`, `version`: who answered. `spread`: (n, t) how far apart the members of an ensemble are, in nats; None where there are none.
     Raises InputError when shapes disagree or low <= point <= high does not hold.
     """
 
@@ -37,12 +37,15 @@ class Prediction:
     domain: tuple[Domain, ...]
     model: str = ""
     version: str = ""
+    spread: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.domain), len(self.targets))
         for name in ("point", "low", "high"):
             if getattr(self, name).shape != shape:
                 raise InputError(f"prediction: {name} has shape {getattr(self, name).shape}, expected (n, t) = {shape}")
+        if self.spread is not None and self.spread.shape != shape:
+            raise InputError(f"prediction: spread has shape {self.spread.shape}, expected (n, t) = {shape}")
         closed = np.isfinite(self.low) & np.isfinite(self.high)
         if np.any(closed & ~((self.low <= self.point) & (self.point <= self.high))):
             raise InputError("prediction: an interval does not hold its point")
@@ -110,3 +113,11 @@ def consistent(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if {"latency_s", "power_w", "energy_j"} <= set(out):
         out["energy_j"] = out["latency_s"] * out["power_w"]
     return out
+
+
+def apart(points: Sequence[np.ndarray]) -> np.ndarray:
+    """(n, t) how far (n, t) answers of several members lie apart, in nats: log of the largest over the smallest. NaN where one is not positive."""
+    stack = np.stack(points)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.where(stack > 0, stack, np.nan))
+    return np.asarray(logs.max(0) - logs.min(0))

@@ -24,6 +24,7 @@ import pandas as pd
 from ..datasets.errors import TableError
 from ..datasets.measured import Schema, read_measured
 from ..datasets.measurement import TARGETS
+from ..datasets.networks import NetworkQuestions
 from ..datasets.splits import split_by_group
 from ..datasets.table import FeatureQuestions, Table, target_unit
 from ..datasets.units import UNITS
@@ -34,6 +35,7 @@ from ..surrogates import store
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Prediction
 from ..surrogates.target_scale import answers
+from ..surrogates.trust import guarded, witnessed
 from . import metrics, tracking
 from .pipeline import own_version
 from .quarantine import MOST_UNREAD, quarantine
@@ -136,7 +138,10 @@ def _learnable(data: Table, wanted: Sequence[str]) -> None:
 def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
     """Says what the model sees, and warns of inputs that look like answers."""
     named: list[str] = []
-    if isinstance(data.questions, FeatureQuestions):
+    if isinstance(data.questions, NetworkQuestions):
+        named, free = [str(c) for c in data.questions.frame.columns], [*spec.context, *spec.features]
+        say(f"{len(data.questions.networks):,} different networks of {len(data.questions.networks.ops):,} different operators")
+    elif isinstance(data.questions, FeatureQuestions):
         named = free = [str(c) for c in data.questions.frame.columns]
     else:
         for refs in spec.columns.values():
@@ -156,7 +161,7 @@ def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
 
 def _schema_used(data: Table, spec: Schema) -> Schema:
     """The schema with the inputs of a plain feature table spelt out, so that a later table may have other columns beside them."""
-    if spec.op or not isinstance(data.questions, FeatureQuestions):
+    if spec.op or spec.workload or not isinstance(data.questions, FeatureQuestions):
         return spec
     seen = [str(c) for c in data.questions.frame.columns]
     return spec if spec.features and set(spec.features) <= set(seen) else spec.model_copy(update={"features": seen})
@@ -189,7 +194,7 @@ def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[st
 def _fit_parts(parts: Mapping[str, Table], wanted: Sequence[str], by: str, seed: int, level: float, say: Say) -> _Fitted:
     """Four parts: learn, stop, calibrate, judge."""
     surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], wanted, seed, level, say)
-    known = domains.describe(parts["train"])
+    known = witnessed(domains.describe(parts["train"]), parts["calibrate"], surrogate.predict(parts["calibrate"].questions))
     judged = judge(surrogate, known, parts["test"], level)
     return _Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), ", ".join(f"{k} {v:g}" for k, v in FRACTIONS.items()) + f" by {by}, seed {seed}", level)
 
@@ -249,6 +254,7 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
         notes.append(f"{len(data)} rows are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
         return _Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
     surrogate.calibrate_from(strata, scored(every))
+    known = witnessed(known, asked, prediction)
     return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 
 
@@ -326,7 +332,7 @@ def op_members(targets: Sequence[str], seed: int, small: bool = False, progress:
 
 def judge(surrogate: Any, known: dict[str, Any], table: Table, level: float) -> Evaluation:
     """Measures by slice of answers to rows the surrogate never saw."""
-    prediction = surrogate.predict(table.questions).with_domain(domains.check(known, table.questions))
+    prediction = guarded(known, table.questions, surrogate.predict(table.questions))
     flagged = float(np.mean([d.verdict != "in_domain" for d in prediction.domain]))
     answered = Table(table.questions, {t: table.targets[t] for t in prediction.targets if t in table.targets}, table.groups, table.slices, table.source)
     return Evaluation(metrics.by_slice(answered, prediction, level), flagged, len(table), table.source)

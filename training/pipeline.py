@@ -25,6 +25,7 @@ from ..datasets.table import Table, target_unit
 from ..features import FEATURE_VERSION
 from ..surrogates import store
 from ..surrogates.card import ModelCard
+from ..surrogates.trust import guarded, witnessed
 from . import metrics, registry, tracking
 from .config import Experiment, SurrogateSpec
 from .story import Judgement, Parts, Story, StoryModel, Trained
@@ -140,7 +141,7 @@ def train(spec: SurrogateSpec, make: Callable[[], Any], parts: Parts, experiment
     fitted = time.perf_counter()
     surrogate.conformalize(parts.calibrate)
     calibrated = time.perf_counter()
-    known = domain.describe(parts.train)
+    known = witnessed(domain.describe(parts.train), parts.calibrate, surrogate.predict(parts.calibrate.questions))
     test = judge(surrogate, parts.test, known, experiment.level)
     unseen = judge(surrogate, parts.unseen, known, experiment.level, test) if parts.unseen is not None else None
     card = make_card(spec, surrogate, known, parts, test, unseen, experiment)
@@ -152,9 +153,7 @@ def train(spec: SurrogateSpec, make: Callable[[], Any], parts: Parts, experiment
 
 def judge(surrogate: Any, table: Table, known: Mapping[str, Any], level: float, reference: Judgement | None = None) -> Judgement:
     """A model's answers to `table` with their measures; an answer counts as wrong beyond the p90 error of `reference` (default: its own)."""
-    from ..features import domain
-
-    prediction = surrogate.predict(table.questions).with_domain(domain.check(known, table.questions))
+    prediction = guarded(known, table.questions, surrogate.predict(table.questions))
     frame = metrics.by_slice(table, prediction, level)
     limits = metrics.overall(reference.frame if reference else frame)
     verdicts = np.array([d.verdict for d in prediction.domain], dtype=object)

@@ -201,7 +201,7 @@ def test_tiny_tables_are_described(count: int) -> None:
 
 def test_a_damaged_description_is_a_format_error(known: dict[str, Any], trained: GraphQuestions) -> None:
     with pytest.raises(FormatError, match="domain is damaged"):
-        check({**known, "pair": {**known["pair"], "rows": "####"}}, trained)
+        check({**known, "density": {**known["density"], "rows": "####"}}, trained)
 
 
 def test_other_shapes_and_no_description_are_unchecked(known: dict[str, Any], trained: GraphQuestions) -> None:

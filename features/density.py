@@ -1,0 +1,149 @@
+"""How far a question lies from those a model learned from, in the physics a model sees: columns that mean the same on every machine and at every size.
+
+Trained rows (at most `KEPT`) are kept in the model card, standardised and turned onto their principal axes. A question further from the nearest of them than
+is usual (for a trained row, from rows of other groups) is unlike anything trained on; how thinly the place is settled is the mean over the `NEIGHBOURS` nearest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.errors import FormatError
+from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
+from .device import DEVICE_FEATURES
+from .tabular import learn_vocabulary, tabular_features
+
+#: trained rows kept, axes they are kept on, neighbours a distance is the mean over
+KEPT, AXES, NEIGHBOURS = 1500, 24, 5
+#: the share of trained distances that count as usual
+USUAL = 0.98
+#: standard deviations beyond which a column counts as this far
+_FARTHEST = 6.0
+#: questions whose distances are held at once
+_CHUNK = 4096
+
+
+def columns(questions: Any, compute: bool = True, rows: np.ndarray | None = None) -> tuple[list[str], np.ndarray] | None:
+    """Names and (n, d) values (or those of some `rows`) of the columns that distances are measured in: of whole workloads all but the machine's own figures, of operators the ratios
+    that mean the same everywhere, of a plain table the logarithms of its numbers. Columns that a model has left with the questions
+    are taken from there; None where there are none and `compute` is False."""
+    if isinstance(questions, FeatureQuestions):
+        return _numbers(questions.frame if rows is None else questions.frame.iloc[rows])
+    kept = questions.__dict__.get("_features")
+    features = next(iter(kept.values()), None) if isinstance(kept, dict) else kept
+    if features is None:
+        if not compute:
+            return None
+        asked = questions if rows is None or len(rows) == len(questions) else questions.take(rows)
+        features, rows = tabular_features(asked, learn_vocabulary(asked) if isinstance(asked, OpQuestions) else {}), None
+    if isinstance(questions, GraphQuestions):
+        machine = {name for name, _ in DEVICE_FEATURES}
+        at = [i for i, name in enumerate(features.names) if name not in machine]
+    else:
+        at = [i for i, role in enumerate(features.roles) if role == "physics"]
+    return [features.names[i] for i in at], features.values[:, at] if rows is None else features.values[np.ix_(rows, at)]
+
+
+def _numbers(frame: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    names = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+    values = [frame[c].to_numpy(dtype=np.float64, na_value=np.nan) for c in names]
+    values = [np.sign(v) * np.log1p(np.abs(v)) for v in values]
+    return [str(c) for c in names], np.column_stack(values) if names else np.zeros((len(frame), 0))
+
+
+def describe(names: Sequence[str], values: np.ndarray, groups: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """What trained rows (n, d), at most `KEPT` of them, span, as plain JSON. `labels`: each row in words; `groups` (n,): rows of one are no news to each
+    other. `usual` is None where there is but one group."""
+    values = np.ascontiguousarray(values, dtype=np.float64)  # sums are the same whatever the layout
+    there = np.isfinite(values)
+    count = np.maximum(there.sum(0), 1)
+    mean = np.where(there, values, 0.0).sum(0, dtype=np.float64) / count
+    std = np.sqrt(np.where(there, (values - mean) ** 2, 0.0).sum(0) / count)
+    std = np.where(std > 1e-6, std, 1.0)
+    scaled = _scaled(values, mean, std)
+    axes = np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1][:, :AXES]
+    axes = _unpacked(packed(axes), axes.shape[1])  # as they will be read
+    rows = _unpacked(packed(scaled @ axes), axes.shape[1])
+    codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    parts = []
+    for at in range(0, len(rows), _CHUNK):
+        squared = _squared(rows[at:at + _CHUNK], rows)
+        squared[codes[at:at + _CHUNK, None] == codes[None, :]] = np.inf
+        parts.append(np.sqrt(squared.min(1)))
+    usual = np.concatenate(parts)
+    usual = usual[np.isfinite(usual)]
+    return {"names": list(names), "mean": [float(x) for x in mean], "std": [float(x) for x in std], "axes": packed(axes), "count": int(axes.shape[1]), "rows": packed(rows),
+            "keys": list(labels), "usual": max(float(np.quantile(usual, USUAL)), 1e-3) if len(usual) else None}
+
+
+def distances(known: Mapping[str, Any], values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((n,) distance to the nearest trained row, (n,) mean distance to the nearest few, (n,) which kept row is nearest) of rows (n, d), n at least 1."""
+    turned, trained = projected(known, values), _unpacked(known["rows"], known["count"])
+    parts = []
+    for at in range(0, len(turned), _CHUNK):
+        squared = _squared(turned[at:at + _CHUNK], trained)
+        at_least = squared.argmin(1)
+        parts.append((np.sqrt(squared[np.arange(len(squared)), at_least]), _mean_nearest(squared), at_least))
+    nearest, mean, which = (np.concatenate(x) for x in zip(*parts, strict=True))
+    return nearest, mean, which
+
+
+def some(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` row numbers, evenly taken."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def projected(known: Mapping[str, Any], values: np.ndarray) -> np.ndarray:
+    """(n, axes) float32 of rows on the axes described."""
+    scaled = _scaled(values, np.array(known["mean"]), np.array(known["std"]))
+    return (scaled @ _unpacked(known["axes"], known["count"])).astype(np.float32)
+
+
+def worst(known: Mapping[str, Any], value: np.ndarray, nearest: int) -> str:
+    """The column in which a row (d,) differs most from the kept row `nearest`."""
+    axes = _unpacked(known["axes"], known["count"])
+    theirs = _unpacked(known["rows"], known["count"])[nearest] @ axes.T
+    ours = _scaled(value[None, :], np.array(known["mean"]), np.array(known["std"]))[0]
+    return str(known["names"][int(np.abs(ours - theirs).argmax())])
+
+
+def _mean_nearest(squared: np.ndarray) -> np.ndarray:
+    """(n,) mean of the few least distances, from (n, m) squared ones."""
+    count = min(NEIGHBOURS, squared.shape[1])
+    return np.asarray(np.sqrt(np.partition(squared, count - 1, axis=1)[:, :count]).mean(1))
+
+
+def packed(rows: np.ndarray) -> str:
+    """(n, d) numbers as base64 of little-endian float16: a tenth of the time to read that a list of numbers takes."""
+    return base64.b64encode(rows.astype("<f2").tobytes()).decode("ascii")
+
+
+@lru_cache(maxsize=32)
+def _unpacked(text: str, columns: int) -> np.ndarray:
+    """The inverse of `packed` as float32, read once per card, for reading only; raises FormatError for damaged text."""
+    try:
+        rows = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float32).reshape(-1, columns)
+    except ValueError as error:
+        raise FormatError(f"model card: its domain is damaged ({error}); train the model again") from None
+    rows.setflags(write=False)
+    return rows
+
+
+def unpacked(text: str, columns: int) -> np.ndarray:
+    """(n, columns) float32 of `packed` text, for reading only. Raises FormatError for damaged text."""
+    return _unpacked(text, columns)
+
+
+def _scaled(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    return np.clip(np.nan_to_num((values - mean) / std), -_FARTHEST, _FARTHEST).astype(np.float32)
+
+
+def _squared(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n, m) squared distances."""
+    return np.maximum((rows**2).sum(1)[:, None] + (others**2).sum(1)[None, :] - 2 * rows @ others.T, 0.0)
