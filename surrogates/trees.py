@@ -116,7 +116,7 @@ class Trees:
         """The trees as bytes; bytes of equal weight stand together, so that they compress well."""
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "head"}
         head = json.dumps({"head": self.head, "columns": {name: [column.dtype.str, len(column)] for name, column in columns.items()}}).encode()
-        body = b"".join(np.ascontiguousarray(c).view(np.uint8).reshape(len(c), -1).T.tobytes() for c in columns.values())
+        body = b"".join(np.ascontiguousarray(c).view(np.uint8).reshape(len(c), c.dtype.itemsize).T.tobytes() for c in columns.values())
         return MAGIC + len(head).to_bytes(4, "little") + head + body
 
     @classmethod

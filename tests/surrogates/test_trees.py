@@ -63,7 +63,7 @@ def test_a_tree_that_is_one_leaf() -> None:
 
     x = np.zeros((50, 2), dtype=np.float32)
     stump = lightgbm.train({"verbosity": -1, "num_threads": 1}, lightgbm.Dataset(x, np.full(50, 3.0)), 2)
-    trees = Trees.of_text(stump.model_to_string())
+    trees = Trees.unpack(Trees.of_text(stump.model_to_string()).pack())
     np.testing.assert_allclose(trees.predict(x[:3]), stump.predict(x[:3]))
     np.testing.assert_allclose(lightgbm.Booster(model_str=trees.text()).predict(x[:3]), stump.predict(x[:3]))
 
