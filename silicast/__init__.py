@@ -42,6 +42,7 @@ _PUBLIC: dict[str, str] = {
     "generate": "datasets.generate",
     "Prediction": "surrogates.prediction",
     "Predictor": "serving.predictor",
+    "explain": "serving.explaining",
 }
 
 __all__ = ["__version__", *_PUBLIC]

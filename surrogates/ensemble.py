@@ -124,6 +124,16 @@ class Ensemble:
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         return replace(bare, spread=apart(parts)) if len(parts) > 1 else bare
 
+    def shares(self, questions: Questions, name: str) -> np.ndarray:
+        """(n, members) how much each member counts in the answers for a target."""
+        out = np.tile(np.array(self._weights[name]), (len(questions), 1))
+        if isinstance(questions, OpQuestions):
+            new = ~np.isin(questions.strata.astype(str), self._known)
+            for rows, weights in ((self.beyond(questions) & ~new, self._far), (new, self._strange)):
+                if weights:
+                    out[rows] = weights[name]
+        return out
+
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The shares, and every member with its files under its number."""
         spec: dict[str, Any] = {"weights": self._weights, "known": list(self._known), "reach": self._reach, "strange": self._strange, "far": self._far, "members": []}
