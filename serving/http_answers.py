@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .coded import Coded
 from .predictor import Mixed, Predictor, select
+from .quick import Columns
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,40 @@ class Answered:
         """What is answered."""
         return self.prediction.targets if self.prediction is not None else self.model.targets
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """T, T_low, T_high (n,) float64, NaN where there is none; `domain`, `domain_reason`, `error` (n,) text; `calibrated` (n,) bool."""
-        n, out = len(self), dict[str, np.ndarray]()
-        whole = bool(self.keep.all())
+    @property
+    def speed(self) -> str:
+        """Who spoke: `columns` (the model's student), `exact` (the model itself), or `mixed`."""
+        return self.prediction.speed if isinstance(self.prediction, Columns) else "exact"
+
+    def coded(self) -> dict[str, np.ndarray | Coded]:
+        """T, T_low, T_high (n,) float64, NaN where there is none; `domain`, `domain_reason`, `error` (n,) few different texts, "" where there is none;
+        `calibrated` (n,) bool."""
+        n, out = len(self), dict[str, np.ndarray | Coded]()
+        told, whole = self.prediction, bool(self.keep.all())
         for j, name in enumerate(self.targets):
             for ending, of in (("", "point"), ("_low", "low"), ("_high", "high")):
                 values = np.full(n, np.nan)
-                if self.prediction is not None:
-                    values[self.keep] = getattr(self.prediction, of)[:, j]
+                if told is not None:
+                    values[slice(None) if whole else self.keep] = getattr(told, of)[:, j]
                 out[name + ending] = values
-        verdicts, reasons, errors = np.full(n, "", dtype=object), np.full(n, "", dtype=object), np.full(n, "", dtype=object)
+        codes, verdicts = np.zeros(n, dtype=np.int64), [("", "")]
         calibrated = np.zeros(n, dtype=bool)
-        if self.prediction is not None:
+        if told is not None:
             where = slice(None) if whole else np.flatnonzero(self.keep)
-            verdicts[where] = [d.verdict for d in self.prediction.domain]
-            reasons[where] = [d.reason for d in self.prediction.domain]
-            calibrated[where] = self.prediction.calibrated
-        for row, why in self.faults.items():
-            errors[row] = why
-        return {**out, "domain": verdicts, "domain_reason": reasons, "calibrated": calibrated, "error": errors}
+            by_row = Coded(told.codes, told.verdicts) if isinstance(told, Columns) else Coded.of(told.domain)
+            codes[where] = by_row.codes + 1
+            verdicts += [(d.verdict, d.reason) for d in by_row.values]
+            calibrated[where] = told.calibrated
+        errors = Coded.all("", n)
+        if self.faults:
+            texts = np.full(n, "", dtype=object)
+            texts[list(self.faults)] = list(self.faults.values())
+            errors = Coded.of(texts.tolist())
+        return {**out, "domain": Coded(codes, tuple(v for v, _ in verdicts)), "domain_reason": Coded(codes, tuple(r for _, r in verdicts)), "calibrated": calibrated, "error": errors}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The same with texts as (n,) objects."""
+        return {name: np.array(values.values, dtype=object)[values.codes] if isinstance(values, Coded) else values for name, values in self.coded().items()}
 
     def json_columns(self) -> dict[str, list[Any]]:
         """The columns as lists; what is not there is null."""
@@ -88,10 +104,12 @@ def rows(prediction: Any, units: Mapping[str, Any], targets: Sequence[str] | Non
                        for j, name in enumerate(prediction.targets)]), strict=True))
     calibrated = prediction.calibrated.tolist()
     stand_in = prediction.stand_in if isinstance(prediction, Mixed) else None
+    quick = prediction.quick.tolist() if isinstance(prediction, Columns) else None
     out = []
     for i, domain in enumerate(prediction.domain):
         one = {"targets": dict(zip(prediction.targets, told[i], strict=True)), "level": prediction.level, "calibrated": calibrated[i],
-               "domain": {"verdict": domain.verdict, "reason": domain.reason}, "model": prediction.model, "version": prediction.version}
+               "domain": {"verdict": domain.verdict, "reason": domain.reason}, "model": prediction.model, "version": prediction.version,
+               "speed": "columns" if quick is not None and quick[i] else "exact"}
         if stand_in is not None and stand_in[i]:
             one |= {"level": 0.0, "model": "simulator", "version": prediction.simulator_version}
         out.append(one)

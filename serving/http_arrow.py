@@ -61,14 +61,13 @@ def write(answered: Answered) -> bytes:
     import pyarrow as pa
 
     arrays: dict[str, Any] = {}
-    for name, values in answered.columns().items():
-        if values.dtype == object:
-            coded = Coded.of(values.tolist())
-            arrays[name] = pa.DictionaryArray.from_arrays(pa.array(coded.codes, type=pa.int32()), pa.array([_text(v) for v in coded.values], type=pa.string()))
+    for name, values in answered.coded().items():
+        if isinstance(values, Coded):
+            arrays[name] = pa.DictionaryArray.from_arrays(pa.array(values.codes.astype(np.int32)), pa.array([_text(v) for v in values.values], type=pa.string()))
         else:
             arrays[name] = pa.array(values, from_pandas=values.dtype == np.float64)
     model = answered.model
-    about = {"model": model.name, "version": model.version, "level": f"{answered.level:g}", "units": json.dumps(answered.units())}
+    about = {"model": model.name, "version": model.version, "level": f"{answered.level:g}", "units": json.dumps(answered.units()), "speed": answered.speed}
     table = pa.table(arrays).replace_schema_metadata({k.encode(): _text(v).encode() for k, v in about.items()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

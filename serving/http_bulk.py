@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.errors import InputError, TableError, UnknownNameError
-from . import http_arrow, http_columns
+from . import http_arrow, http_columns, http_quick
 from . import http_documents as documents
 from .http_answers import Answered, rows
 from .http_route import ARROW, JSON, NDJSON, Asked, Route, Told, document, encode, json_told, parsed_json, read
@@ -37,13 +37,13 @@ async def bulk(desk: Any, asked: Asked) -> Told:
 
         def work() -> dict[str, Any]:
             columns = {name: http_columns.column(name, values) for name, values in lists.items()}
-            answered = ask(desk, loaded, columns, count, given.fallback).of(given.targets)
+            answered = ask(desk, loaded, columns, count, given.fallback, given.speed).of(given.targets)
             return {**_head(answered), "results": None, "columns": answered.json_columns()}
 
         return json_told(await desk.heavy(work), model=loaded.name, version=loaded.version, rows=count)
     items = given.items or []
     _few_enough(desk, len(items))
-    answered, told = await desk.heavy(lambda: _each(desk, loaded, items, given.targets, given.fallback))
+    answered, told = await desk.heavy(lambda: _each(desk, loaded, items, given.targets, given.fallback, given.speed))
     return json_told({**_head(answered), "results": told, "columns": None}, model=loaded.name, version=loaded.version, rows=len(items))
 
 
@@ -53,11 +53,17 @@ def _few_enough(desk: Any, count: int) -> None:
 
 
 def _head(answered: Answered) -> dict[str, Any]:
-    return {"model": answered.model.name, "version": answered.model.version, "level": answered.level, "units": answered.units(), "rows": len(answered), "failed": len(answered.faults)}
+    return {"model": answered.model.name, "version": answered.model.version, "level": answered.level, "units": answered.units(), "rows": len(answered), "failed": len(answered.faults), "speed": answered.speed}
 
 
-def ask(desk: Any, loaded: Any, columns: Mapping[str, http_columns.Column], count: int, fallback: str | None) -> Answered:
-    """The answers to n rows, piece by piece. A piece whose arithmetic fails is asked again in halves, until the row to blame is alone."""
+def ask(desk: Any, loaded: Any, columns: Mapping[str, http_columns.Column], count: int, fallback: str | None, speed: str | None = None) -> Answered:
+    """The answers to n rows: by the model's student at once, or by the model piece by piece. A piece whose arithmetic fails is asked again in halves, until the
+    row to blame is alone."""
+    if fallback is None and speed != "exact":
+        quick = http_quick.columns(desk, loaded, columns, count)
+        if quick is not None:
+            return quick
+
     def piece(begin: int, end: int) -> list[tuple[int, int, Answered | str]]:
         part = {name: one.take(np.arange(begin, end)) if isinstance(one, http_columns.Coded) else one[begin:end] for name, one in columns.items()}
         try:
@@ -101,7 +107,7 @@ def _joined(parts: Sequence[Any]) -> Any:
     return Mixed(**vars(joined), stand_in=stand_in, simulator_version=version)
 
 
-def _each(desk: Any, loaded: Any, items: Sequence[Any], targets: Sequence[str] | None, fallback: str | None) -> tuple[Answered, list[dict[str, Any]]]:
+def _each(desk: Any, loaded: Any, items: Sequence[Any], targets: Sequence[str] | None, fallback: str | None, speed: str | None = None) -> tuple[Answered, list[dict[str, Any]]]:
     """(all answers, what each item is told)."""
     model = loaded.predictor
     questions: list[dict[str, Any]] = []
@@ -131,7 +137,7 @@ def _each(desk: Any, loaded: Any, items: Sequence[Any], targets: Sequence[str] |
     pairs = [(one, i) for one, i in zip(questions, where, strict=True) if i not in faults]
     questions, where = [one for one, _ in pairs], [i for _, i in pairs]
     columns, questions, where = _columns(questions, where, faults)
-    answered = ask(desk, loaded, columns, len(questions), fallback) if questions else Answered(model, None, np.zeros(0, dtype=bool), {})
+    answered = ask(desk, loaded, columns, len(questions), fallback, speed) if questions else Answered(model, None, np.zeros(0, dtype=bool), {})
     faults |= {where[row]: why for row, why in answered.faults.items()}
     told: list[dict[str, Any]] = [{"error": faults[i]} if i in faults else {} for i in range(len(items))]
     if answered.prediction is not None:

@@ -21,6 +21,7 @@ from ..datasets.hardware import Hardware
 from ..datasets.ops import OP_KINDS, kind_of
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
 from ..datasets.workload import Workload
+from .coded import Coded
 from .http_route import encode, guarded
 
 #: columns of an operator beside its dimensions
@@ -28,37 +29,12 @@ _OP_FIELDS = ("kind", "dtype", "hardware")
 _DEFAULT_DTYPE = "float16"
 
 
-@dataclass(frozen=True)
-class Coded:
-    """A column of few different values: (n,) codes into `values`, -1 where there is none."""
-
-    codes: np.ndarray
-    values: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, given: Sequence[Any]) -> Coded:
-        """The column of a list of texts (or documents, told apart by their content)."""
-        seen: dict[Any, int] = {}
-        values: list[Any] = []
-        codes = np.empty(len(given), dtype=np.int64)
-        for i, one in enumerate(given):
-            if one is None:
-                codes[i] = -1
-                continue
-            key = one if isinstance(one, (str, int, float, Hardware, Workload)) else encode(one)
-            at = seen.get(key)
-            if at is None:
-                at = seen[key] = len(values)
-                values.append(one)
-            codes[i] = at
-        return cls(codes, tuple(values))
-
-    def take(self, keep: np.ndarray) -> Coded:
-        """The rows `keep`."""
-        return Coded(self.codes[keep], self.values)
-
-
 Column = np.ndarray | Coded
+
+
+def _told_apart(one: Any) -> Any:
+    """What tells values apart: documents by their content."""
+    return one if isinstance(one, (str, int, float, Hardware, Workload)) else encode(one)
 
 
 def column(name: str, given: Sequence[Any]) -> Column:
@@ -70,7 +46,7 @@ def column(name: str, given: Sequence[Any]) -> Column:
         except (OverflowError, ValueError):
             raise FormatError(f"column {name[:80]}: a number is larger than any machine counts") from None
     if kinds <= {str, dict, Hardware, Workload}:
-        return Coded.of(given)
+        return Coded.of(given, _told_apart)
     raise FormatError(f"column {name[:80]}: expected numbers or texts, got {', '.join(sorted(k.__name__ for k in kinds))}")
 
 
@@ -230,9 +206,22 @@ def _graphs(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> B
     return Batch(GraphQuestions(tuple(networks[i] for i in used_w), tuple(machines[i] for i in used_d), w.astype(np.int64), d.astype(np.int64)), keep, sheet.faults)
 
 
-def _ops(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batch:
-    import pandas as pd
+@dataclass(frozen=True)
+class _OpRows:
+    """n rows that ask for operators, read. `names`: kind of each value of `asked` (None: unknown); `sizes`: kind's code -> dimension -> (n,), right where rows have the kind."""
 
+    asked: Coded
+    names: list[Any]
+    written: Coded
+    pairs: np.ndarray
+    on: Coded
+    machines: list[Any]
+    sizes: dict[int, dict[str, np.ndarray]]
+    told: dict[str, Coded]
+    figures: dict[str, np.ndarray]
+
+
+def _op_rows(model: Any, sheet: _Sheet) -> _OpRows:
     context, extra = model.card.domain.get("context", {}), _extra(model)
     sheet.known_only(known(model))
     kinds = _kinds(model)
@@ -250,9 +239,40 @@ def _ops(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batc
             sizes[code] = _sizes(sheet, kind, rows)
     told = {name: written if name == "dtype_name" and name not in sheet.columns else sheet.texts(name, _only(values)) for name, values in context.items()}
     figures = {name: sheet.numbers(name) for name in extra}
+    return _OpRows(asked, names, written, pairs, on, machines, sizes, told, figures)
+
+
+@dataclass(frozen=True)
+class OpSheet:
+    """Products of matrices: (n,) `sizes` b, m, n, k and columns of text (hardware, dtype and circumstances) of n rows. What cannot be read is at fault."""
+
+    sizes: dict[str, np.ndarray]
+    told: dict[str, Coded]
+    keep: np.ndarray
+    faults: Mapping[int, str]
+
+
+def op_sheet(model: Any, columns: Mapping[str, Column], rows: int) -> OpSheet | None:
+    """The rows as products of matrices; None where some ask for something else. Raises as `questions` does."""
+    sheet = _Sheet(columns, rows)
+    read = _op_rows(model, sheet)
+    if any(name not in ("gemm", None) for name in read.names) or read.figures or len(read.sizes) != 1:
+        return None
+    found = next(iter(read.sizes.values()))
+    keep = sheet.keep
+    if any((found[name][keep] != 0).any() for name in found if name not in ("b", "m", "n", "k")):
+        return None
+    return OpSheet({name: found[name] for name in ("b", "m", "n", "k")}, {"hardware": read.on, "dtype": read.written, **read.told}, keep, sheet.faults)
+
+
+def _ops(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batch:
+    import pandas as pd
+
+    read = _op_rows(model, sheet)
+    asked, names, written, pairs, on, machines, told, figures = read.asked, read.names, read.written, read.pairs, read.on, read.machines, read.told, read.figures
     keep = sheet.keep
     parts, order = [], []
-    for code, found in sizes.items():
+    for code, found in read.sizes.items():
         rows = np.flatnonzero((asked.codes == code) & keep)
         if len(rows):
             at = written.codes[rows]

@@ -12,6 +12,7 @@ MOST_MACHINES = 1024
 Machine = str | dict[str, Any]
 Targets = Annotated[list[str] | None, Field(description="which targets to answer, in this order; default: all the model has")]
 Fallback = Annotated[Literal["simulate"] | None, Field(description="'simulate': the reference simulator answers what lies outside the model's domain")]
+Speed = Annotated[Literal["exact", "columns"] | None, Field(description="'exact': the model itself answers, not its student; default: the student where it has learned")]
 _Strict = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 _WORKLOAD = "a silicast workload document (format silicast-workload/1), or the digest of one this server has read"
 _MACHINE = "a catalogue key or alias, or a hardware document (silicast-hardware/1, or the catalogue's form as JSON)"
@@ -40,6 +41,7 @@ class PredictRequest(BaseModel):
     targets: Targets = None
     fallback: Fallback = None
     model: str | None = Field(default=None, description="a model this server has loaded; default: the first")
+    speed: Speed = None
 
 
 class BulkRequest(BaseModel):
@@ -51,6 +53,7 @@ class BulkRequest(BaseModel):
     targets: Targets = None
     fallback: Fallback = None
     model: str | None = None
+    speed: Speed = None
 
 
 class SimulateRequest(BaseModel):
@@ -110,6 +113,7 @@ class Answer(BaseModel):
     domain: Verdict
     model: str
     version: str
+    speed: Literal["columns", "exact"] = Field(description="who spoke: the model's student (columns) or the model itself")
 
 
 class PredictResponse(BaseModel):
@@ -130,6 +134,7 @@ class BulkResponse(BaseModel):
     units: dict[str, str]
     rows: int
     failed: int
+    speed: Literal["columns", "exact", "mixed"] = Field(description="who spoke: the model's student (columns), the model itself, or each for some rows")
     results: list[dict[str, Any]] | None = None
     columns: dict[str, list[Any]] | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..datasets.errors import FormatError, InputError, SilicastError, TableError, UnknownNameError
 from . import http_documents as documents
+from . import http_quick
 from .http_columns import machine
 from .http_route import JSON, Asked, Refusal, Route, Told, document, guarded, json_told, read
 from .predictor import known_targets
@@ -22,6 +23,9 @@ _MOST_TRUTHS = 100_000
 
 async def predict(desk: Any, asked: Asked) -> Told:
     """Latency, energy, power and memory of a workload (or what else the model answers) on machines, with intervals and domain verdicts."""
+    short = http_quick.single(desk, asked)
+    if short is not None:
+        return short
     given = read(documents.PredictRequest, asked)
     loaded = desk.shelf.get(given.model)
     model = loaded.predictor

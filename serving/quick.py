@@ -98,9 +98,20 @@ class Columns:
         holds = np.array([self.level > 0 and d.verdict in ("in_domain", "unchecked") for d in self.verdicts], dtype=bool)
         return holds[self.codes] & np.isfinite(self.low).all(1) & np.isfinite(self.high).all(1)
 
+    @property
+    def domain(self) -> tuple[Domain, ...]:
+        """The verdict of each row."""
+        return tuple(self.verdicts[c] for c in self.codes.tolist())
+
+    def column(self, name: str) -> int:
+        """The position of a target; raises InputError naming those there are."""
+        if name not in self.targets:
+            raise InputError(f"prediction has no target {name!r}; it has: {', '.join(self.targets)}")
+        return self.targets.index(name)
+
     def prediction(self) -> Prediction:
         """The same as a `Prediction`."""
-        return Prediction(self.targets, self.point, self.low, self.high, self.level, tuple(self.verdicts[c] for c in self.codes.tolist()), self.model, self.version)
+        return Prediction(self.targets, self.point, self.low, self.high, self.level, self.domain, self.model, self.version)
 
 
 @dataclass
@@ -122,9 +133,12 @@ class Quick:
             self._spans[name] = math.expm1(low - slack), math.expm1(high + slack)
         self._context = tuple(self.card.domain.get("context", {}))
         self._only = {name: str(values[0]) for name, values in self.card.domain.get("context", {}).items() if len(values) == 1}
-        least, most = math.inf, -math.inf
-        (self._m, self._n, self._k, self._b, self._flops, self._bytes, self._vector, self._row) = (
-            self._spans.get(name, (most, least)) for name in ("m", "n", "k", "b", "matrix_flops", "total_bytes", "vector_flops", "row"))
+        anything = (-math.inf, math.inf)
+        self._m, self._n, self._k, self._b, self._flops, self._bytes = (self._spans.get(name, anything) for name in ("m", "n", "k", "b", "matrix_flops", "total_bytes"))
+        #: a product has no vector work and no rows: were these never zero in training, it is outside whatever its sizes
+        self._streams = all(low <= 0.0 <= high for low, high in (self._spans.get(name, anything) for name in ("vector_flops", "row")))
+        #: questions have nothing beside sizes and circumstances
+        self.plain = not (self.card.schema or {}).get("features")
 
     @property
     def level(self) -> float:
@@ -137,25 +151,38 @@ class Quick:
         way = self._ways.get(key)
         if way is None:
             way = self._way(key, kind, dtype, hardware, context or {})
-        if way.lane is None or kind != "gemm" or not _GEMM.issuperset(sizes):
-            return self._slow_one(way, kind, sizes)
+        return (self._fast(way, sizes) if kind == "gemm" and _GEMM.issuperset(sizes) else None) or self._slow_one(way, kind, sizes)
+
+    def ready(self, sizes: Mapping[str, float], hardware: str | Hardware, dtype: str, context: Mapping[str, str]) -> OpAnswer | None:
+        """The student's answer for one product of matrices; None where the model itself would have to be asked. Raises as `one` does."""
+        key = ("gemm", dtype, hardware, *context.items()) if context else ("gemm", dtype, hardware)
+        return self._fast(self._ways.get(key) or self._way(key, "gemm", dtype, hardware, context), sizes)
+
+    def key_of(self, hardware: str, dtype: str, context: Mapping[str, str]) -> str:
+        """What the model's table calls a machine that has been asked about."""
+        return self._ways[("gemm", dtype, hardware, *context.items()) if context else ("gemm", dtype, hardware)].said[3]
+
+    def _fast(self, way: _Way, sizes: Mapping[str, float]) -> OpAnswer | None:
+        if way.lane is None:
+            return None
         try:
             m, n, k, b = float(sizes["m"]), float(sizes["n"]), float(sizes["k"]), float(sizes.get("b", 1.0))
-        except (KeyError, TypeError, ValueError):
-            return self._slow_one(way, kind, sizes)  # says what is wrong
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None  # the long way says what is wrong
         op = gemm_sizes(b, m, n, k, way.element, way.weight_element)
         moved = op.input_bytes + op.weight_bytes + op.output_bytes
         if not (self._m[0] <= m <= self._m[1] and self._n[0] <= n <= self._n[1] and self._k[0] <= k <= self._k[1] and self._b[0] <= b <= self._b[1]
                 and self._flops[0] <= op.matrix_flops <= self._flops[1] and self._bytes[0] <= moved <= self._bytes[1] and m % 1.0 == n % 1.0 == k % 1.0 == b % 1.0 == 0.0
-                and self._vector[0] <= 0.0 <= self._vector[1] and self._row[0] <= 0.0 <= self._row[1]):
-            return self._slow_one(way, kind, sizes)
+                and self._streams):
+            return None
         point, doubt = self.student.one(way.lane, op)
+        domain = DOUBTED if doubt > 0.0 else IN_DOMAIN
         if len(point) == 1:
             (p,), ((up, down),) = point, way.out
-            return OpAnswer(self.student.targets, point, (p * down,), (p * up,), self.card.level, DOUBTED if doubt > 0.0 else IN_DOMAIN, self.name, self.version, COLUMNS)
+            return OpAnswer(self.student.targets, point, (p * down,), (p * up,), self.card.level, domain, self.name, self.version, COLUMNS)
         low = [p * w[1] for p, w in zip(point, way.out, strict=True)]
         high = [p * w[0] for p, w in zip(point, way.out, strict=True)]
-        return OpAnswer(self.student.targets, point, low, high, self.card.level, DOUBTED if doubt > 0.0 else IN_DOMAIN, self.name, self.version, COLUMNS)
+        return OpAnswer(self.student.targets, point, low, high, self.card.level, domain, self.name, self.version, COLUMNS)
 
     def _way(self, key: Any, kind: str, dtype: str, hardware: str | Hardware, context: Mapping[str, str]) -> _Way:
         code = KIND_CODES[kind_of(kind).name]
@@ -286,7 +313,7 @@ class Quick:
             return op
 
         point, doubted = self.student.columns(joined, safe, part, threads)
-        if not (self._vector[0] <= 0.0 <= self._vector[1] and self._row[0] <= 0.0 <= self._row[1]):
+        if not self._streams:
             inside[:] = False
         if len(lanes) == 1:
             np.multiply(point, down, out=low)

@@ -80,6 +80,12 @@ def _blended() -> Any:
     return Blended
 
 
+def _simulated() -> Any:
+    from .simulated import Simulated
+
+    return Simulated
+
+
 def _distilled() -> Any:
     from .distilled import Distilled
 
@@ -100,7 +106,7 @@ def _by_kind() -> Any:
 
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
 MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled}
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated}
 
 
 def member(name: str) -> Any:

@@ -24,6 +24,7 @@ from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import FormatError, VersionError
 from ..datasets.hardware import KINDS, Hardware
 from ..datasets.ops import KIND_NAMES
+from ..datasets.simulator.kernels import Kernels
 from .terms import TERMS_VERSION, Figures, Sizes, figure_columns, figures, machine_terms, names, terms
 
 #: rows of one chunk: its arrays fit in a core's cache
@@ -57,6 +58,12 @@ class Lanes:
         """The lanes one after another."""
         width = np.array([lane.width for lane in lanes], dtype=np.float64)
         return cls(Figures(*(np.array(x) for x in zip(*(lane.figures for lane in lanes), strict=True))), np.stack([lane.bias for lane in lanes]), width[:, :, 0], width[:, :, 1])
+
+
+def border(kernels: Kernels) -> np.ndarray:
+    """(n,) share of the activations of each kernel that travels to memory even where all fit in the last cache: what enters or leaves the graph."""
+    live = kernels.ops.input_bytes + kernels.ops.output_bytes + kernels.extra_bytes
+    return np.minimum(kernels.boundary_bytes / np.maximum(live, 1.0), 1.0) if kernels.in_graph else np.ones(len(kernels))
 
 
 class Student:
@@ -96,7 +103,8 @@ class Student:
         shapes |= {"width": (len(self.known["device"]) + 1, len(self.targets), 2)}
         if self.open_machines:
             shapes["machine"] = (len(Figures._fields) + len(KINDS), hidden)
-            shapes["machine_centre"] = (len(Figures._fields) + len(KINDS),)
+            shapes |= {name: (len(Figures._fields) + len(KINDS),) for name in ("machine_centre", "machine_low", "machine_high")}
+            shapes |= {name: (len(names(self.parts)),) for name in ("low", "high")}
         for name, shape in shapes.items():
             if name not in a or a[name].shape != shape:
                 raise FormatError(f"student: the weights {name!r} are {'missing' if name not in a else f'of shape {a[name].shape}'}, expected {shape}")

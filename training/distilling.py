@@ -222,6 +222,10 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
             say(f"student: {step / steps:.0%}, loss {float(loss.detach()):.4f}")
     arrays = _folded(net, spec, mean, spread, np.append(y_mean, 0.0), np.append(y_std, 1.0 if doubts else 0.0), x.shape[0])
     arrays["least"], arrays["most"] = np.append(y[train].min(0), -30.0), np.append(y[train].max(0), 30.0)
+    if open_machines:  # what was seen, a little slack on either side
+        for name, part in (("", slice(0, x.shape[0])), ("machine_", slice(x.shape[0], None))):
+            low, high = both[train, part].min(0), both[train, part].max(0)
+            arrays |= {f"{name}low": low - 0.02 * (high - low) - 1e-3, f"{name}high": high + 0.02 * (high - low) + 1e-3}
     if not doubts:
         arrays["last_bias"][-1] = -30.0
     names = spec["known"]["device"]
