@@ -114,6 +114,11 @@ class NetworkQuestions(FeatureQuestions):
     device_index: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64), kw_only=True)
     machine_column: str = field(default="", kw_only=True)
 
+    @property
+    def strata(self) -> np.ndarray:
+        """(n,) names of the machines: a table of networks has few, and each its own noise."""
+        return np.array(self.device_names, dtype=object)[self.device_index] if self.device_names else np.full(len(self), "all", dtype=object)
+
     def take(self, index: np.ndarray) -> NetworkQuestions:
         """The rows `index`; networks and machines stay as they are."""
         rows = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64, copy=False)

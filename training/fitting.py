@@ -313,21 +313,21 @@ def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) ->
             say(f"network: epoch {epoch} of {epochs}, loss {loss:.4g}")
 
     if train.questions.shape == "op":
-        return store.member("ensemble")(op_members(targets, seed, progress=progress))
+        return store.member("ensemble")(op_members(targets, seed, len(train), progress=progress))
     return store.member("ensemble")([boosted, store.member("neural")(targets=targets, seed=seed, progress=progress)])
 
 
-def op_members(targets: Sequence[str], seed: int, small: bool = False, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
-    """The unfitted members for an op table: trees and a network that see everything, and ones that see only what is the same on machines and at
-    sizes never measured, the network as achieved fractions of ceilings. `small`: copies that rehearse."""
+def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
+    """The unfitted members for an op table of `rows`: trees and a network that see everything, and ones that see what is the same on machines and at sizes never
+    measured, from where each machine settles; the network as achieved fractions of ceilings. `small`: copies that rehearse."""
     boosted, neural = store.member("boosted"), store.member("neural")
+    trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5}
     if small:
-        return [boosted(targets=targets, seed=seed, trees=120, leaves=31), neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256),
-                boosted(targets=targets, seed=seed, trees=120, leaves=31, columns="portable"),
-                neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256, columns="portable", head="ceilings")]
-    return [boosted(targets=targets, seed=seed, trees=600), neural(targets=targets, seed=seed, samples=2_600_000, hidden=192, progress=progress),
-            boosted(targets=targets, seed=seed, trees=300, columns="portable"),
-            neural(targets=targets, seed=seed, samples=800_000, hidden=128, blocks=2, batch=512, columns="portable", head="ceilings")]
+        return [boosted(**trees, trees=120, leaves=31), neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256),
+                boosted(**trees, trees=120, leaves=31, columns="kin"),
+                neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256, columns="kin", head="ceilings")]
+    return [boosted(**trees, trees=600, leaves=int(np.clip(rows // 250, 63, 255))), neural(targets=targets, seed=seed, samples=1_600_000, hidden=192, progress=progress),
+            boosted(**trees, trees=300, columns="kin"), neural(targets=targets, seed=seed, samples=800_000, hidden=128, blocks=2, batch=512, columns="kin", head="ceilings")]
 
 
 def judge(surrogate: Any, known: dict[str, Any], table: Table, level: float) -> Evaluation:

@@ -174,7 +174,10 @@ def test_other_schema_faults():
         ({"hardware": None}, TableError, "needs the schema's hardware"),
         ({"targets": {}}, TableError, "the schema names no targets"),
         ({"op": "gemn"}, UnknownNameError, "nearest: gemm"),
-        ({"workload": {"column": "a"}}, FormatError, "tables of whole networks are not read in this version"),
+        ({"workload": {"column": "a"}}, FormatError, "workload.format: Field required"),
+        ({"workload": {"column": "a", "format": "nas-bench-201"}}, FormatError, "expected op or workload, got both"),
+        ({"op": None, "workload": {"column": "a", "format": "nas-bench-21"}}, UnknownNameError, "nearest: nas-bench-201"),
+        ({"op": None, "workload": {"format": "path"}}, FormatError, "workload.column: missing; expected the column that holds the path of a file"),
         ({"columns": {**GEMM["columns"], "dtype": "lib"}}, UnknownNameError, "unknown dtype 'a'.*in table, column lib"),
     ):
         with pytest.raises(error, match=match):
