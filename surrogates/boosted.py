@@ -12,11 +12,13 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import FormatError, TableError
-from ..datasets.table import Questions, Table
+from ..datasets.table import OpQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
+from .kin import Kin
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 from .threads import wait_asleep
+from .tree_text import checked
 from .trees import MAGIC, Trees
 
 #: rows from which prediction uses more than one thread
@@ -29,22 +31,25 @@ class Boosted:
     """Boosted trees.
 
     `trees`, `leaves`, `rate`: LightGBM's rounds, leaves and learning rate; fewer trees are kept when `valid` stops improving.
-    `objective`: LightGBM's loss on the learned scale. `columns`: "all", or "portable" for what means the same on machines and at sizes never seen.
+    `objective`: LightGBM's loss on the learned scale. `bins`: values of a column told apart. `columns`: "all", "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
+    as its kin would).
     """
 
     name = "boosted"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s", "power_w", "energy_j", "memory_bytes"), trees: int = 800, leaves: int = 63,
-                 rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", columns: str = "all", seed: int = 0, threads: int = 0) -> None:
+                 rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", bins: int = 255, columns: str = "all", seed: int = 0,
+                 threads: int = 0) -> None:
         self.targets = tuple(targets)
         self.shape = ""
         self._settings: dict[str, Any] = {"trees": trees, "leaves": leaves, "rate": rate, "min_leaf": min_leaf, "column_share": column_share, "objective": objective,
-                          "columns": columns, "seed": seed, "threads": threads}
+                          "bins": bins, "columns": columns, "seed": seed, "threads": threads}
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
         self._scale: dict[str, str] = {}
         self._least: dict[str, float] = {}
         self._share: dict[str, float] = {}
+        self._kin: Kin | None = None
         self._boosters: dict[str, Any] = {}
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
@@ -54,6 +59,7 @@ class Boosted:
 
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
+        self._kin = self._kinship(table)
         features = self._seen(table.questions)
         valid_features = self._seen(valid.questions) if valid is not None else None
         self._features = list(features.names)
@@ -64,7 +70,7 @@ class Boosted:
             y = encode(name, truth, features, self._scale[name])
             good = np.isfinite(y)
             rows, self._least[name] = clipped(y[good])
-            binning = {"max_bin": 255, "verbosity": -1, "feature_pre_filter": False}
+            binning = {"max_bin": int(self._settings["bins"]), "verbosity": -1, "feature_pre_filter": False}
             train = lightgbm.Dataset(features.values[good], rows, feature_name=[f"f{i}" for i in range(len(self._features))],
                                      categorical_feature=list(features.categorical), params=binning)
             sets: list[Any] = []
@@ -78,9 +84,17 @@ class Boosted:
             self._boosters[name] = lightgbm.train(self._params(len(rows)), train, int(self._settings["trees"]), valid_sets=sets, callbacks=callbacks)
         return self
 
+    def _kinship(self, table: Table) -> Kin | None:
+        if self._settings["columns"] != "kin" or not isinstance(table.questions, OpQuestions):
+            return None
+        learned = {name: table.targets[name] for name in learned_targets(self.targets) if name in table.targets}
+        return Kin.of(tabular_features(table.questions, self._vocabulary), table.questions, learned, int(self._settings["seed"]))
+
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
-        return features.portable() if self._settings["columns"] == "portable" else features
+        if self._settings["columns"] == "all":
+            return features
+        return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI; never below the speed of light where one is known and was respected in training."""
@@ -93,7 +107,12 @@ class Boosted:
         threads = 1 if len(questions) < _ROWS_FOR_THREADS else int(self._settings["threads"])
         points = {}
         for name in learned_targets(self.targets):
-            y = np.asarray(self._boosters[name].predict(features.values, num_threads=threads), dtype=np.float64)
+            booster = self._boosters[name]
+
+            def raw(asked: Features, booster: Any = booster) -> np.ndarray:
+                return np.asarray(booster.predict(asked.values, num_threads=threads), dtype=np.float64)
+
+            y = self._kin.answer(features, questions, raw) if self._kin and isinstance(questions, OpQuestions) else raw(features)
             points[name] = decode(name, y, features, self._scale[name], self._least[name], self._share[name])
         return Prediction.bare(self.targets, all_points(points, self.targets))
 
@@ -101,6 +120,14 @@ class Boosted:
         """Feature -> share of the total gain for one target."""
         gain = self._boosters[name].feature_importance("gain")
         return {f: float(g / max(gain.sum(), 1e-12)) for f, g in sorted(zip(self._features, gain, strict=True), key=lambda p: -p[1])}
+
+    def contributions(self, questions: Questions, name: str) -> tuple[np.ndarray, str, Features] | None:
+        """((n, d + 1) exact TreeSHAP of a learned target on its scale, the last column the average of the training rows; the scale; the columns). None where the
+        trees answer as kin of a machine would, which is a mix."""
+        if self._kin is not None:
+            return None
+        features = self._seen(questions).ordered(self._features)
+        return np.asarray(self._boosters[name].predict(features.values, pred_contrib=True), dtype=np.float64), self._scale[name], features
 
     def _params(self, rows: int) -> dict[str, Any]:
         s = self._settings
@@ -112,7 +139,7 @@ class Boosted:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Settings in JSON, one LightGBM text file per target."""
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "scale": self._scale, "least": self._least, "share": self._share}
+                "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None}
         return spec, {f"{name}.txt": booster.model_to_string(num_iteration=booster.best_iteration).encode() for name, booster in self._boosters.items()}
 
     @classmethod
@@ -122,6 +149,7 @@ class Boosted:
         out.shape, out._features, out._scale = spec["shape"], list(spec["features"]), dict(spec["scale"])
         out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
+        out._kin = Kin.from_json(spec["kin"]) if spec.get("kin") else None
         for name in learned_targets(out.targets):
             if f"{name}.txt" not in files:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")
@@ -162,5 +190,5 @@ def _booster(text: str) -> Any:
     wait_asleep()
     import lightgbm
 
-    return lightgbm.Booster(model_str=text)
+    return lightgbm.Booster(model_str=checked(text))
 

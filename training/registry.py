@@ -273,8 +273,9 @@ def _local(location: str, uri: str, name: str, version: str, digest: str) -> Pat
     else:
         place = _copy_of(location, uri, name, version)
         with suppress(RegistryError):
-            if place.exists() and lineage.whole(_inside(place, name, version)):
-                return _inside(place, name, version)
+            copy = _inside(place, name, version)
+            if lineage.whole(copy) and digest in ("", lineage.digest(copy)):
+                return copy
         shutil.rmtree(place, ignore_errors=True)
         folder = _inside(_fetched(location, uri, place), name, version)
     if digest and lineage.digest(folder) != digest:

@@ -14,10 +14,11 @@ import logging
 import math
 import os
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -34,8 +35,8 @@ from .metrics import COUNTS, MEASURES
 DEFAULT_URI = "sqlite:///mlflow.db"
 #: measures logged for every single device; of other slices all are logged (the whole table is an artifact)
 DEVICE_MEASURES = ("median_ape", "within_10", "coverage")
-#: seconds a tracking server may take to accept a connection
-CONNECT_S = 3.0
+#: seconds a tracking server may take to accept a connection, and an SQLite store to be let go of by who writes it
+CONNECT_S, LOCKED_S = 3.0, 15.0
 
 
 def default_uri() -> str:
@@ -70,6 +71,7 @@ def quiet() -> Iterator[None]:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     before = [logger.level for logger in loggers]
     try:
@@ -100,6 +102,8 @@ def store_errors(uri: str) -> Iterator[None]:
             todo = f"made by another MLflow version; run: mlflow db upgrade {uri}"
         elif "locked" in said:
             todo = "another process is writing; try again"
+        elif "disk" in said or "No space" in said or "too large" in said:
+            todo = "is the disk full? Nothing was registered; make room and try again"
         else:
             todo = "check the store named by MLFLOW_TRACKING_URI or tracking_uri"
         raise RegistryError(f"model store {uri}: {said}; {todo}") from error
@@ -111,6 +115,9 @@ def _reachable(uri: str, create: bool) -> None:
         raise RegistryError(f"model store {uri}: no such file ({path.absolute()}); train a model first, or name the store with MLFLOW_TRACKING_URI")
     if path is not None and not path.absolute().parent.is_dir():
         raise RegistryError(f"model store {uri}: the folder {path.absolute().parent} does not exist")
+    if path is not None and path.exists():
+        with store_errors(uri), closing(sqlite3.connect(path, timeout=LOCKED_S)) as db:  # MLflow would try a locked or damaged file for minutes
+            db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):
         try:

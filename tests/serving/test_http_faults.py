@@ -33,12 +33,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(model: Path, *words: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def serving(model: Path | str, *words: str, start_s: float = 90) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     port = free_port()
     command = [sys.executable, "-P", "-m", "silicast", "serve", "--model", str(model), "--port", str(port), "--log", "errors", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         try:
-            limit = time.time() + 90
+            limit = time.time() + start_s
             while time.time() < limit:
                 with contextlib.suppress(OSError):
                     if ask(port, "/readyz")[0] == 200:
@@ -127,6 +127,45 @@ def test_bytes_that_are_no_request(server: tuple[int, subprocess.Popen[str]], se
             assert not said.startswith(b"HTTP/1.1 5"), said
             assert b"root:" not in said
     assert ask(server[0], "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(("path", "sent", "media", "due"), [
+    ("/v1/predict", b"[" * 100_000, "application/json", 422), ("/v1/predict", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "application/json", 422),
+    ("/v1/predict", b'{"workload": NaN, "hardware": "t4"}', "application/json", 422), ("/v1/predict", b'{"workload": {"flops": Infinity}, "hardware": -Infinity}', "application/json", 422),
+    ("/v1/predict", b"9" * 100_000, "application/json", 422), ("/v1/predict", b"\xff\xfe\x00", "application/json", 422), ("/v1/predict", b"", "application/json", 422),
+    ("/v1/predict", b"a=1", "application/x-www-form-urlencoded", 415), ("/v1/predict", b"{}", "text/html", 415), ("/v1/predict/bulk", b"{}", "application/octet-stream", 415),
+    ("/v1/workloads", b"{}", "application/json", 415), ("/v1/workloads", b"\x08\x07" + b"\xff" * 1000, "application/octet-stream", 422),
+    ("/v1/predict", b'{"workload": "../../etc/passwd", "hardware": "t4"}', "application/json", 422), ("/v1/simulate", b'{"workload": "x", "hardware": "/etc/passwd.yaml"}', "application/json", 422),
+    ("/v1/predict", b'{"model": "../../etc/passwd", "hardware": "t4"}', "application/json", 404), ("/v2/models/..%2f..%2fetc%2fpasswd/infer", b"{}", "application/json", 404),
+    ("/v2/models/tiny/versions/..%2f7/infer", b"{}", "application/json", 404), ("/v1/predict/bulk?model=..%2F..%2Fetc", b"{}", "application/x-ndjson", 404),
+    ("/v1/hardware/..%2f..%2f..%2fetc%2fpasswd", None, "application/json", 404), ("/v1/hardware/%00", None, "application/json", 404), ("/docs/../../etc/passwd", None, "application/json", 404),
+], ids=range(21))
+def test_bad_input_is_told_and_never_a_5xx(server: tuple[int, subprocess.Popen[str]], path: str, sent: bytes | None, media: str, due: int) -> None:
+    status, said = ask(server[0], path, sent, media)
+    assert status == due, said[:300]
+    assert b"root:" not in said
+    assert b"Traceback" not in said
+    if sent is not None:
+        assert list(json.loads(said)) == ["error"]
+        assert len(said) < 2000
+
+
+def test_a_truth_that_was_acknowledged_survives_a_kill(table_model: Path, tmp_path: Path) -> None:
+    from silicast.serving.drift import DriftStore
+
+    with serving(table_model, "--drift", str(tmp_path / "drift.db")) as (port, process):
+        asked = json.dumps({"features": {"reuse": 4, "width": 100, "strategy": "latency"}}).encode()
+        told = json.loads(ask(port, "/v1/predict", asked)[1])["predictions"][0]
+        truth = json.dumps({"truths": [{"id": told["id"], "targets": {"latency_s": 1e-5}}]}).encode()
+        limit = time.time() + 30
+        while json.loads(ask(port, "/v1/drift")[1])["truths"] == 0 and time.time() < limit:  # the prediction is on disk a fifth of a second later
+            assert json.loads(ask(port, "/v1/truth", truth)[1])["accepted"] == 1
+        process.kill()
+        process.wait(20)
+    kept = DriftStore(tmp_path / "drift.db", create=False)
+    assert kept.counts()["predictions"] == 1
+    assert kept.counts()["truths"] >= 1
+    assert len(kept.matched()) == kept.counts()["truths"]
 
 
 def test_a_client_that_leaves_in_the_middle(server: tuple[int, subprocess.Popen[str]]) -> None:
