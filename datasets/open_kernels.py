@@ -2,7 +2,7 @@
 
 Columns: `op` (a kind of `ops.OP_KINDS`), its sizes, `dtype`, of attention the cache's `weight_dtype`, `hardware`; the circumstances `framework`, `kernel_source` and `variant` (of routed
 experts the distribution of tokens, of attention the phase, of a PyTorch operator its name), "" where a set does not tell them; `site`: rows that belong together; `latency_ms`
-and, where it was measured, `power_w`.
+and, where it was measured, `power_w` and their product `energy_mj`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCHEMA: dict[str, Any] = {
                 "softmax": {"rows": "rows", "cols": "cols", "dtype": "dtype"}},
     "targets": {"latency_s": {"column": "latency_ms", "unit": "ms"}}}
 #: the same with power, for the sets that measured it
-POWER_SCHEMA: dict[str, Any] = {**SCHEMA, "targets": {**SCHEMA["targets"], "power_w": {"column": "power_w", "unit": "W"}}}
+POWER_SCHEMA: dict[str, Any] = {**SCHEMA, "targets": {**SCHEMA["targets"], "power_w": {"column": "power_w", "unit": "W"}, "energy_j": {"column": "energy_mj", "unit": "mJ"}}}
 #: formats of aiconfigurator that silicast calls otherwise: what it computes in
 _DTYPES = {"w4a8_mxfp4_mxfp8": "fp8", "w4a16_mxfp4": "w4a16"}
 #: NeuSight's operators that read two tensors
@@ -52,25 +52,17 @@ def gemms(found: Mapping[str, Path], rows: int, seed: int) -> pd.DataFrame:
 
 def attention(found: Mapping[str, Path], rows: int, seed: int) -> pd.DataFrame:
     """Attention of prompts and of generation, grouped-query and latent, from aiconfigurator."""
-    def plain(phase: str) -> Callable[[pd.DataFrame], dict[str, Any]]:
-        return lambda f: {**_heads(f, phase), "site": _site(phase, f, "num_heads", "num_key_value_heads", "head_dim")}
-
     def latent(phase: str) -> Callable[[pd.DataFrame], dict[str, Any]]:
         # prompts are expanded to heads of 128 + 64 and 128; generation works on the latent vector of 512 + 64 (DeepSeek-V2, arXiv:2405.04434, section 2.1)
-        wide = {"kv_heads": f_heads, "head_dim": 192, "v_dim": 128, "latent": 0} if phase == "latent_context" else {"kv_heads": 1, "head_dim": 576, "v_dim": 512, "latent": 1}
-        return lambda f: {"op": "attention", "batch": f["batch_size"], "heads": f["num_heads"], "q_len": f["isl"] if phase == "latent_context" else 1,
-                          "kv_len": f["isl"] if phase == "latent_context" else f["step"], "causal": 1, "window": 0, "variant": phase,
-                          **{k: v(f) if callable(v) else v for k, v in wide.items()}, "site": _site(phase, f, "num_heads", "batch_size")}
+        prompt = phase == "latent_context"
+        wide = {"head_dim": 192, "v_dim": 128, "latent": 0} if prompt else {"head_dim": 576, "v_dim": 512, "latent": 1}
+        return lambda f: {"op": "attention", "batch": f["batch_size"], "heads": f["num_heads"], "kv_heads": f["num_heads"] if prompt else 1, "q_len": f["isl"] if prompt else 1,
+                          "kv_len": f["isl"] if prompt else f["step"], "causal": 1, "window": 0, "variant": phase, **wide, "site": _site(phase, f, "num_heads", "batch_size")}
 
-    parts = [_aiconfigurator(found[f"aiconfigurator/attention_{phase}.parquet"], 2 * rows // 5, seed, plain(phase)) for phase in ("context", "generation")]
+    parts = [_aiconfigurator(found[f"aiconfigurator/attention_{phase}.parquet"], 2 * rows // 5, seed, _attended(phase)) for phase in ("context", "generation")]
     for phase, table in (("context", "context_mla"), ("generation", "generation_mla")):  # modules with their projections are another thing than attention
         parts.append(_aiconfigurator(found[f"aiconfigurator/mla_{phase}.parquet"], rows // 10, seed, latent(f"latent_{phase}"), where={"table": table}))
     return _joined(*parts)
-
-
-def f_heads(frame: pd.DataFrame) -> pd.Series:
-    """As many key heads as heads."""
-    return frame["num_heads"]
 
 
 def experts(found: Mapping[str, Path], rows: int, seed: int) -> pd.DataFrame:
@@ -94,12 +86,12 @@ def vectors(found: Mapping[str, Path], rows: int, seed: int) -> pd.DataFrame:
 
 
 def powers(found: Mapping[str, Path], rows: int, seed: int) -> pd.DataFrame:
-    """Latency and NVML power of matrix products and attention on B200 and GB200, from aiconfigurator."""
+    """Latency, NVML power and their product for matrix products and attention on B200 and GB200, from aiconfigurator."""
     parts = [_aiconfigurator(found["aiconfigurator/power_gemm.parquet"], rows // 2, seed, lambda f: {"op": "gemm", "b": 1, "site": _site("ai", f, "n", "k")})]
     for phase in ("context", "generation"):
-        parts.append(_aiconfigurator(found[f"aiconfigurator/power_attention_{phase}.parquet"], rows // 4, seed,
-                                     lambda f, phase=phase: {**_heads(f, phase), "site": _site(phase, f, "num_heads", "num_key_value_heads", "head_dim")}))
-    return _joined(*parts)
+        parts.append(_aiconfigurator(found[f"aiconfigurator/power_attention_{phase}.parquet"], rows // 4, seed, _attended(phase)))
+    frame = _joined(*parts)
+    return frame.assign(energy_mj=frame["power_w"] * frame["latency_ms"])
 
 
 def _aiconfigurator(place: Path, rows: int, seed: int, named: Callable[[pd.DataFrame], dict[str, Any]], where: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -111,6 +103,10 @@ def _aiconfigurator(place: Path, rows: int, seed: int, named: Callable[[pd.DataF
     kept = {c: frame[c] for c in ("hardware", "framework", "kernel_source", "m", "n", "k", "latency_ms", "power_w") if c in frame}
     cache = {"weight_dtype": frame["kv_cache_dtype"].astype(str)} if "kv_cache_dtype" in frame else {}
     return pd.DataFrame({**kept, "variant": "", "dtype": dtype, **cache, **named(frame)})
+
+
+def _attended(phase: str) -> Callable[[pd.DataFrame], dict[str, Any]]:
+    return lambda f: {**_heads(f, phase), "site": _site(phase, f, "num_heads", "num_key_value_heads", "head_dim")}
 
 
 def _heads(frame: pd.DataFrame, phase: str) -> dict[str, Any]:
@@ -148,7 +144,7 @@ def _vidur_vectors(place: Path, rows: int, seed: int) -> pd.DataFrame:
     frame = _vidur(place, (*_VIDUR_NORM, "add", "mlp_act"), rows, seed)
     tokens, norm, gated = frame["num_tokens"].astype(float), frame["variant"].isin(_VIDUR_NORM), frame["use_gated_mlp"].astype(float)
     act = frame["variant"] == "mlp_act"
-    elements = tokens * np.where(act, frame["wide"], frame["n_embd"])
+    elements: pd.Series = tokens * np.where(act, frame["wide"], frame["n_embd"])
     frame = frame.assign(op=np.where(norm, "norm", "elementwise"), rows=tokens, cols=frame["n_embd"], elements=elements, extra_elements=np.where(act, gated * elements, elements))
     return frame.assign(site=_site("vidur", frame, "variant", "n_embd", "wide"))
 

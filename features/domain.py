@@ -9,6 +9,7 @@ outside its interval (`doubt`). docs/trust.md has what these flags are worth.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from ..datasets.workload import Workload
-from . import density, doubt
+from . import density, doubt, kinds
 from .device import DEVICE_FEATURES, device_vector
 from .doubt import Answered
 from .verdict import Domain
@@ -97,6 +98,8 @@ def check(domain: Mapping[str, Any], questions: Any, answered: Answered | None =
         return (Domain("unchecked", "the model card describes no domain for such questions"),) * len(questions)
     if not len(questions):
         return ()
+    if "by_kind" in domain and isinstance(questions, OpQuestions):
+        return _check_by_kind(domain["by_kind"], questions, answered, compute)
     columns = density.columns(questions, compute) if domain.get("density") else None
     if columns is not None and columns[0] != list(domain["density"]["names"]):
         columns = None
@@ -112,6 +115,19 @@ def check(domain: Mapping[str, Any], questions: Any, answered: Answered | None =
         return found
     novelty = doubt.novelty(domain, columns[1], answered, unseen) if answered is not None else np.full(len(found), np.nan)
     return tuple(_doubted(one, float(n), near) for one, n, near in zip(found, novelty, nearest, strict=True))
+
+
+def _check_by_kind(known: Mapping[str, Any], q: OpQuestions, answered: Answered | None, compute: bool) -> tuple[Domain, ...]:
+    """The verdicts of a model that keeps operators of different kinds apart (`surrogates.by_kind`): each kind's own domain speaks for its rows."""
+    found = [Domain("unsupported", f"operator kind {KIND_NAMES[code]} was never trained on") for code in q.ops.kind]
+    for name, (mine, part) in kinds.parts(q, list(known)).items():
+        told = None if answered is None else answered.take(mine)
+        features = next(iter(part.__dict__.get("_features", {}).values()), None)
+        if told is not None and features is not None:
+            told = replace(told, reference=features.reference.get(told.target))
+        for row, verdict in zip(mine, check(known[name], part, told, compute), strict=True):
+            found[row] = verdict
+    return tuple(found)
 
 
 def _doubted(found: Domain, novelty: float, nearest: str) -> Domain:

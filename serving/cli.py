@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import drift_cli, llm, models_cli
+from . import compile_cli, drift_cli, explaining, llm, models_cli, ready_cli
 from .reply import Reply, misused, spoken
 
 
@@ -51,8 +51,8 @@ Dim = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=N", help="
 UnknownOps = Annotated[str, typer.Option("--unknown-ops", metavar="error|bound", help="An operator that cannot be counted: an error that names it, or bounded by its traffic and flagged.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="What if it ran in this precision: float16, int8, int4_wo, ...", show_default=False)]
 Target = Annotated[list[str] | None, typer.Option("--target", metavar="T", help="What to answer, such as latency_s; repeatable.", show_default=False)]
-Model = Annotated[str | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION or a model folder "
-                                           "[default: models:/silicast-boosted@champion].", show_default=False)]
+Model = Annotated[str | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION, ready:NAME or a model folder "
+                                           "[default: models:/silicast-boosted@champion of the store here, else the ready-made model for such questions].", show_default=False)]
 Schema = Annotated[Path | None, typer.Option("--schema", metavar="YAML", help="What the table's columns mean [default: the schema in the model's card].", show_default=False)]
 SkipBadRows = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and say how many, instead of stopping.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
@@ -180,6 +180,9 @@ def predict(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help=
     return verbs.predict(asked, on or (), model, schema, out, dim or (), unknown_ops, dtype, target or (), fallback, phase)
 
 
+app.command("explain")(explaining.command)
+
+
 @app.command("evaluate")
 @spoken
 def evaluate(model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder or models:/NAME@alias.")],
@@ -197,14 +200,16 @@ def evaluate(model: Annotated[str, typer.Argument(metavar="MODEL", help="A model
 @models.command("list")
 @spoken
 def models_list(as_json: Json = False) -> Reply:
-    """Every registered model."""
+    """Every registered model, and the ready-made ones."""
     from . import verbs
 
     return verbs.models_list()
 
 
+compile_cli.add_to(app)
 models_cli.add_to(models)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
+ready_cli.add_to(models)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, or (show) ready:NAME.")]
 
 
 @models.command("show")
@@ -237,8 +242,8 @@ def models_rollback(name: Name, as_json: Json = False) -> Reply:
 
 @app.command("serve")
 @spoken
-def serve(model: Annotated[list[str] | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION or a model folder; repeatable, the first "
-                                                          "answers where a question names none [default: models:/silicast-boosted@champion].", show_default=False)] = None,
+def serve(model: Annotated[list[str] | None, typer.Option("--model", metavar="REF-or-DIR", help="models:/NAME@alias, models:/NAME/VERSION, ready:NAME or a model folder; repeatable, the first "
+                                                          "answers where a question names none [default: models:/silicast-boosted@champion, else ready:networks].", show_default=False)] = None,
           host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 opens it to the network: give --token-file then.")] = "127.0.0.1",
           port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
           workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; one that dies is replaced.")] = 1,

@@ -31,8 +31,10 @@ from ..surrogates.base import Surrogate
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Domain, Prediction
 from . import guard
+from .ready import completed
 
 if TYPE_CHECKING:
+    from ..surrogates.quick_networks import QuickNetworks
     from .quick import Columns, OpAnswer, Quick
 
 DEFAULT_MODEL = "models:/silicast-boosted@champion"
@@ -113,11 +115,27 @@ class Predictor:
     def quick(self) -> Quick | None:
         """The model's student, for questions about single operators in microseconds; None for a model without one (`silicast compile` adds it)."""
         student = getattr(self.surrogate, "student", None)
-        if student is None:
+        if student is None or self.shape != "op":
             return None
         from .quick import Quick
 
         return Quick(student, self.card, self.name, self.version, self.predict_table)
+
+    @cached_property
+    def quick_networks(self) -> QuickNetworks | None:
+        """The student of the simulator for whole networks, of a model that has one (`silicast compile simulator`); else None."""
+        student = getattr(self.surrogate, "student", None)
+        if student is None or self.shape != "graph":
+            return None
+        from ..surrogates.quick_networks import QuickNetworks
+
+        return QuickNetworks(student, self.card.level, self.name, self.version, self._exact)
+
+    def _exact(self, questions: Any) -> Prediction:
+        """What the simulator itself says; nothing checks it but what is always checked."""
+        with np.errstate(all="ignore"):
+            answered = self.surrogate.predict(questions)
+        return answered.with_domain(guard.verdicts({}, questions))
 
     def _quick(self) -> Quick:
         if self.quick is None:
@@ -167,6 +185,10 @@ class Predictor:
         if not len(questions):
             nothing = np.empty((0, len(self.targets)))
             return Prediction(self.targets, nothing, nothing, nothing, 0.0, (), self.name, self.version)
+        if self.quick_networks is not None:
+            told = guard.finite(self.quick_networks.predict(questions))
+            return _stand_in(told, questions) if fallback else told
+        questions = completed(questions, self.card)[0]
         with np.errstate(all="ignore"):  # an overflow is not lost: whatever is not finite is flagged below
             answered = self.surrogate.predict(questions)
             domain = guard.verdicts(self.card.domain, questions, answered)

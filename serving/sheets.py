@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def write_sheet(frame: pd.DataFrame, out: Path) -> Path:
     return out
 
 
-def questions(path: Path, schema: Path | None, model: Any) -> tuple[Any, np.ndarray]:
+def questions(path: Path, schema: Path | Mapping[str, Any] | None, model: Any) -> tuple[Any, np.ndarray]:
     """(the questions of a table, which of its n rows ask them): by the schema given, or else by the one in the model's card.
 
     A model of whole networks needs no schema (`network_questions`). Every row must be answerable, but for those the schema's `where`

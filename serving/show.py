@@ -158,6 +158,8 @@ def predicted_sheet(console: Any, told: Mapping[str, Any], most: int = 20) -> No
         if told["rows"] > most:
             console.print(f"the first {most} of {told['rows']:,} rows; --out FILE keeps them all")
     console.print(", ".join(f"{count:,} rows {verdict}" for verdict, count in told["domain"].items()))
+    for note in told.get("notes", ()):
+        console.print(note)
     _footer(console, told["table"], told)
 
 

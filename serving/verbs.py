@@ -120,7 +120,7 @@ def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | No
     if sheets.is_sheet(asked):
         if on or dims or dtype:
             raise InputError(f"{asked}: a table names its own hardware and sizes; --on, --dim and --dtype belong to a workload file")
-        return _predict_sheet(asked, predictor(model), schema, out, names(targets), fallback)
+        return _predict_sheet(asked, predictor(model) if model is not None else _predictor_of(asked, schema, names(targets)), schema, out, names(targets), fallback)
     from ..datasets.frontends import READERS
 
     if asked.suffix.lower() not in READERS:
@@ -153,17 +153,18 @@ def _predict_workload(workload: Any, devices: list[Any], model: Any, out: Path |
 
 
 def _predict_sheet(table: Path, model: Any, schema: Path | None, out: Path | None, targets: Sequence[str], fallback: str | None) -> Reply:
-    from . import sheets
+    from . import ready, sheets
     from .predictor import known_targets, select
 
     known_targets(model, targets)
-    questions, kept = sheets.questions(table, schema, model)
+    asked, kept = sheets.questions(table, schema if schema is not None else ready.schema_of(table, model.card), model)
+    questions, notes = ready.completed(asked, model.card)
     prediction = sheets.spread(select(model.predict_table(questions, fallback=fallback), targets), kept)
     frame = prediction.frame()
     units = dict(model.card.units)
     flags = {str(k): int(v) for k, v in frame["domain"].value_counts().items()}
     document: dict[str, Any] = {"table": str(table), "rows": len(frame), "model": model.name, "version": model.version, "level": prediction.level,
-                                "units": {t: units.get(t, "") for t in prediction.targets}, "domain": flags}
+                                "units": {t: units.get(t, "") for t in prediction.targets}, "domain": flags, "notes": notes}
     if out is None:
         document["predictions"] = [{"row": i + 1, **prediction.answer(i)} for i in range(len(prediction))]
     else:
@@ -203,16 +204,24 @@ def calibrate(model: str, table: Path, schema: Path | None, out: Path | None, sh
 
 
 def models_list() -> Reply:
-    """Every registered model."""
+    """Every registered model, and those that came with silicast."""
+    from . import ready_cli
+
+    try:
+        store_exists()
+    except InputError as error:
+        return ready_cli.listed(None, str(error))
     from ..training import registry
 
-    store_exists()
-    found = registry.list_models()
-    return Reply({"models": found}, lambda console: show.models(console, found))
+    return ready_cli.listed(registry.list_models())
 
 
 def models_show(name: str) -> Reply:
-    """One registered model and the card of its champion (or of its newest version)."""
+    """One registered model and the card of its champion (or of its newest version); or a ready-made one and its card."""
+    if name.startswith("ready:"):
+        from . import ready_cli
+
+        return ready_cli.shown(name)
     from ..training import registry
 
     store_exists()
@@ -269,23 +278,40 @@ def serve(models: Sequence[str], host: str, port: int, workers: int, token_file:
 
 
 def predictor(model: str | None) -> Any:
-    """The model asked for, or the default one; without either, says how to get one."""
+    """The model asked for; without one the champion of the store here, or else the model of whole networks that came with silicast."""
     from .predictor import DEFAULT_MODEL, Predictor
 
     if model is None:
+        from . import ready
+
         try:
             store_exists()
             return Predictor.load(DEFAULT_MODEL)
-        except InputError as error:
-            raise InputError(f"no model given, and {DEFAULT_MODEL} is not to be had: {error}. Make it with `silicast demo` or `silicast train EXPERIMENT`, "
-                             "or give --model REF-or-DIR") from None
+        except InputError as champion:
+            try:
+                return ready.for_networks()
+            except InputError as error:
+                raise InputError(f"no model given, and {DEFAULT_MODEL} is not to be had: {champion}; nor is the one that comes with silicast: {error}. Make one with `silicast demo` or "
+                                 "`silicast train EXPERIMENT`, or give --model REF-or-DIR") from None
     if model.startswith("models:"):
         store_exists()
     return Predictor.load(model)
 
 
+def _predictor_of(table: Path, schema: Path | None, targets: Sequence[str]) -> Any:
+    """The ready-made model for a table's questions; of networks the champion of the store here, where there is one."""
+    from . import ready
+
+    found = ready.for_table(table, schema, targets)
+    return predictor(None) if found.shape == "graph" else found
+
+
 def model_folder(model: str) -> Path:
-    """The folder of a model given as one or as `models:/...`."""
+    """The folder of a model given as one, as `models:/...` or as `ready:NAME`."""
+    if model.startswith("ready:"):
+        from ..surrogates import ready
+
+        return ready.folder(model)
     if not model.startswith("models:"):
         return Path(model)
     from ..training import registry

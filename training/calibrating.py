@@ -158,6 +158,8 @@ def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any
     for name in ("context", "categories"):
         if name in domain:
             out[name] = {c: sorted({*v, *seen[name].get(c, ())}) for c, v in domain[name].items()}
+    if "by_kind" in domain:
+        out["by_kind"] = {kinds: widened(part, seen) for kinds, part in domain["by_kind"].items()}
     machines = domain.get("device")
     if machines is not None:
         add = [i for i, key in enumerate(seen["device"]["keys"]) if key not in machines["keys"]]
