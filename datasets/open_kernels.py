@@ -165,4 +165,4 @@ def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
     words = ("op", "hardware", "framework", "kernel_source", "variant", "dtype", "weight_dtype", "site")
     kept = [part[[c for c in (*words, *_SIZES, "latency_ms", "power_w") if c in part]] for part in parts]
     frame = pd.concat([p.astype({c: float for c in p if c not in words}) for p in kept], ignore_index=True)
-    return frame.astype(dict.fromkeys(words, object))
+    return frame.astype({w: object for w in words if w in frame})
