@@ -52,6 +52,7 @@ class Lanes:
     bias: np.ndarray
     up: np.ndarray
     down: np.ndarray
+    outside: Any = False  # (G,) bool: a machine known by its figures that lies outside those learned from
 
     @classmethod
     def of(cls, lanes: Sequence[Lane]) -> Lanes:
@@ -89,6 +90,8 @@ class Student:
         self._first, self._bias, self._last, self._last_bias = a["first"], a["first_bias"], a["last"], a["last_bias"]
         self._centre, self._centre_column = a["centre"], a["centre"][:, None]
         self._hidden = [(a[f"hidden.{i}"], a[f"hidden.{i}.bias"]) for i in range(layers - 1)]
+        if self.open_machines:
+            self._span = a["low"][:, None], a["high"][:, None]
         self._zero = np.zeros(self._first.shape[1], dtype=np.float32)
         self._low, self._high = a["least"][:-1].tolist(), a["most"][:-1].tolist()
         self._lanes: dict[Any, Lane] = {}
@@ -141,14 +144,16 @@ class Student:
         """A lane for each of many machines at once, by their figures; for a student of `open_machines` without circumstances of its own."""
         at = np.arange(len(devices))
         f = figure_columns(devices, at, np.full(len(devices), dtype))
-        bias = self._bias + (machine_terms(f, np.array([KINDS.index(d.kind) for d in devices])).T - self.arrays["machine_centre"]) @ self.arrays["machine"]
+        told = machine_terms(f, np.array([KINDS.index(d.kind) for d in devices])).T
+        outside = ((told < self.arrays["machine_low"]) | (told > self.arrays["machine_high"])).any(1)
+        bias = self._bias + (told - self.arrays["machine_centre"]) @ self.arrays["machine"]
         code = self._codes["device"]
         places = np.array([code.get(d.key, len(code)) for d in devices])
         for name, value in (("kind", KIND_NAMES[kind]), ("dtype", DTYPE_NAMES[dtype]), ("weight_dtype", DTYPE_NAMES[weight_dtype])):
             bias += self.arrays[f"known.{name}"][self._codes[name].get(value, len(self._codes[name]))]
         bias += self.arrays["known.device"][places]
         width = self.arrays["width"][places].astype(np.float64)
-        return Lanes(f, bias.astype(np.float32), width[:, :, 0], width[:, :, 1])
+        return Lanes(f, bias.astype(np.float32), width[:, :, 0], width[:, :, 1], outside)
 
     def one(self, lane: Lane, op: Sizes) -> tuple[list[float], float]:
         """(the points of one operator (floats), per target, in SI; above 0 where the model's guard would doubt them)."""
@@ -207,6 +212,7 @@ class Student:
     def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray, doubted: np.ndarray) -> None:
         f = Figures(*(x[index] for x in lanes.figures))
         x, reference = terms(op, f, self.parts)
+        far = ((x < self._span[0]) | (x > self._span[1])).any(0) if self.open_machines else False
         x -= self._centre_column
         h = x.T @ self._first
         h += lanes.bias[index]
@@ -218,6 +224,7 @@ class Student:
         y = h @ self._last
         y += self._last_bias
         np.greater(y[:, -1], 0.0, out=doubted)
+        doubted |= far
         np.clip(y, self.arrays["least"], self.arrays["most"], out=y)
         points = np.exp(y).astype(np.float64)
         points[:, [*self._timed, False]] *= reference[:, None]

@@ -146,7 +146,7 @@ class _One:
     @staticmethod
     def low_bit(x: Any) -> Any:
         whole = int(x)
-        return float(min(whole & -whole, 4096))
+        return float(min(whole & -whole, 4096)) if whole else 1.0
 
 
 class _Columns:
@@ -157,7 +157,7 @@ class _Columns:
 
     @staticmethod
     def low_bit(x: Any) -> Any:
-        whole = np.asarray(x).astype(np.int64)
+        whole = np.maximum(np.asarray(x), 1.0).astype(np.int64)
         return np.minimum(whole & -whole, 4096)
 
 
@@ -230,7 +230,7 @@ def terms(op: Sizes, f: Figures, parts: Sequence[str] = PARTS) -> tuple[np.ndarr
     times = [compute + least, memory, vector + least, start]
     logs = [*(t * over for t in times), m, n, k, b, moved / f.half_cache, (op.weight_bytes + 1.0) / f.half_cache, xp.low_bit(m), xp.low_bit(n), xp.low_bit(k), reference]
     if stream:
-        stream[3], stream[4] = stream[3] * over, stream[4] * over
+        stream[3], stream[4] = stream[3] * over, (dram + least) * over
         logs += stream
     logs += [t * over for t in folds]
     m64, n64, k64, m128, n128 = m * (1.0 / 64.0), n * (1.0 / 64.0), k * (1.0 / 64.0), m * (1.0 / 128.0), n * (1.0 / 128.0)

@@ -368,6 +368,8 @@ def said(told: Mapping[str, Any]) -> str:
     for name, one in told.items():
         if "median_apart" in one and "p90_apart" in one:
             parts.append(f"{name}: off the model by {one['median_apart']:.1%} (median), {one['p90_apart']:.1%} (p90) on {one['questions']:,} questions it never saw")
+        elif name == "networks":
+            parts.append(f"whole networks never seen: latency off by {one['latency_s_median_apart']:.1%} (median), {one['latency_s_p90_apart']:.1%} (p90), {one['questions']:,} questions")
         elif name == "verdict":
             parts.append(f"the guard's verdict the same on {one['same']:.1%}")
         elif "model_median" in one:
