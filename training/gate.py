@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ SLICES, LEAST_ROWS = ("kind=", "family="), 100
 LEAST_PROTECTED = 20
 #: coverage may miss the promised level by this much, either way; a first champion's on `JUDGED` by so much
 COVERAGE_BAND, FIRST_COVERAGE_BAND = 0.05, 0.15
+#: a student (surrogates/student.py) is an approximation: it may be off its model by this much in the median (assumption), and its errors on real rows may be larger by MAY_WORSEN
+STUDENT_APART = 0.05
 #: the target whose intervals a first champion is judged by
 JUDGED = "latency_s"
 _EPS = 1e-9
@@ -32,7 +34,8 @@ _EPS = 1e-9
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a model's fast form is from the model itself: `worst` relative difference of any answer over `rows` questions, of which `allowed` is let through.
+    """How far a model's fast form is from the model itself, over `rows` questions: `worst` is the largest relative difference of any answer (of a student: the median one of its worst
+    target), `allowed` what is let through.
 
     Valid at birth: raises FormatError for what is no such finding.
     """
@@ -65,11 +68,15 @@ class Parity:
             return None
 
     @classmethod
-    def of(cls, surrogate: Any) -> Parity | None:
-        """What a surrogate says of its own fast form: its `parity`, or what that gives when called; None where it has none.
+    def of(cls, surrogate: Any, card: ModelCard | None = None) -> Parity | None:
+        """What is known of a surrogate's fast form: what its card says of its student, or its own `parity` (a value or a method); None where it has none.
 
-        It may be a `Parity` or anything with `form`, `worst`, `rows` and `allowed`. Raises FormatError for anything else.
+        `parity` may be a `Parity` or anything with `form`, `worst`, `rows` and `allowed`. Raises FormatError for anything else.
         """
+        told = card.metrics.get("student") if card is not None else None
+        apart = [one for one in told.values() if "median_apart" in one and "questions" in one] if isinstance(told, Mapping) else []
+        if apart:
+            return cls("student", max(float(one["median_apart"]) for one in apart), max(int(one["questions"]) for one in apart), STUDENT_APART)
         found = getattr(surrogate, "parity", None)
         found = found() if callable(found) else found
         if found is None or isinstance(found, cls):
@@ -94,8 +101,9 @@ def may_promote(new: ModelCard, old: ModelCard | None, parity: Parity | None = N
     against: list[str] = []
     remarks: list[str] = []
     if parity is not None:
-        said = f"{parity.form} form: answers differ by at most {parity.worst:.2g} over {parity.rows:,} rows"
+        said = f"{parity.form}: differs from the model by {parity.worst:.2g} over {parity.rows:,} questions"
         (remarks if parity.holds else against).append(said if parity.holds else f"{said}, more than {parity.allowed:.2g}")
+    against += _bad_student(new)
     for name in new.targets:
         missed = _missed(new, name)
         if missed <= COVERAGE_BAND + _EPS or _counted(new, name):
@@ -143,6 +151,21 @@ def _worse_slices(new: ModelCard, old: ModelCard, target: str, protected: Sequen
             out.append(f"{target} where {where}: median APE {error:.4f} is more than {share:.0%} worse than the champion's {before:.4f}")
         if named and not _counted(new, target):
             out += _uncovered(new, old, target, where)
+    return out
+
+
+def _bad_student(card: ModelCard) -> list[str]:
+    """Where a student, on real rows, errs more than its model or has intervals that do not hold."""
+    told = card.metrics.get("student")
+    out = []
+    for name, one in told.items() if isinstance(told, Mapping) else ():
+        if "student_median" not in one:
+            continue
+        error, model, share = (float(one.get(key, math.nan)) for key in ("student_median", "model_median", "student_coverage"))
+        if error > max(model * (1.0 + MAY_WORSEN), model + SLICE_FLOOR) + _EPS:
+            out.append(f"student, {name}: median APE {error:.4f} is more than {MAY_WORSEN:.0%} worse than the model's {model:.4f}")
+        if share < card.level - COVERAGE_BAND - _EPS:
+            out.append(f"student, {name}: coverage {share:.3f} is below {card.level - COVERAGE_BAND:.2f}")
     return out
 
 

@@ -97,7 +97,7 @@ def register(folder: str | Path, name: str, run: Run) -> str:
     _plain(name)
     with quiet(), store_errors(uri), tempfile.TemporaryDirectory(prefix="silicast-register-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice on type hints and integer columns; none concerns this model
-        tags = lineage.tags_of(card, place, Parity.of(surrogate))
+        tags = lineage.tags_of(card, place, Parity.of(surrogate, card))
         built = Path(scratch) / "mlflow_model"
         pyfunc.build(built, place, card)
         with held(uri):

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from silicast.training.gate import may_promote
+from silicast.datasets.errors import FormatError
+from silicast.training.gate import Parity, may_promote
 
 
 def test_gate_first_champion(make_card: Any) -> None:
@@ -94,3 +95,78 @@ def test_gate_names_every_target_that_fell_back(make_card: Any) -> None:
     both = ("latency_s", "power_w")
     _, reasons = may_promote(make_card(error=0.2, targets=both), make_card(targets=both))
     assert [r.split(":")[0] for r in reasons] == list(both)
+
+
+def noisy(make_card: Any, error: float, rows: int, spread: float = 3.0) -> Any:
+    """A slice with a 90th percentile `spread` times its median."""
+    return make_card(metrics={"all": {"latency_s": {"median_ape": 0.05, "coverage": 0.9}}, "kind=gpu": {"latency_s": {"median_ape": error, "p90_ape": spread * error, "rows": rows}}})
+
+
+@pytest.mark.parametrize(("rows", "allowed"), [
+    # s = ln 3 / 1.2816 = 0.857; standard error of the difference of two logarithms of medians: 0.857 sqrt(pi / n); times 2.33
+    (100, 0.25),     # exp(2.33 * 0.1519) - 1 = 0.425, held to 0.25
+    (1000, 0.1185),  # exp(2.33 * 0.04804) - 1 = 0.1185
+    (100_000, 0.05)])  # exp(2.33 * 0.004804) - 1 = 0.0113, never less than 0.05
+def test_gate_lets_through_what_chance_explains(make_card: Any, rows: int, allowed: float) -> None:
+    assert may_promote(noisy(make_card, 0.5 * (1 + allowed - 1e-3), rows), noisy(make_card, 0.5, rows))[0]
+    refused, reasons = may_promote(noisy(make_card, 0.5 * (1 + allowed + 1e-3), rows), noisy(make_card, 0.5, rows))
+    assert not refused
+    assert "kind=gpu" in reasons[0]
+
+
+def guarded(make_card: Any, error: float = 0.05, rows: int = 40, coverage: float = 0.9) -> Any:
+    return make_card(metrics={"all": {"latency_s": {"median_ape": 0.05, "coverage": 0.9}}, "device=t4": {"latency_s": {"median_ape": error, "rows": rows, "coverage": coverage}}})
+
+
+def test_gate_judges_protected_slices_by_error_coverage_and_presence(make_card: Any) -> None:
+    old, named = guarded(make_card), ("device=t4",)
+    assert may_promote(guarded(make_card, 0.5), old)[0]  # a single device is compared only where it is protected
+    assert "device=t4: median APE 0.5000" in may_promote(guarded(make_card, 0.5), old, protected=named)[1][0]
+    # 0.9 - 0.05 - 2.33 sqrt(0.09 / 40) = 0.7395
+    assert may_promote(guarded(make_card, coverage=0.74), old, protected=named)[0]
+    assert "(protected): coverage 0.739 is below 0.74" in may_promote(guarded(make_card, coverage=0.739), old, protected=named)[1][0]
+    assert may_promote(guarded(make_card, coverage=0.6), guarded(make_card, coverage=0.6), protected=named)[0]  # no further off than the champion
+    assert "fewer than 20 rows on record" in may_promote(make_card(), old, protected=named)[1][0]
+    assert may_promote(make_card(), make_card(), protected=named)[0]  # the champion has no such rows either
+
+
+def test_gate_asks_for_parity(make_card: Any) -> None:
+    same, other = Parity("compiled", 2e-6, 100_000), Parity("compiled", 2e-5, 100_000)
+    assert may_promote(make_card(), None, same) == (True, ("compiled: differs from the model by 2e-06 over 100,000 questions",))
+    allowed, reasons = may_promote(make_card(), make_card(), other)
+    assert (allowed, reasons[0]) == (False, "compiled: differs from the model by 2e-05 over 100,000 questions, more than 1e-05")
+    assert not may_promote(make_card(), None, Parity("compiled", float("nan"), 1))[0]
+    assert Parity.read(same.text()) == same
+    assert Parity.read("no fast form") is None
+
+
+def test_what_a_surrogate_says_of_its_fast_form(make_card: Any) -> None:
+    class Says:
+        def __init__(self, parity: Any) -> None:
+            self.parity = parity
+
+    class Form:
+        form, worst, rows = "onnx", 3e-7, 10
+
+    found = Parity("onnx", 3e-7, 10)
+    assert Parity.of(object()) is None
+    assert [Parity.of(Says(one)) for one in (None, found, lambda: found, Form(), Form)] == [None, found, found, found, found]
+    for wrong in (7, "fast", Parity):
+        with pytest.raises(FormatError, match="parity"):
+            Parity.of(Says(wrong if wrong is not Parity else lambda: Parity("", 0.0, 1)))
+
+
+def test_gate_judges_a_student(make_card: Any) -> None:
+    def with_student(apart: float = 0.01, error: float = 0.051, coverage: float = 0.9) -> Any:
+        told = {"latency_s": {"median_apart": apart, "p90_apart": 3 * apart, "questions": 900},
+                "latency_s on real rows": {"student_median": error, "model_median": 0.05, "student_coverage": coverage, "rows": 400}}
+        return make_card(metrics={"all": {"latency_s": {"median_ape": 0.05, "coverage": 0.9}}, "student": told})
+
+    good = with_student()
+    assert Parity.of(object(), good) == Parity("student", 0.01, 900, 0.05)
+    assert may_promote(good, None, Parity.of(None, good))[0]
+    for bad, said in ((with_student(apart=0.06), "student: differs from the model by 0.06"), (with_student(error=0.06), "more than 10% worse than the model's"),
+                      (with_student(coverage=0.8), "student, latency_s on real rows: coverage 0.800")):
+        allowed, reasons = may_promote(bad, None, Parity.of(None, bad))
+        assert not allowed
+        assert said in reasons[0]
