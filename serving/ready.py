@@ -47,7 +47,10 @@ def for_table(path: Path, schema: Path | None, targets: Sequence[str]) -> Predic
         if spec.op:
             return _predictor(_of_operators(targets))
         if spec.workload:
-            return _predictor(NETWORKS)
+            alike = [name for name in ready.names() if dict(ready.card(name).schema.get("workload") or {}).get("format") == spec.workload.format]
+            if not alike:
+                raise InputError(f"{path}: no ready-made model answers networks written as {spec.workload.get('format')}; name one with --model, or ask {NETWORKS} with the columns workload and hardware")
+            return _predictor(alike[0])
         columns = set(map(str, [*spec.features, *([spec.hardware] if spec.hardware else [])])) or set(map(str, read_frame(path).columns))
     else:
         columns = set(map(str, read_frame(path).columns))
@@ -66,7 +69,7 @@ def for_table(path: Path, schema: Path | None, targets: Sequence[str]) -> Predic
 
 def needs(card: ModelCard) -> set[str]:
     """The columns a plain table must have for a model."""
-    return {str(c) for c in [*card.schema.get("features", ()), card.schema.get("hardware")] if c}
+    return {str(c) for c in [*card.schema.get("features", ()), card.schema.get("hardware"), dict(card.schema.get("workload") or {}).get("column")] if c}
 
 
 def schema_of(path: Path, card: ModelCard) -> Mapping[str, Any] | None:

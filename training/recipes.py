@@ -82,17 +82,14 @@ def _dense(found: Found, rows: int, seed: int) -> pd.DataFrame:
     return _typed(open_kernels.sampled(frame, rows, seed), (*_DENSE, *_HLS4ML.values()))
 
 
-_CELL = ("op01", "op02", "op12", "op03", "op13", "op23")
-
-
 def _cells(found: Found, rows: int, seed: int) -> pd.DataFrame:
     """Long: an architecture on a device per row. Architectures 0 to 1,899 stay out: HELP's protocol takes its measurements and its questions from them."""
     wide = pd.read_parquet(found["help/nasbench201_latency.parquet"])
     devices = [c for c in wide if str(c).startswith("lat_")]
     wide = open_kernels.sampled(wide[wide["arch_idx"] >= 1900], max(rows // len(devices), 1), seed)
-    long = wide.melt(["arch_idx", *_CELL], devices, "device", "ms").dropna()
+    long = wide.melt(["arch_str"], devices, "device", "ms").dropna()
     long = long.assign(ms=long["ms"].astype(float), device=long["device"].str[4:-3])
-    return _typed(long[long["ms"] > 0], ("device", *_CELL, "arch_idx", "ms"))
+    return _typed(long[long["ms"] > 0], ("device", "arch_str", "ms"))
 
 
 def _typed(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -133,10 +130,10 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (
            f"a table with {', '.join(_DENSE)}: widths, bits of precision, reuse factor, strategy", "Tool estimates at 5 ns, not a placed design; other layers, other parts and other clocks were not tried.",
            tuple(_HLS4ML), (("hls4ml", "two_layer_dense.parquet"),), (Part(_dense, 10_000),), {"features": list(_DENSE), "targets": {t: {"column": c} for t, c in _HLS4ML.items()}}),
     Recipe("nas-few-shot", "latency of NAS-Bench-201 architectures on 20 phones, CPUs and GPUs: a prior for your device, to be calibrated by ten measurements of it",
-           f"a table with device and {', '.join(_CELL)} (the operations of the cell's edges)", "Without measurements of your device it answers for the mean of those it knows: calibrate first "
+           "a table with device and arch_str (|nor_conv_3x3~0|+|...|, as NAS-Bench-201 writes a cell)", "Without measurements of your device it answers for the mean of those it knows: calibrate first "
            "(`silicast calibrate ready:nas-few-shot YOURS.csv --out DIR`). Phones were timed in whole milliseconds.", ("latency_s",),
-           (("help", "nasbench201_latency.parquet"),), (Part(_cells, 60_000),),
-           {"features": list(_CELL), "hardware": "device", "group": ["arch_idx"], "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}),
+           (("help", "nasbench201_latency.parquet"),), (Part(_cells, 40_000),),
+           {"workload": {"column": "arch_str", "format": "nas-bench-201"}, "hardware": "device", "group": ["arch_str"], "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}),
 )}
 
 
