@@ -49,7 +49,7 @@ def for_table(path: Path, schema: Path | None, targets: Sequence[str]) -> Predic
         if spec.workload:
             alike = [name for name in ready.names() if dict(ready.card(name).schema.get("workload") or {}).get("format") == spec.workload.format]
             if not alike:
-                raise InputError(f"{path}: no ready-made model answers networks written as {spec.workload.get('format')}; name one with --model, or ask {NETWORKS} with the columns workload and hardware")
+                raise InputError(f"{path}: no ready-made model answers networks written as {spec.workload.format}; name one with --model, or ask {NETWORKS} with the columns workload and hardware")
             return _predictor(alike[0])
         columns = set(map(str, [*spec.features, *([spec.hardware] if spec.hardware else [])])) or set(map(str, read_frame(path).columns))
     else:
