@@ -13,9 +13,10 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import FormatError, TableError
-from ..datasets.table import Questions, Table
+from ..datasets.table import OpQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .forward import Forward
+from .kin import Kin
 from .network import network
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
@@ -32,8 +33,8 @@ _FARTHEST = 4.0
 
 class Neural:
     """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
-    `columns`: "all", or "portable" for what means the same on machines and at sizes never seen. `head`: "ratio" or "ceilings" (for latencies of
-    op tables; elsewhere it is "ratio").
+    `columns`: "all", "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
+    as its kin would). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio").
 
     Deterministic in `seed` on one machine.
     """
@@ -54,13 +55,22 @@ class Neural:
         self._scale: dict[str, str] = {}
         self._least: dict[str, float] = {}
         self._share: dict[str, float] = {}
+        self._kin: Kin | None = None
         self._stats: dict[str, np.ndarray] = {}
         self._net: Any = None
         self._ceilings = 0
 
+    def _kinship(self, table: Table) -> Kin | None:
+        if self._settings["columns"] != "kin" or not isinstance(table.questions, OpQuestions):
+            return None
+        learned = {name: table.targets[name] for name in learned_targets(self.targets) if name in table.targets}
+        return Kin.of(tabular_features(table.questions, self._vocabulary), table.questions, learned, int(self._settings["seed"]))
+
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
-        return features.portable() if self._settings["columns"] == "portable" else features
+        if self._settings["columns"] == "all":
+            return features
+        return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains on all learned targets at once; rows lacking one still teach the others. With `valid`, the weights of the epoch that did
@@ -68,6 +78,7 @@ class Neural:
 
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
+        self._kin = self._kinship(table)
         features = self._seen(table.questions)
         self._features = list(features.names)
         numeric = [j for j in range(len(features.names)) if j not in features.categorical]
@@ -193,7 +204,8 @@ class Neural:
         if not len(questions):
             return Prediction.nothing(self.targets)
         features = self._seen(questions).ordered(self._features)
-        y = self._raw(features) * self._stats["y_std"] + self._stats["y_mean"]
+        y = self._kin.answer(features, questions, self._raw) if self._kin and isinstance(questions, OpQuestions) else self._raw(features)
+        y = y * self._stats["y_std"] + self._stats["y_mean"]
         points = {name: decode(name, y[:, j], features, self._scale[name], self._least[name], self._share[name]) for j, name in enumerate(learned_targets(self.targets))}
         return Prediction.bare(self.targets, all_points(points, self.targets))
 
@@ -203,7 +215,7 @@ class Neural:
 
         arrays = self._net.arrays | {f"stats.{k}": v for k, v in self._stats.items()}
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "ceilings": self._ceilings}
+                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None, "ceilings": self._ceilings}
         return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
 
     @classmethod
@@ -216,6 +228,7 @@ class Neural:
         out._numeric, out._categorical, out._cards = list(spec["numeric"]), list(spec["categorical"]), list(spec["cards"])
         out._scale, out._least, out._share = dict(spec["scale"]), dict(spec["least"]), dict(spec["share"])
         out._vocabulary, out._ceilings = {k: tuple(v) for k, v in spec["vocabulary"].items()}, int(spec["ceilings"])
+        out._kin = Kin.from_json(spec["kin"]) if spec.get("kin") else None
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}

@@ -25,8 +25,8 @@ DIMS = ("b", "m", "n", "k", "row", "window")
 _TOP, _LEAST_VALUES = 0.8, 5
 #: fewer rows than this on either side and nothing is rehearsed
 _LEAST_ROWS = 200
-#: shares tried: multiples of 1 / _STEPS; half of what is chosen, half equal shares (few machines cannot tell finer)
-_STEPS = 4
+#: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few machines cannot tell finer)
+_STEPS, _CHOSEN = 4, 0.75
 #: an error beyond this (log ratio) counts as this much: one lost operator is not a lost machine
 _WORST = 1.5
 
@@ -79,7 +79,7 @@ def beyond(ops: OpColumns, known: dict[str, float]) -> np.ndarray:
 
 
 def shares(rehearsals: Sequence[Rehearsal], name: str) -> list[float]:
-    """Shares of the members that do best over the parts held out, each part counting alike, half-way to equal shares."""
+    """Shares of the members that do best over the parts held out, each part counting alike, drawn to equal shares."""
     count = len(rehearsals[0].points)
     equal = np.full(count, 1.0 / count)
     logs: list[tuple[np.ndarray, Any]] = []
@@ -97,4 +97,4 @@ def shares(rehearsals: Sequence[Rehearsal], name: str) -> list[float]:
         return float(np.mean([np.median(o) + np.mean(o) for o in off]))
 
     best = min([equal, *tried], key=error)
-    return [float(w) for w in 0.5 * best + 0.5 * equal]
+    return [float(w) for w in _CHOSEN * best + (1.0 - _CHOSEN) * equal]

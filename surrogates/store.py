@@ -38,6 +38,12 @@ def _analytic() -> Any:
     return Analytic
 
 
+def _anchored() -> Any:
+    from .anchored import Anchored
+
+    return Anchored
+
+
 def _boosted() -> Any:
     from .boosted import Boosted
 
@@ -92,6 +98,12 @@ def _distilled() -> Any:
     return Distilled
 
 
+def _by_value() -> Any:
+    from .by_value import ByValue
+
+    return ByValue
+
+
 def _adapted() -> Any:
     from .adapted import Adapted
 
@@ -104,9 +116,15 @@ def _by_kind() -> Any:
     return ByKind
 
 
+def _summed() -> Any:
+    from .summed import Summed
+
+    return Summed
+
+
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
-MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated}
+MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "anchored": _anchored, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "by_value": _by_value, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated, "summed": _summed}
 
 
 def member(name: str) -> Any:

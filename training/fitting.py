@@ -319,15 +319,15 @@ def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) ->
 
 def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
     """The unfitted members for an op table of `rows`: trees and a network that see everything, and ones that see what is the same on machines and at sizes never
-    measured, from where each machine settles; the network as achieved fractions of ceilings. `small`: copies that rehearse."""
-    boosted, neural = store.member("boosted"), store.member("neural")
+    measured, from where each machine settles, the network as achieved fractions of ceilings; and where each machine settles alone. `small`: copies that rehearse."""
+    boosted, neural, anchored = store.member("boosted"), store.member("neural"), store.member("anchored")(targets=targets, seed=seed)
     trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5}
     if small:
         return [boosted(**trees, trees=120, leaves=31), neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256),
                 boosted(**trees, trees=120, leaves=31, columns="kin"),
-                neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256, columns="kin", head="ceilings")]
+                neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256, columns="kin", head="ceilings"), anchored]
     return [boosted(**trees, trees=600, leaves=int(np.clip(rows // 250, 63, 255))), neural(targets=targets, seed=seed, samples=1_600_000, hidden=192, progress=progress),
-            boosted(**trees, trees=300, columns="kin"), neural(targets=targets, seed=seed, samples=800_000, hidden=128, blocks=2, batch=512, columns="kin", head="ceilings")]
+            boosted(**trees, trees=300, columns="kin"), neural(targets=targets, seed=seed, samples=800_000, hidden=128, blocks=2, batch=512, columns="kin", head="ceilings"), anchored]
 
 
 def judge(surrogate: Any, known: dict[str, Any], table: Table, level: float) -> Evaluation:

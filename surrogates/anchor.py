@@ -1,0 +1,143 @@
+"""Where a machine's kernels settle: a start that every call costs, and the share of physics that large sizes reach.
+
+`latency = start + body / share`, the body being the simulator's answer without launch and fill. Both are fitted, robustly and in logs, to each machine, then to
+each kind and format on it, then to each circumstance, every fit drawn to the one above it: few rows move it little. Beyond the largest size measured the share
+stays what it was; on a machine never seen both are those of its kin (`kin`). What is left is for other members to learn. Of targets that are not times, a
+factor takes the place of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+
+from ..datasets.table import OpQuestions
+from ..features.matrix import Features
+
+#: rows that a fit looks at, steps of it, residual (log) beyond which a row pulls no harder, and how far (log) a fit may stray from the one above it: of the start,
+#: of the share (assumptions)
+_ROWS, _STEPS, _HUBER, _STRAYS = 1500, 25, 0.3, (0.7, 0.3, 1.0)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """`fits`: target -> group -> (log start, log of the reciprocal share), or (log factor,). Groups: "" for all, "machine", "machine|kind|dtype", and that with the
+    circumstances."""
+
+    fits: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, features: Features, questions: OpQuestions, targets: Mapping[str, np.ndarray], seed: int) -> Self:
+        """Fitted to the positive answers of `targets` that have a reference."""
+        rng = np.random.default_rng(seed)
+        levels = [np.full(len(questions), "", dtype=object), *_levels(questions, questions.strata.astype(str))]
+        fits: dict[str, dict[str, list[float]]] = {}
+        for name, truth in targets.items():
+            if name not in features.reference or name in features.guessed:
+                continue
+            with np.errstate(invalid="ignore", divide="ignore"):
+                y = np.log(truth)
+            good = np.isfinite(y)
+            fixed, body = _parts(features, name)
+            found: dict[str, list[float]] = {}
+            parents: list[str] = [""] * len(questions)
+            for depth, labels in enumerate(levels):
+                for group in np.unique(labels[good]):
+                    rows = np.flatnonzero((labels == group) & good)
+                    rows = rng.permutation(rows)[:_ROWS]
+                    start = None if not depth else found[parents[rows[0]]]
+                    found[str(group)] = _fit(y[rows], fixed[rows] if fixed is not None else None, body[rows], start)
+                parents = [str(g) for g in labels]
+            fits[name] = found
+        return cls(fits)
+
+    def applied(self, features: Features, questions: OpQuestions, shares: Mapping[int, Mapping[str, float]]) -> Features:
+        """`features` with references, and the ceilings of latency, moved to where the machines settle. `shares`: by number of a machine never seen, its kin."""
+        reference, ceilings = dict(features.reference), features.ceilings
+        names = questions.strata.astype(str)
+        kin = {questions.device_names[i]: given for i, given in shares.items()}
+        for name, found in self.fits.items():
+            fixed, body = _parts(features, name)
+            values = np.zeros((len(questions), 3 if fixed is not None else 1))
+            for machine in np.unique(names):
+                rows = np.flatnonzero(names == machine)
+                part = questions.take(rows)
+                for other, share in kin.get(machine, {machine: 1.0}).items():
+                    labels = _levels(part, np.full(len(rows), other, dtype=object))[::-1]
+                    values[rows] += share * _looked_up(found, labels)
+            if fixed is None:
+                reference[name] = body * np.exp(values[:, 0])
+                continue
+            start, slower, between = np.exp(values).T
+            reference[name] = start + slower * body + between * np.sqrt(fixed * body)
+            if name == "latency_s" and ceilings is not None:
+                ceilings = np.column_stack([ceilings[:, :-1] * slower[:, None], start])
+        if "energy_j" in reference:
+            reference["energy_j"] = reference["latency_s"] * reference["power_w"]
+        return replace(features, reference=reference, ceilings=ceilings)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {"fits": self.fits}
+
+    @classmethod
+    def from_json(cls, spec: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls({t: {g: [float(x) for x in v] for g, v in found.items()} for t, found in spec["fits"].items()})
+
+
+def _parts(features: Features, name: str) -> tuple[np.ndarray | None, np.ndarray]:
+    """(seconds of launch and fill, or None for what is no latency; what the factor applies to)."""
+    reference = np.asarray(features.reference[name])
+    if name != "latency_s" or features.ceilings is None:
+        return None, reference
+    fixed = np.minimum(features.ceilings[:, -1], 0.999 * reference)
+    return fixed, reference - fixed
+
+
+def _levels(questions: OpQuestions, machine: np.ndarray) -> list[np.ndarray]:
+    """Three times (n,) labels, each finer than the one before."""
+    ops = questions.ops
+    first = machine.astype(object)
+    second = first + "|" + ops.kind.astype(str).astype(object) + "|" + ops.dtype.astype(str).astype(object)
+    third = second + "|" + ops.weight_dtype.astype(str).astype(object)
+    for column in questions.context.columns:
+        third = third + "|" + questions.context[column].astype(str).to_numpy(dtype=object)
+    return [first, second, third]
+
+
+def _looked_up(found: Mapping[str, list[float]], labels: list[np.ndarray]) -> np.ndarray:
+    """(n, p) fits of the finest group that has one."""
+    out: list[list[float]] = []
+    known: dict[tuple[str, ...], list[float]] = {}
+    for key in zip(*labels, strict=True):
+        if key not in known:
+            known[key] = next((found[g] for g in key if g in found), found[""])
+        out.append(known[key])
+    return np.array(out, dtype=np.float64).reshape(len(labels[0]), -1)
+
+
+def _fit(y: np.ndarray, fixed: np.ndarray | None, body: np.ndarray, parent: list[float] | None) -> list[float]:
+    """Gauss-Newton on log latency, rows beyond `_HUBER` weighed down."""
+    if fixed is None:
+        off = y - np.log(body)
+        middle = float(np.median(off))
+        return [middle] if parent is None else [parent[0] + (middle - parent[0]) * len(y) / (len(y) + (_HUBER / _STRAYS[1]) ** 2)]
+    at = np.array(parent) if parent is not None else np.array([float(np.log(np.median(fixed) + 1e-12)), 0.0, 0.0])
+    at[2] = max(at[2], 0.0)  # a term that has vanished above must be able to come back
+    centre, hold = at.copy(), (_HUBER / np.array(_STRAYS)) ** 2 * (np.ones(3) if parent is not None else np.array([1e-3, 10.0, 1e-3]))
+    terms = np.column_stack([np.ones(len(y)), body, np.sqrt(fixed * body)])
+    for _ in range(_STEPS):
+        parts = terms * np.exp(at)
+        total = parts.sum(1)
+        off = y - np.log(total)
+        slope = parts / total[:, None]
+        weight = np.minimum(1.0, _HUBER / np.maximum(np.abs(off), 1e-9))[:, None]
+        step = np.linalg.solve((slope * weight).T @ slope + np.diag(hold), (slope * weight).T @ off - hold * (at - centre))
+        at = at + np.clip(step, -1.0, 1.0)
+        if np.abs(step).max() < 1e-4:
+            break
+    return [float(x) for x in at]
