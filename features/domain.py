@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -291,6 +292,7 @@ def device_figures(devices: Sequence[Hardware]) -> np.ndarray:
     return figures
 
 
+@lru_cache(maxsize=4096)
 def _workload_figures(w: Workload) -> np.ndarray:
     c = w.columns
     return np.array([np.log1p(w.flops), np.log1p(w.params), np.log1p(w.weight_bytes), np.log1p(w.peak_activation_bytes), np.log(len(fuse(w).kernels)),

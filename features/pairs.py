@@ -29,11 +29,25 @@ class KernelRows:
         return np.bincount(self.pair, weights=values * self.weight, minlength=n)
 
 
+#: kernel rows that are kept with their questions: models, the guard and explanations ask for the same ones
+_KEPT_ROWS = 20_000
+
+
 def kernel_rows(questions: GraphQuestions, unique: bool, most: int = 100_000) -> Iterator[tuple[np.ndarray, KernelRows]]:
     """Chunks of at most about `most` kernel rows: (numbers of the pairs in the chunk, their rows). `pair` counts from 0 in each chunk.
 
-    `unique`: equal kernels of a workload are one row with a weight; otherwise kernels stand in order, each with weight 1.
+    `unique`: equal kernels of a workload are one row with a weight; otherwise kernels stand in order, each with weight 1. Few rows are computed once.
     """
+    if unique and "_kernel_rows" in questions.__dict__:
+        return iter(questions.__dict__["_kernel_rows"])
+    counts = np.array([len(g.unique) for g in map(fuse, questions.workloads)], dtype=np.int64)
+    if unique and counts[questions.workload_index].sum() <= min(_KEPT_ROWS, most):
+        kept = questions.__dict__["_kernel_rows"] = list(_computed(questions, unique, most))
+        return iter(kept)
+    return _computed(questions, unique, most)
+
+
+def _computed(questions: GraphQuestions, unique: bool, most: int) -> Iterator[tuple[np.ndarray, KernelRows]]:
     graphs = [fuse(w) for w in questions.workloads]
     kernels = [g.unique if unique else g.kernels for g in graphs]
     weights = [np.bincount(g.inverse, minlength=len(g.unique)).astype(np.float64) if unique else np.ones(len(g.kernels)) for g in graphs]

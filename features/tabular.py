@@ -6,6 +6,7 @@ the logarithm of truth over reference. `floor` is the speed of light, where ther
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..datasets.columns import element_bytes
 from ..datasets.errors import TableError
 from ..datasets.ops import KIND_CODES, KIND_NAMES
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
+from ..datasets.workload import Workload
 from .bounds import CANONICAL_TILES
 from .device import DEVICE_FEATURES, device_vector
 from .matrix import Features, Vocabulary, codes
@@ -94,13 +96,10 @@ def _graph_features(questions: GraphQuestions) -> Features:
             references[name][pairs] = values
         floor[pairs] = low
     w = questions.workloads
-    by_workload = {
-        "log_flops": ("log flop", [np.log1p(x.flops) for x in w]), "log_params": ("log 1", [np.log1p(x.params) for x in w]),
-        "log_weight_bytes": ("log B", [np.log1p(x.weight_bytes) for x in w]), "log_activation_bytes": ("log B", [np.log1p(x.peak_activation_bytes) for x in w]),
-    }
-    for name, (unit, each) in by_workload.items():
-        columns[name] = (unit, np.array(each)[questions.workload_index])
-    memory = np.array([x.weight_bytes + x.peak_activation_bytes for x in w])[questions.workload_index]
+    figures_of = np.array([_workload_figures(x) for x in w])
+    for i, (name, unit) in enumerate((("log_flops", "log flop"), ("log_params", "log 1"), ("log_weight_bytes", "log B"), ("log_activation_bytes", "log B"))):
+        columns[name] = (unit, figures_of[questions.workload_index, i])
+    memory = figures_of[questions.workload_index, 4]
     columns["memory_over_dram"] = ("log 1", np.log(np.maximum(memory, 1.0) / questions.device_columns.dram_bytes[questions.device_index]))
     references["memory_bytes"] = np.maximum(memory, 1.0)
     figures = device_vector(questions.device_columns)[questions.device_index]
@@ -108,6 +107,15 @@ def _graph_features(questions: GraphQuestions) -> Features:
     units = (*(unit for unit, _ in columns.values()), *(unit for _, unit in DEVICE_FEATURES))
     values_array = np.column_stack([v for _, v in columns.values()]).astype(np.float32)
     return Features(names, units, np.concatenate([values_array, figures], axis=1), (), references, {"latency_s": floor, "memory_bytes": references["memory_bytes"] * 0.999})
+
+
+
+@lru_cache(maxsize=4096)
+def _workload_figures(w: Workload) -> tuple[float, float, float, float, float]:
+    """Logarithms of FLOPs, parameters, bytes of weights and of live activations; bytes of both. Sums over thousands of operators, taken once."""
+    weights, activations = float(w.weight_bytes), float(w.peak_activation_bytes)
+    return float(np.log1p(w.flops)), float(np.log1p(w.params)), float(np.log1p(weights)), float(np.log1p(activations)), weights + activations
+
 
 #: group -> (kinds,) whether each kind code belongs to it
 _IN_GROUP = {name: np.isin(np.arange(len(KIND_NAMES)), [KIND_CODES[k] for k in kinds]) for name, kinds in _GROUPS}
