@@ -24,25 +24,20 @@ from .prediction import Prediction
 from .student import Lanes, Student, border
 from .terms import Sizes
 
-#: networks whose kernels are remembered
-_MOST = 256
+#: networks whose kernels are remembered; lists of machines, and machines in all of them
+_MOST, _MOST_LISTS, _MOST_MACHINES = 256, 2048, 50_000
 IN_DOMAIN = Domain("in_domain")
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Different kernels of one kind and number format: their sizes, and how often each occurs."""
-
-    said: tuple[int, int, int]  # codes of kind, dtype, weight dtype
-    sizes: Sizes
-    count: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Network:
-    """A network's kernels. `strange`: why the student does not answer, "" where it does."""
+    """A network's K different kernels: their `sizes`, how often each occurs, and which of `said` (codes of kind, dtype, weight dtype) each is. `strange`: why the
+    student does not answer, "" where it does."""
 
-    groups: tuple[_Group, ...]
+    said: tuple[tuple[int, int, int], ...]
+    sizes: Sizes
+    group: np.ndarray
+    count: np.ndarray
     needs_bytes: float
     strange: str
 
@@ -109,23 +104,19 @@ class QuickNetworks:
         for codes, names, which in ((ops.kind, KIND_NAMES, "kind"), (ops.dtype, DTYPE_NAMES, "dtype"), (ops.weight_dtype, DTYPE_NAMES, "weight_dtype")):
             new = sorted({names[c] for c in np.unique(codes)} - set(known[which]))
             if new:
-                return _Network((), 0.0, f"{which} {', '.join(new)}")
+                return _unknown(f"{which} {', '.join(new)}")
         if (ops.density < 1.0).any() or (ops.pattern != 0).any():
-            return _Network((), 0.0, "sparse weights")
-        share = border(kernels)
-        groups = []
-        told = np.column_stack([ops.kind, ops.dtype, ops.weight_dtype])
-        for said in np.unique(told, axis=0):
-            rows = np.flatnonzero((told == said).all(1))
-            groups.append(_Group(tuple(said.tolist()), Sizes.of(ops.take(rows), kernels.extra_bytes[rows], share[rows]), count[rows]))
-        return _Network(tuple(groups), float(workload.weight_bytes + workload.peak_activation_bytes), "")
+            return _unknown("sparse weights")
+        said, group = np.unique(np.column_stack([ops.kind, ops.dtype, ops.weight_dtype]), axis=0, return_inverse=True)
+        return _Network(tuple(tuple(one) for one in said.tolist()), Sizes.of(ops, kernels.extra_bytes, border(kernels)), group.ravel().astype(np.int64), count,
+                        float(workload.weight_bytes + workload.peak_activation_bytes), "")
 
     def _known(self, devices: Sequence[Hardware]) -> _Machines:
         """The machines with what has been computed of them; the last few lists of them are kept."""
         key = tuple(map(id, devices))  # the lists are kept alive below, so their ids stay theirs
         found = self._machines.get(key)
         if found is None:
-            if len(self._machines) >= 16:
+            while self._machines and (len(self._machines) >= _MOST_LISTS or sum(len(one.devices) for one in self._machines.values()) > _MOST_MACHINES):
                 self._machines.pop(next(iter(self._machines)))
             able = np.array([d.array is None and d.fabric is None and d.kind != "pim" and not any(level.name == HARDWIRED for level in d.memory) for d in devices], dtype=bool)
             found = self._machines[key] = _Machines(tuple(devices), able, np.array([d.dram.capacity_bytes for d in devices], dtype=np.float64), {})
@@ -133,29 +124,30 @@ class QuickNetworks:
 
     def _sum(self, network: _Network, machines: _Machines) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """((D, t) points, lows, highs of a network on D machines, (D,) whether any kernel lies outside what was learned)."""
-        count = len(machines.devices)
-        total = np.zeros((3, count, len(self.student.targets)))
-        outside = np.zeros(count, dtype=bool)
-        for group in network.groups:
-            lanes = machines.lanes.get(group.said)
-            if lanes is None:
-                lanes = machines.lanes[group.said] = self.student.machine_lanes(*group.said, machines.devices)
-            kernels = len(group.count)
-            rows = np.repeat(np.arange(kernels), count)
-            index = np.tile(np.arange(count), kernels)
-            points, far = self.student.columns(lanes, index, lambda part, g=group, r=rows: Sizes(*(x[r[part]] if isinstance(x, np.ndarray) else x for x in g.sizes)))  # type: ignore[misc]
-            each = points.reshape(kernels, count, -1)
-            summed = np.tensordot(group.count, each, 1)
-            total += np.stack([summed, summed * np.exp(-lanes.down), summed * np.exp(lanes.up)])
-            outside |= far.reshape(kernels, count).any(0) | lanes.outside
-        return total[0], total[1], total[2], outside
+        lanes = machines.lanes.get(network.said)
+        if lanes is None:
+            lanes = machines.lanes[network.said] = Lanes.joined([self.student.machine_lanes(*one, machines.devices) for one in network.said])
+        count, kernels = len(machines.devices), len(network.count)
+        if count == 1:
+            points, far = self.student.columns(lanes, network.group, network.sizes)
+        else:
+            rows, on = np.repeat(np.arange(kernels), count), np.tile(np.arange(count), kernels)
+            points, far = self.student.columns(lanes, network.group[rows] * count + on,
+                                               lambda part: Sizes(*(x[rows[part]] if isinstance(x, np.ndarray) else x for x in network.sizes)))
+        point = np.tensordot(network.count, points.reshape(kernels, count, -1), 1)
+        outside = far.reshape(kernels, count).any(0) | lanes.outside.reshape(-1, count).any(0)
+        return point, point * np.exp(-lanes.down[:count]), point * np.exp(lanes.up[:count]), outside
+
+
+def _unknown(why: str) -> _Network:
+    return _Network((), Sizes(*(0.0,) * len(Sizes._fields)), np.zeros(0, dtype=np.int64), np.zeros(0), 0.0, why)
 
 
 @dataclass(frozen=True)
 class _Machines:
-    """A list of machines: whether the student answers for each, what each holds, and their lanes by kind and number format."""
+    """A list of machines: whether the student answers for each, what each holds, and their lanes: those of all kinds of a network's kernels, one after another."""
 
     devices: tuple[Hardware, ...]
     able: np.ndarray
     holds: np.ndarray
-    lanes: dict[tuple[int, int, int], Lanes]
+    lanes: dict[tuple[tuple[int, int, int], ...], Lanes]

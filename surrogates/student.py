@@ -27,6 +27,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import Kernels
 from .terms import TERMS_VERSION, Figures, Sizes, figure_columns, figures, machine_terms, names, terms
 
+_CORES = os.cpu_count() or 1
 #: rows of one chunk: its arrays fit in a core's cache
 CHUNK = 2048
 #: lanes remembered; a search over made-up machines must not grow without end
@@ -59,6 +60,13 @@ class Lanes:
         """The lanes one after another."""
         width = np.array([lane.width for lane in lanes], dtype=np.float64)
         return cls(Figures(*(np.array(x) for x in zip(*(lane.figures for lane in lanes), strict=True))), np.stack([lane.bias for lane in lanes]), width[:, :, 0], width[:, :, 1])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Lanes]) -> Lanes:
+        """The lanes of several one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(Figures(*(np.concatenate(x) for x in zip(*(p.figures for p in parts), strict=True))), *(np.concatenate([getattr(p, of) for p in parts]) for of in ("bias", "up", "down", "outside")))
 
 
 def border(kernels: Kernels) -> np.ndarray:
@@ -193,7 +201,7 @@ class Student:
         """
         n = len(index)
         out, doubted = np.empty((n, len(self.targets))), np.empty(n, dtype=bool)
-        wanted = min(threads or os.cpu_count() or 1, -(-n // (2 * CHUNK)))
+        wanted = min(threads or _CORES, -(-n // (2 * CHUNK)))
         starts = range(0, n, CHUNK)
 
         def chunk(at: int) -> None:
