@@ -1,4 +1,5 @@
-"""A network for an FPGA as hls4ml takes it: a Keras architecture (JSON) and a configuration (YAML) become a workload and its `FpgaPlan`.
+"""A network for an FPGA as hls4ml takes it: a Keras architecture (JSON; a quantised ONNX file: `hls4ml_onnx`) and a configuration (YAML) become a
+workload and its `FpgaPlan`.
 
     project = read_hls4ml("hls4ml_config.yml")        # names the JSON beside it under KerasJson
     design(project.workload, hardware, project.plan())
@@ -107,24 +108,20 @@ class Hls4mlProject:
     config: Hls4mlConfig
 
     def plan(self) -> FpgaPlan:
-        """The design these settings describe, one value per kernel (an op with what is fused into it).
-
-        Raises InputError, naming the layers, where their strategies differ: a plan has one.
-        """
+        """The design these settings describe, one value per kernel (an op with what is fused into it); one strategy where the layers that share
+        multipliers agree."""
         from ..simulator.fpga import FpgaPlan
         from ..simulator.kernels import fuse
 
         matrix = [layer for layer in self.layers if any(self.workload.ops[i].params for i in layer.ops)] or list(self.layers)
-        strategies = {layer.strategy: layer.name for layer in matrix if layer.reuse > 1} or {matrix[0].strategy: ""}
-        if len(strategies) > 1:
-            raise InputError("hls4ml: a plan has one strategy; " + " and ".join(f"{name} wants {s}" for s, name in strategies.items()) + ": set them alike")
+        strategies = sorted({layer.strategy for layer in matrix if layer.reuse > 1} or {matrix[0].strategy})
         owner = {op: layer for layer in self.layers for op in layer.ops}
         kernel_of = fuse(self.workload).kernel_of
         firsts: dict[int, LayerPlan] = {}
         for op, kernel in enumerate(kernel_of):
             firsts.setdefault(int(kernel), owner[op])
         rows = [firsts[k] for k in sorted(firsts)]
-        return FpgaPlan(reuse=tuple(r.reuse for r in rows), strategy=next(iter(strategies)), io=self.config.io, weight_bits=tuple(r.weight_bits for r in rows),
+        return FpgaPlan(reuse=tuple(r.reuse for r in rows), strategy=strategies[0] if len(strategies) == 1 else tuple(r.strategy for r in rows), io=self.config.io, weight_bits=tuple(r.weight_bits for r in rows),
                         data_bits=tuple(r.data_bits for r in rows), sum_bits=tuple(r.sum_bits for r in rows), clock_hz=self.config.clock_hz)
 
 
@@ -178,7 +175,7 @@ def parse_config(document: Any, where: str) -> Hls4mlConfig:
 
 
 def read_hls4ml(path: str | Path, batch: int = 1) -> Hls4mlProject:
-    """The project of an hls4ml YAML configuration and the Keras JSON it names, which must lie in its folder or below.
+    """The project of an hls4ml YAML configuration and the Keras JSON or quantised ONNX file that it names, which must lie in its folder or below.
 
     Raises FormatError for a missing, damaged or foreign file, UnsupportedOpError naming a layer that is not known.
     """
@@ -189,19 +186,32 @@ def read_hls4ml(path: str | Path, batch: int = 1) -> Hls4mlProject:
 def _project(file: Path, batch: int) -> Hls4mlProject:
     document = _yaml(file)
     config = parse_config(document, str(file))
-    named = document.get("KerasJson")
+    key = "OnnxModel" if "OnnxModel" in document and "KerasJson" not in document else "KerasJson"
+    named = document.get(key)
     if not isinstance(named, str) or not named:
-        raise FormatError(f"{file}: KerasJson: expected the name of a Keras architecture (.json), got {shown(named)}")
-    model = (file.parent / named).resolve()
+        raise FormatError(f"{file}: {key}: expected the name of {'a Keras architecture (.json), or OnnxModel with that of an ONNX file' if key == 'KerasJson' else 'an ONNX file'}, got {shown(named)}")
+    try:
+        model = (file.parent / named).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FormatError(f"{file}: {key}: {shown(named)} is no name of a file ({str(error)[:80]})") from None
     if not model.is_relative_to(file.parent.resolve()):
-        raise FormatError(f"{file}: KerasJson: {shown(named)} leads out of the configuration's folder; put the model beside it")
+        raise FormatError(f"{file}: {key}: {shown(named)} leads out of the configuration's folder; put the model beside it")
     unknown = set(config.names) - {"Input"}
     try:
-        project = read_keras(model, config, batch)
+        project = _onnx(model, config, batch) if key == "OnnxModel" else read_keras(model, config, batch)
     except (FormatError, GraphError, UnsupportedOpError) as error:
         raise type(error)(f"{file}: {error}") from None
-    unknown -= {name for layer in project.layers for name in (layer.name, *(project.workload.ops[i].name for i in layer.ops))} | set(_names(model))
+    unknown -= {name for layer in project.layers for name in (layer.name, *(project.workload.ops[i].name for i in layer.ops))}
+    unknown -= set(_names(model)) if key == "KerasJson" else set()
     return replace(project, workload=replace(project.workload, notes=(*project.workload.notes, f"LayerName entries that name no layer: {', '.join(sorted(unknown)[:8])}"))) if unknown else project
+
+
+def _onnx(model: Path, config: Hls4mlConfig, batch: int) -> Hls4mlProject:
+    from .hls4ml_onnx import read_qonnx
+
+    if batch != 1:
+        raise InputError("dimension batch: an ONNX file names its own free dimensions; read the file itself to bind them")
+    return read_qonnx(model, config)
 
 
 def read_keras(path: str | Path, config: Hls4mlConfig | None = None, batch: int = 1) -> Hls4mlProject:
@@ -251,8 +261,8 @@ def _yaml(file: Path) -> Mapping[str, Any]:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the same safe subset, read by libyaml where it is there
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise FormatError(f"{file}: not readable as YAML ({' '.join(str(error).split())[:160]})") from None
-    if not isinstance(document, Mapping) or not ({"HLSConfig", "KerasJson"} & set(document)):
-        raise FormatError(f"{file}: expected an hls4ml configuration with HLSConfig and KerasJson, got {shown(document)}")
+    if not isinstance(document, Mapping) or not ({"HLSConfig", "KerasJson", "OnnxModel"} & set(document)):
+        raise FormatError(f"{file}: expected an hls4ml configuration with HLSConfig and KerasJson or OnnxModel, got {shown(document)}")
     return document
 
 

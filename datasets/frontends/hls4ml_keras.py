@@ -278,7 +278,7 @@ class _Model:
         axes = len(x.shape) - 1
         sides = [given] * axes if isinstance(given, int) else [given] if axes == 1 and isinstance(given, list | tuple) else given
         sums = [2 * s if isinstance(s, int) else sum(s) if isinstance(s, list | tuple) and all(isinstance(v, int) for v in s) else -1 for s in sides] if isinstance(sides, list | tuple) else []
-        if len(sums) != axes or min(sums) < 0:
+        if len(sums) != axes or axes < 1 or min(sums) < 0:
             raise GraphError(f"{self._at('padding')}: expected whole numbers for {axes} axes, got {shown(given)}")
         shape = (*(size + extra for size, extra in zip(x.shape, sums, strict=False)), x.shape[-1])
         return self._op(self.layer, "move", [x], shape, elements=self.batch * math.prod(shape))

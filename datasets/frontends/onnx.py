@@ -22,11 +22,16 @@ from .onnx_load import load
 from .onnx_node import STANDARD, Node, Value
 from .onnx_ops import PARAMETERS, REFUSED, RULES
 from .onnx_order import check_text
+from .onnx_qonnx import Width, annotated_tensors, fuse_quantisers, rounded
 from .onnx_quant import fuse
 from .onnx_site import DTYPES, Formats, Lowered, Lowering, Site
 
 #: element types that hold indices, masks and text, never parameters
 _NO_PARAMETER = frozenset({"int64", "int32", "bool"})
+
+
+#: what quantisers say of the data and of the weights that an op reads; None where none says anything
+Widths = tuple[Width | None, Width | None]
 
 
 class UncountedError(UnsupportedOpError):
@@ -44,19 +49,28 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, unknow
     Weights are never loaded, external data never opened. Raises FormatError, GraphError or UnsupportedOpError; each
     message begins with the file and names the input, node or tensor.
     """
+    return read_quantised(path, dims, unknown_ops, dtype)[0]
+
+
+def read_quantised(path: str | Path, dims: Mapping[str, int] | None = None, unknown_ops: Literal["error", "bound"] = "error",
+                   dtype: str | None = None) -> tuple[Workload, tuple[Widths, ...]]:
+    """`read_onnx`, and for every op what quantisers of QONNX say of its data and of its weights (None: nothing)."""
     path = Path(path)
     try:
         model = load(path)
         flat = _flatten(model, dims or {}, unknown_ops == "bound", dtype)
         formats = Formats(flat, dtype)
-        nodes = _alive(fuse(_alive(flat.nodes, flat.lived(flat.outputs)), flat, formats), flat.lived(flat.outputs))
-        notes = [f"{name} = {value}" for name, value in (dims or {}).items()] + list(dict.fromkeys(flat.notes))
+        kept = flat.lived(flat.outputs)
+        nodes = _alive(fuse(_alive(flat.nodes, kept), flat, formats), kept)
+        nodes = fuse_quantisers(nodes, flat.values, flat.widths, formats, sorted(kept))
+        notes = [f"{name} = {value}" for name, value in (dims or {}).items()] + list(dict.fromkeys(flat.notes)) + rounded(flat.widths)
+        widths: list[Widths] = []
         try:
-            workload = _lower(path.stem, nodes, flat, formats, unknown_ops, notes)
+            workload = _lower(path.stem, nodes, flat, formats, unknown_ops, notes, widths)
         except UncountedError as error:
             raise UnsupportedOpError(f"{error}{_remedy(error.node, nodes, flat, formats)}") from None
         _all_used(flat)
-        return workload
+        return workload, tuple(widths)
     except SilicastError as error:
         if str(error).startswith(str(path)) or type(error).__init__ is not Exception.__init__:
             raise
@@ -98,6 +112,8 @@ def _flatten(model: Any, dims: Mapping[str, int], bounded: bool, dtype: str | No
     for name in entered.values():
         items = flat.values[name].items
         flat.outputs += [name] if items is None else items
+    for name, width in annotated_tensors(graph, flat.values).items():
+        flat.widths.setdefault(flat.lives(name), width)
     return flat
 
 
@@ -151,7 +167,7 @@ def _alive(nodes: list[Node], needed: set[str]) -> list[Node]:
     return kept[::-1]
 
 
-def _lower(name: str, nodes: list[Node], flat: Flat, formats: Formats, unknown_ops: str, notes: list[str]) -> Workload:
+def _lower(name: str, nodes: list[Node], flat: Flat, formats: Formats, unknown_ops: str, notes: list[str], widths: list[Widths] | None = None) -> Workload:
     ops: list[Op] = []
     maker: dict[str, int] = {}
     readers: dict[str, list[int]] = {}
@@ -181,6 +197,8 @@ def _lower(name: str, nodes: list[Node], flat: Flat, formats: Formats, unknown_o
                 elements = int(before.counts["output_elements"])
                 between.append(Tensor(before.name, (elements * BITS[before.output_dtype] + 7) // 8, len(ops) - 1, (len(ops),)))
             ops.append(op)
+            if widths is not None:
+                widths.append(_widths(node, lowered, flat))
     if not ops:
         empty = next((n for n, v in flat.values.items() if v.shape is not None and 0 in v.shape), "")
         raise GraphError("nothing is left to count: every node is a view or depends on constants only" + (f"; tensor {empty!r} is empty" if empty else ""))
@@ -188,6 +206,15 @@ def _lower(name: str, nodes: list[Node], flat: Flat, formats: Formats, unknown_o
     tensors = [Tensor(n, _bytes(n, flat, formats), maker.get(n, -1), tuple(readers.get(n, ())))
                for n in dict.fromkeys((*readers, *maker)) if n in readers or n in kept]
     return Workload.of(name, ops, [*tensors, *between], notes=notes)
+
+
+def _widths(node: Node, step: Lowered, flat: Flat) -> Widths:
+    def of(index: int | None) -> Width | None:
+        name = node.reads[index] if index is not None and index < len(node.reads) else ""
+        return flat.widths.get(name) or flat.widths.get(flat.values[name].origin) if name else None
+
+    data, weight = of(step.compute), of(step.weight)
+    return data if data is None or step.compute != step.weight else None, weight
 
 
 def _bytes(name: str, flat: Flat, formats: Formats) -> int:
@@ -293,7 +320,8 @@ def _params(node: Node, flat: Flat, claimed: set[str], step: Lowered) -> int:
         # one number beside an elementwise operator is a literal, not a parameter; a bias may come dequantised from int32
         literal = count <= 1 and step.kind not in ("gemm", "conv", "norm", "grouped_gemm", "deform_conv", "recurrent")
         integer_bias = node.op == "QLinearConv" or (step.kind in ("gemm", "conv") and (value.stored or node.domain not in STANDARD))
-        if literal or (DTYPES.get(value.stored or value.elem, "bool") in _NO_PARAMETER and not integer_bias):
+        # numbers stored as integers that the network reads as floating ones are parameters of it
+        if literal or (DTYPES.get(value.elem, "bool") in _NO_PARAMETER and not integer_bias):
             continue
         claimed.add(value.origin)
         total += count

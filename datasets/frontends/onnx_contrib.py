@@ -17,6 +17,7 @@ from .onnx_contrib_quant import QUANTISED
 from .onnx_foreign import MICROSOFT, Foreign, Outputs, alike, elementwise
 from .onnx_matrix import product
 from .onnx_node import Node
+from .onnx_qonnx import DOMAINS, QONNX
 from .onnx_shapes import Inferred
 from .onnx_site import Formats, Lowered, Site, Tensors
 
@@ -187,6 +188,7 @@ FOREIGN: dict[str, dict[str, Foreign]] = {
         **ATTENTION, **QUANTISED, **CONVOLUTIONS,
     },
     "ai.onnx.preview": {"FlexAttention": ATTENTION["FlexAttention"]},
+    **dict.fromkeys(DOMAINS, QONNX),
 }
 del FOREIGN[MICROSOFT]["FlexAttention"]
 

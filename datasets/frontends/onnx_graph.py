@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from .onnx_dims import MAX_ELEMENTS, check_size
 from .onnx_fold import GROWING, SMALL, Call, evaluate
 from .onnx_node import STANDARD, Node, Value, attribute, origin
 from .onnx_order import captured, check_location, check_text, ordered
+from .onnx_qonnx import Width, annotated_tensors, folded, is_quantiser
 from .onnx_sequence import SEQUENCES, sequence
 from .onnx_shapes import Axes, Inferred, ShapeRules
 from .onnx_sizes import upper_bound
@@ -39,7 +41,8 @@ Price = Callable[[list[Node], Sequence[str]], tuple[float, ...]]
 
 class Flat:
     """The walk: `nodes` that stay, `values` by name, `alias` from a view to where it lives, `outputs` of the graph, `unbound`
-    scalar inputs: their value is not known, and could be given; `notes` on what was decided on the way.
+    scalar inputs: their value is not known, and could be given; `notes` on what was decided on the way; `widths` of tensors (and of
+    constants by their origin) that a quantiser or an annotation gives a number of bits.
 
     `declared` holds what the file states of tensors, `dims` what the caller binds; with `bounded` a size that depends on data
     takes its upper bound; `price` tells what nodes cost (an `If` on data takes the dearer branch).
@@ -47,12 +50,16 @@ class Flat:
 
     def __init__(self, opsets: Mapping[str, int], declared: Mapping[str, tuple[tuple[int | str | None, ...] | None, int]],
                  dims: Mapping[str, int], bounded: bool, price: Price) -> None:
+        from onnx import numpy_helper
+
+        self._to_array = numpy_helper.to_array
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}
         self.outputs: list[str] = []
         self.unbound: list[str] = []
         self.notes: list[str] = []
+        self.widths: dict[str, Width] = {}
         self.dims, self.used, self.price = dims, set[str](), price
         self._shapes = ShapeRules(opsets.get("", 0), self.values)
         self.opset = self._shapes.opset
@@ -84,18 +91,19 @@ class Flat:
         if any(d < 0 for d in shape):
             raise GraphError(f"initializer {name!r} has the impossible shape {shape}")
         count = check_size(f"initializer {name!r}", shape)
-        self.values[name] = Value(shape, tensor.data_type, True, self._numbers(name, tensor) if count <= SMALL else None, origin=origin or name)
+        data: Any = None
+        if count <= SMALL:
+            data = partial(self._numbers, name, tensor) if _sound(tensor, count) else self._numbers(name, tensor)
+        self.values[name] = Value(shape, tensor.data_type, True, data, origin=origin or name)
 
     def _numbers(self, name: str, tensor: Any) -> np.ndarray | None:
-        from onnx import numpy_helper
-
         if tensor.data_location == 1 or tensor.data_type == 8:  # external, or text
             return None
         filled = tensor.HasField("raw_data") or any(len(getattr(tensor, f)) for f in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"))
         if not filled and 0 not in tensor.dims:
             return None
         try:
-            return np.asarray(numpy_helper.to_array(tensor))
+            return np.asarray(self._to_array(tensor))
         except (ValueError, TypeError, KeyError) as error:
             raise FormatError(f"initializer {name!r}: its data do not fit its type {tensor.data_type} and shape {tuple(tensor.dims)} ({error})") from None
 
@@ -115,6 +123,9 @@ class Flat:
             self.values[name] = Value(tuple(sparse.dims), sparse.values.data_type, True, origin=name)
         if not inner:
             local.update((item.name, item.name) for item in graph.input)
+            for name, width in annotated_tensors(graph, self.values).items():
+                if self.values[name].const:
+                    self.values[name].stored, self.widths[self.values[name].origin] = width.elem, width
         chain = (*scopes, local)
 
         def entered(name: str) -> str:
@@ -158,7 +169,7 @@ class Flat:
         elif standard and (node.op in SEQUENCES or any(n and self.values[n].items is not None for n in node.inputs)):
             if sequence(self, node):
                 return self._all_made(node)
-        elif standard and self._folded(node):
+        elif (standard and self._folded(node)) or (is_quantiser(node) and folded(node, self.values, self.widths)):
             return
         inferred = self._shapes.infer(node) if standard else foreign_shapes(node, self)
         for index, (name, local) in enumerate(zip(node.outputs, node.proto.output, strict=True)):
@@ -273,6 +284,8 @@ class Flat:
         inputs = [self.values[n] if n else None for n in node.inputs]
         if op in RANDOM or (op != "EyeLike" and not all(v is None or v.const for v in inputs)) or any(a.type in (5, 10) for a in node.proto.attribute):
             return False
+        if op == "ConstantOfShape" and self._filled(node, inputs[0]):
+            return True
         known = all(v is None or v.data is not None for v in inputs) and op != "EyeLike"
         data_out: list[np.ndarray] | None = None
         if known and op not in GROWING:
@@ -305,6 +318,25 @@ class Flat:
             self.values[name] = value
         return True
 
+    def _filled(self, node: Node, sizes: Value | None) -> bool:
+        """Enters one floating-point number that fills a shape: its numbers are made when somebody looks."""
+        fill, data = node.attrs.get("value"), sizes.data if sizes is not None else None
+        if data is None or data.dtype != np.int64 or data.ndim != 1 or not (fill is None or (list(fill.dims) in ([], [1]) and _sound(fill, 1))):
+            return False
+        shape, name = tuple(data.tolist()), node.outputs[0]
+        count = prod(shape)
+        if shape and min(shape) < 0:
+            return False
+        if count > MAX_ELEMENTS:
+            check_size(f"{node.where}: output", shape)
+        made: Any = None
+        if count <= SMALL:
+            def made() -> np.ndarray:
+                number = np.zeros(1, np.float32) if fill is None else self._to_array(fill)
+                return np.full(shape, number.reshape(-1)[0], number.dtype)
+        self.values[name] = Value(shape, fill.data_type if fill is not None else 1, True, made, origin=origin(node, 0))
+        return True
+
     def _constant_node(self, node: Node) -> bool:
         attrs, name = node.attrs, node.outputs[0]
         if "value" in attrs and hasattr(attrs["value"], "dims"):
@@ -324,6 +356,12 @@ class Flat:
     def _call(self, node: Node, inputs: Sequence[Value | None]) -> Call:
         attrs = {k: self._numbers(node.name, v) if hasattr(v, "data_type") else v for k, v in node.attrs.items()}
         return Call(attrs, [None if v is None else v.data for v in inputs], self.opset)
+
+
+def _sound(tensor: Any, count: int) -> bool:
+    """Whether a tensor plainly holds `count` floating-point numbers, so that they need not be looked at to know that they are there."""
+    size = {1: 4, 10: 2, 11: 8}.get(tensor.data_type)
+    return size is not None and tensor.data_location != 1 and (len(tensor.raw_data) == size * count > 0 or (tensor.data_type == 1 and not tensor.HasField("raw_data") and len(tensor.float_data) == count > 0))
 
 
 def closed(inferred: Inferred, index: int) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,20 +14,29 @@ from .onnx_order import clipped
 STANDARD = ("", "ai.onnx")
 
 
-@dataclass(slots=True)
 class Value:
     """One tensor: `shape` None when nothing could infer it; `stored` is the element type in memory when it differs from
     `elem` (a quantised weight read through DequantizeLinear); `origin` names the constant whose numbers it holds. A sequence
-    has `items`, the names of its tensors; an optional that holds nothing is `absent`."""
+    has `items`, the names of its tensors; an optional that holds nothing is `absent`. `data` may be given as a function,
+    which is asked when somebody looks: most biases and scales are never looked at."""
 
-    shape: tuple[int, ...] | None
-    elem: int
-    const: bool = False
-    data: np.ndarray | None = None
-    stored: int = 0
-    origin: str = ""
-    items: tuple[str, ...] | None = None
-    absent: bool = False
+    __slots__ = ("_data", "absent", "const", "elem", "items", "origin", "shape", "stored")
+
+    def __init__(self, shape: tuple[int, ...] | None, elem: int, const: bool = False, data: np.ndarray | Callable[[], np.ndarray | None] | None = None, stored: int = 0,
+                 origin: str = "", items: tuple[str, ...] | None = None, absent: bool = False) -> None:
+        self.shape, self.elem, self.const, self.stored, self.origin, self.items, self.absent = shape, elem, const, stored, origin, items, absent
+        self._data = data
+
+    @property
+    def data(self) -> np.ndarray | None:
+        """The numbers, None when they are not known."""
+        if callable(self._data):
+            self._data = self._data()
+        return self._data
+
+    @data.setter
+    def data(self, numbers: np.ndarray | None) -> None:
+        self._data = numbers
 
 
 @dataclass(slots=True)

@@ -80,6 +80,9 @@ def _texts(graph: Any) -> Iterator[Any]:
         yield tensor.name
     for sparse in graph.sparse_initializer:
         yield sparse.values.name
+    for entry in graph.quantization_annotation:
+        yield entry.tensor_name
+        yield from (text for item in entry.quant_parameter_tensor_names for text in (item.key, item.value))
     for node in graph.node:
         yield node.name
         yield node.op_type

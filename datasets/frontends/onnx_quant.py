@@ -15,7 +15,7 @@ from .onnx_site import DTYPES, Formats
 
 _MATRIX = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _JOINING = {*ELEMENTWISE, *MOVES, *POOLS, "Softmax", "Resize", "Gather"}  # normalisations and recurrences compute in floating point
-_QUANTISED = {"int8", "int4", "int16", "float8", "float4"}
+_QUANTISED = {"int8", "int4", "int2", "int16", "float8", "float4"}
 
 
 def fuse(nodes: list[Node], flat: Flat, formats: Formats) -> list[Node]:

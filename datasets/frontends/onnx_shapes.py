@@ -55,8 +55,8 @@ class ShapeRules:
             if value.shape is None or not value.elem:
                 return []
             sizes = value.elem in (6, 7) or node.op in ("Resize", "Upsample", "Range")
-            told = value.data is not None and sizes and (position or node.op in SIZED_BY_FIRST)
-            seen.append((value.elem, value.shape, value.data.tobytes() if told and value.data is not None else None))
+            told = value.data if sizes and (position or node.op in SIZED_BY_FIRST) else None
+            seen.append((value.elem, value.shape, None if told is None else told.tobytes()))
         if not trusted(schema, node, seen, self._values):
             return []
         attributes = node.proto.attribute

@@ -18,7 +18,7 @@ from .recast import is_float
 #: ONNX element type -> silicast dtype
 DTYPES: dict[int, str] = {
     1: "float32", 2: "int8", 3: "int8", 4: "int16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64", 12: "int32",
-    13: "int64", 16: "bfloat16", 17: "float8", 18: "float8", 19: "float8", 20: "float8", 21: "int4", 22: "int4", 23: "float4", 24: "float8",
+    13: "int64", 16: "bfloat16", 17: "float8", 18: "float8", 19: "float8", 20: "float8", 21: "int4", 22: "int4", 23: "float4", 24: "float8", 25: "int2", 26: "int2",
 }
 
 

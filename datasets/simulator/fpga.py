@@ -61,7 +61,7 @@ class FpgaPlan:
     """
 
     reuse: Bits = 1
-    strategy: str = "latency"
+    strategy: str | tuple[str, ...] = "latency"
     io: str = "parallel"
     weight_bits: Bits | None = None
     data_bits: Bits | None = None
@@ -71,7 +71,8 @@ class FpgaPlan:
     integer_bits: int = 1
 
     def __post_init__(self) -> None:
-        for name, value, known in (("strategy", self.strategy, STRATEGIES), ("io", self.io, ("parallel", "stream"))):
+        strategies = self.strategy if isinstance(self.strategy, tuple) else (self.strategy,)
+        for name, value, known in (*(("strategy", given, STRATEGIES) for given in strategies), ("io", self.io, ("parallel", "stream"))):
             if value not in known:
                 raise InputError(f"FPGA plan: {name}: expected {' or '.join(known)}, got {value!r}")
         for name, most in (("reuse", 2**62), ("weight_bits", 64), ("data_bits", 64), ("sum_bits", 128)):
@@ -115,7 +116,9 @@ def design(workload: Workload, hardware: Hardware, plan: FpgaPlan | None = None)
     names = [workload.ops[int(np.argmax(graph.kernel_of == i))].name for i in range(len(kernels))]
     blocks = _blocks(kernels, plan, plan.io == "stream")
     reuse = _spread("reuse", plan.reuse, len(kernels))
-    logic = np.full(len(kernels), plan.strategy == "latency")
+    if isinstance(plan.strategy, tuple) and len(plan.strategy) != len(kernels):
+        raise InputError(f"FPGA plan: strategy: expected one or {len(kernels)}, one per kernel, got {len(plan.strategy)}")
+    logic = np.full(len(kernels), plan.strategy == "latency") if isinstance(plan.strategy, str) else np.array(plan.strategy) == "latency"
     costs = block_costs(blocks, reuse, logic, plan.io == "stream", plan.clock_hz or hardware.clock_hz)
     need, uram = _totals(costs, hardware.fabric)
     wrong = _unsupported(kernels) or _too_unrolled(costs, names) or _overflow(need, hardware.fabric)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,21 @@ def test_the_plan_is_one_value_per_kernel(tmp_path):
     assert made.interval_cycles == 64  # the slowest layer sets the rate
 
 
-def test_two_strategies_are_no_plan(tmp_path):
+def test_a_strategy_per_layer(tmp_path):
     text = YAML.replace("ReuseFactor: 64", "ReuseFactor: 64\n      Strategy: Latency")
-    with pytest.raises(InputError, match=r"fc2 wants latency|one strategy"):
-        read_hls4ml(project(tmp_path, text=text)).plan()
+    read = read_hls4ml(project(tmp_path, text=text))
+    plan = read.plan()
+    assert plan.strategy[:3] == ("resource", "latency", "resource")
+    mixed = design(read.workload, catalog.hardware("alveo_u250"), plan)
+    resource, latency = (design(read.workload, catalog.hardware("alveo_u250"), replace(plan, strategy=s)) for s in ("resource", "latency"))
+    # only the second layer's weights leave the block RAM: no more of it than where all lie there, no less than where none do
+    assert latency.bram_18k < mixed.bram_18k < resource.bram_18k
+    assert mixed.cycles[0] == resource.cycles[0]
+    assert mixed.cycles[1] == latency.cycles[1]
+    with pytest.raises(InputError, match="strategy: expected one or 5, one per kernel, got 2"):
+        design(read.workload, catalog.hardware("alveo_u250"), replace(plan, strategy=("latency", "latency")))
+    with pytest.raises(InputError, match="got 'fast'"):
+        replace(plan, strategy=("fast",) * 5)
 
 
 def test_a_quantised_convolution_net_by_hand(tmp_path):
