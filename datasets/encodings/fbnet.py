@@ -2,10 +2,12 @@
 
 Blocks by number, as HW-NAS-Bench (Li et al., ICLR 2021) and the tables after it count them: 0 k3_e1, 1 k3_e1_g2, 2 k3_e3, 3 k3_e6, 4 k5_e1,
 5 k5_e1_g2, 6 k5_e3, 7 k5_e6, 8 skip. An image of 64 or less takes the form for CIFAR of HW-NAS-Bench: stem and second stage keep the
-size, 1,504 channels before the classifier.
+size, 1,504 channels before the classifier. The authors' FBNet-A has those 1,504 at full size too: a row says so with `head`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from ..errors import FormatError, UnknownNameError
 from ..layers import Net, Value
@@ -59,8 +61,11 @@ def _block(net: Net, x: Value, name: str, channels: int, stride: int) -> Value:
 
 
 def fbnet(encoding: Encoding, batch: int = 1, resolution: int = 0, dtype: str = "float32", classes: int = 0) -> Workload:
-    """The network of 22 blocks. `resolution` 0 is 224; `classes` 0 is 1000, 100 in the CIFAR form. Raises what `blocks_of` raises."""
+    """The network of 22 blocks. `resolution` 0 is 224; `classes` 0 is 1000, 100 in the CIFAR form. A row may have `head`, the channels before the
+    classifier. Raises what `blocks_of` raises, FormatError for an impossible head."""
     names, side = iter(blocks_of(encoding)), resolution or 224
+    row = opened(encoding, WHERE)
+    head = number(row["head"], 1, 2**20, f"{WHERE}, head") if isinstance(row, Mapping) and "head" in row else 0
     small = side <= CIFAR_SIDE
     net = Net("fbnet", dtype, family="cnn_depthwise")
     x = net.conv_norm(net.image(batch, 3, side, side), STAGES[0][1], 3, 1 if small else 2, name="stem")
@@ -69,6 +74,6 @@ def fbnet(encoding: Encoding, batch: int = 1, resolution: int = 0, dtype: str = 
             with net.scope(f"stage{stage}/layer{i}"):
                 x = _block(net, x, next(names), channels, stride if i == 0 else 1)
     with net.scope("head"):
-        x = net.conv_norm(x, 1504 if small else 1984, 1)
+        x = net.conv_norm(x, head or (1504 if small else 1984), 1)
         net.linear(net.global_avg_pool(x), classes or (100 if small else 1000), name="classifier")
     return net.build()
