@@ -41,7 +41,7 @@ def profile(name: str, out: str | Path, *, device: str = "cpu", budget_s: float 
 
     Returns what was done. Raises UnknownNameError for another plan, InputError for a device that is not here or a budget too short for a single point.
     """
-    from ..datasets.measure.torch_ops import hardware_name, set_threads, torch_device
+    from ..datasets.measure.torch_ops import gpu_uuid, hardware_name, set_threads, torch_device
 
     begin = time.perf_counter()
     if not budget_s > 0:
@@ -53,7 +53,7 @@ def profile(name: str, out: str | Path, *, device: str = "cpu", budget_s: float 
     threads = machine.usable_threads() if threads is None else threads
     hardware = hardware or hardware_name(device) + (f", {threads} thread{'s' * (threads > 1)}" if device == "cpu" else "")
     fixed = {"hardware": hardware, "framework": "torch"}
-    meter = power.meter(device) if energy else power.Meter("", None, "not asked for")
+    meter = power.meter(device, gpu_uuid() if device == "cuda" else "") if energy else power.Meter("", None, "not asked for")
     rng = np.random.default_rng([seed, len(record.rows)])
     cube = plan.coordinates(grid)
     known = {_key({k: v for k, v in row.items() if k in grid[0]}) for row in record.rows if row["hardware"] == hardware}
@@ -95,14 +95,14 @@ def profile(name: str, out: str | Path, *, device: str = "cpu", budget_s: float 
 def measure_file(path: Path, out: str | Path, *, dims: Mapping[str, int], device: str = "cpu", repeats: int = 30, threads: int | None = None, hardware: str = "",
                  most_s: float = 10.0, say: Say = lambda text: None) -> dict[str, Any]:
     """Measures an ONNX model by ONNX Runtime; its row joins those of the folder `out`. Raises the errors of the reader and of the runtime."""
-    from ..datasets.measure.torch_ops import cache_bytes, hardware_name
+    from ..datasets.measure.torch_ops import cache_bytes, gpu_uuid, hardware_name
 
     workload = read(path, dims=dict(dims), unknown_ops="bound")
     threads = machine.usable_threads() if threads is None else threads
     cache = (machine.last_level_cache_bytes() or machine.UNKNOWN_CACHE_BYTES) if device == "cpu" else cache_bytes(device)
     record = Record(out, "network")
     hardware = hardware or (f"{machine.cpu_model()}, {threads} thread{'s' * (threads > 1)}" if device == "cpu" else hardware_name(device))
-    meter = power.meter(device)
+    meter = power.meter(device, gpu_uuid() if device == "cuda" else "")
     with machine.pinned(threads):
         call = onnx_call(path, dims, threads, device, 2 * cache)
         begun = _state(meter)

@@ -37,6 +37,9 @@ def onnx_call(path: Path, dims: Mapping[str, int], threads: int, device: str, ro
         session = ort.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # whatever the runtime says of a file
         raise FormatError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0][:200]}") from None
+    if provider not in session.get_providers():  # where its libraries are missing, ONNX Runtime goes on with the CPU and only logs it
+        raise InputError(f"--device {device}: ONNX Runtime could not start its {provider} (CUDA or cuDNN of the version that it wants is missing) and would run on "
+                         f"{', '.join(session.get_providers())}")
     rng = np.random.default_rng(seed)
     shapes = {i.name: (_shape(i, dims, path), _dtype(i, path)) for i in session.get_inputs()}
     size = sum(prod(shape) * np.dtype(kind).itemsize for shape, kind in shapes.values())

@@ -7,6 +7,7 @@ Yang et al., "Part-time power measurements", SC 2024).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +19,21 @@ from .machine import State
 #: shortest window that is believed
 WINDOW_S = 1.0
 _RAPL = Path("/sys/class/powercap")
+#: NVML renews its energy about so often (Yang et al., cited above)
+_NVML_TICKS_S = 0.1
 
 
 @dataclass(frozen=True)
 class Meter:
-    """A counter of joules: `read()` gives the joules so far (`wrap_j`: where it starts again); None with the reason `why` where there is none."""
+    """A counter of joules: `read()` gives the joules so far (`wrap_j`: where it starts again; `ticks_s`: how seldom it is renewed, 0: always); None with
+    the reason `why` where there is none."""
 
     name: str
     read: Callable[[], float] | None
     why: str = ""
     wrap_j: float = 0.0
     state: Callable[[], State] | None = None
+    ticks_s: float = 0.0
 
     @property
     def available(self) -> bool:
@@ -46,9 +51,9 @@ class Drawn:
     calls: int
 
 
-def meter(device: str) -> Meter:
-    """The energy counter of "cpu" or "cuda" on this machine."""
-    return _nvml() if device.startswith("cuda") else _rapl()
+def meter(device: str, uuid: str = "") -> Meter:
+    """The energy counter of "cpu" or "cuda" on this machine; `uuid` names the GPU that computes, else it is the first one that CUDA_VISIBLE_DEVICES shows."""
+    return _nvml(uuid) if device.startswith("cuda") else _rapl()
 
 
 def _rapl(root: Path = _RAPL) -> Meter:
@@ -69,22 +74,37 @@ def _rapl(root: Path = _RAPL) -> Meter:
     return Meter(f"RAPL, {len(packages)} package{'s' * (len(packages) > 1)}", read, "", min(ranges))
 
 
-def _nvml() -> Meter:
+def _nvml(uuid: str = "") -> Meter:
     try:
         import pynvml
     except ImportError:
         return Meter("", None, "not available: NVML's Python module is not installed (pip install nvidia-ml-py)")
     try:
         pynvml.nvmlInit()
-        handle: Any = pynvml.nvmlDeviceGetHandleByIndex(0)
+        handle = _gpu(pynvml, uuid or os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip())
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
         return Meter("", None, f"not available: NVML says {error}")
 
-    def state() -> State:
-        return State(1e6 * pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM), float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)))
+    def told(ask: Callable[[], float]) -> float | None:
+        try:
+            return float(ask())
+        except pynvml.NVMLError:
+            return None
 
-    return Meter("NVML total energy", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, state=state)
+    def state() -> State:
+        clock = told(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+        return State(None if clock is None else 1e6 * clock, told(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)))
+
+    return Meter("NVML total energy", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, state=state, ticks_s=_NVML_TICKS_S)
+
+
+def _gpu(nvml: Any, name: str) -> Any:
+    """NVML's handle of a GPU by its UUID (with or without `GPU-`, as torch says it), its number, or the first one. NVML numbers by PCI bus, CUDA by speed
+    unless CUDA_DEVICE_ORDER says otherwise, so a number is only trusted where nobody gives a UUID."""
+    if name.isdigit() or not name:
+        return nvml.nvmlDeviceGetHandleByIndex(int(name or 0))
+    return nvml.nvmlDeviceGetHandleByUUID(name if name.startswith(("GPU-", "MIG-")) else f"GPU-{name}")
 
 
 def drawn(counter: Meter, run: Callable[[int, int], float], once_s: float, window_s: float = WINDOW_S) -> Drawn | None:
@@ -96,12 +116,27 @@ def drawn(counter: Meter, run: Callable[[int, int], float], once_s: float, windo
         return None
     window_s = max(window_s, WINDOW_S)
     batch = max(1, int(0.1 * window_s / max(once_s, 1e-7)))
+    if counter.ticks_s:  # the window begins and ends where the counter has just been renewed
+        _until_it_moves(counter, run, once_s)
     calls, before, begin = 0, counter.read(), time.perf_counter()
     while (spent := time.perf_counter() - begin) < window_s:
         run(calls, batch)
         calls += batch
+    if counter.ticks_s:
+        calls += _until_it_moves(counter, run, once_s)
     joules = counter.read() - before
     spent = time.perf_counter() - begin
     if joules < 0.0:
         joules += counter.wrap_j
     return Drawn(joules / calls, joules / spent, spent, calls) if joules > 0.0 else None
+
+
+def _until_it_moves(counter: Meter, run: Callable[[int, int], float], once_s: float) -> int:
+    """Calls made until the counter shows another number, or twice its period is over."""
+    assert counter.read is not None
+    seen, begin, calls = counter.read(), time.perf_counter(), 0
+    some = max(1, int(0.02 * counter.ticks_s / max(once_s, 1e-7)))
+    while counter.read() == seen and time.perf_counter() - begin < 2.0 * counter.ticks_s:
+        run(calls, some)
+        calls += some
+    return calls

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UnknownNameError
 from ..frontends.torch_graph import read_torch
-from .torch_ops import Runnable, cache_bytes, clock_of
+from .torch_ops import Runnable, cache_bytes, clock_of, exact
 
 #: input sets at most
 MOST_SETS = 64
@@ -35,6 +35,7 @@ def runnable_network(row: Mapping[str, Any], device: str) -> tuple[Runnable, dic
     """A network ready to be timed in evaluation mode, and its counts: digest, FLOPs, bytes, parameters, operators."""
     import torch
 
+    exact(device)
     module, shape = network(row)
     workload = read_torch(module, (torch.zeros(shape),), name=row["network"])
     module = module.eval().to(device)

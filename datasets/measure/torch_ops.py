@@ -1,6 +1,7 @@
 """Single operators run by torch, on the CPU or a CUDA device, with buffers that rotate so that no call finds its operands in the cache.
 
-On CUDA a sample is timed between two events on the stream, after the device has caught up; the code is short because it could not be run where it was written.
+On CUDA a sample is timed between two events on the stream, after the device has caught up; a call shorter than its launch from Python takes what the launch takes.
+The code is short because it could not be run where it was written.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ def hardware_name(device: str) -> str:
     return str(torch.cuda.get_device_name(0))
 
 
+def gpu_uuid() -> str:
+    """The UUID of the GPU that torch computes on, "" where it does not tell."""
+    import torch
+
+    return str(getattr(torch.cuda.get_device_properties(0), "uuid", "") or "")
+
+
 def cache_bytes(device: str) -> int:
     """Bytes of the last-level cache; an assumed size where nobody tells."""
     if device == "cuda":
@@ -72,6 +80,14 @@ def cuda_clock(call: Call, first: int, count: int) -> float:
     end.record()
     torch.cuda.synchronize()
     return float(begin.elapsed_time(end)) / 1e3
+
+
+def exact(device: str) -> None:
+    """Single precision is single precision: by default torch runs convolutions of it on a GPU in TF32."""
+    import torch
+
+    if device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def clock_of(device: str) -> Clock:
@@ -152,6 +168,7 @@ def runnable(kind: str, sizes: Mapping[str, int], dtype: str, device: str) -> Ru
     each = [prod(shape) for shape in shapes]
     kind_of = getattr(torch, dtype)
     cache = cache_bytes(device)
+    exact(device)
     item = torch.empty(0, dtype=kind_of).element_size()
     aligned = [-(-n * item // 64) * 64 // item for n in each]  # every operand begins on a cache line
     stride = sum(aligned)

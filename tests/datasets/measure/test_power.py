@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from silicast.datasets.measure import power
+from silicast.datasets.measure.machine import State
 
 
 def rapl(folder: Path, joules: float) -> Path:
@@ -48,3 +50,62 @@ def test_power_is_joules_over_the_window_and_a_counter_may_wrap(monkeypatch: pyt
     assert found.window_s >= power.WINDOW_S
     assert found.power_w * found.window_s == pytest.approx(75.0)
     assert found.energy_j == pytest.approx(75.0 / sum(made))
+
+
+def test_a_window_ends_where_a_slow_counter_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A counter of 50 W that is renewed every 0.1 s, calls of 2 ms: read at any moment the window would be off by up to 5 J of 50."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def run(first: int, count: int) -> float:
+        now[0] += 0.002 * count
+        return 0.0
+
+    for start in (0.0, 0.013, 0.055, 0.097):
+        now[0] = start
+        found = power.drawn(power.Meter("slow", lambda: 50.0 * int(now[0] / 0.1 + 1e-9) * 0.1, ticks_s=0.1), run, once_s=0.002)
+        assert found is not None
+        assert found.window_s >= power.WINDOW_S
+        assert found.power_w == pytest.approx(50.0, rel=0.005)
+
+
+class Nvml:
+    """As much of pynvml as is asked, with a clock that it does not tell."""
+
+    NVMLError = RuntimeError
+    NVML_CLOCK_SM = NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        self.asked.append(index)
+        return 7
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        self.asked.append(uuid)
+        return 7
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> float:
+        return 1500.0 * (handle == 7)
+
+    def nvmlDeviceGetClockInfo(self, handle: int, kind: int) -> int:
+        raise RuntimeError("Not Supported")
+
+    def nvmlDeviceGetTemperature(self, handle: int, kind: int) -> int:
+        return 51
+
+
+@pytest.mark.parametrize(("uuid", "visible", "asked"), [("", "", 0), ("", "3,1", 3), ("", "GPU-aa", "GPU-aa"), ("aa-bb", "3", "GPU-aa-bb"), ("MIG-c", "", "MIG-c")])
+def test_the_gpu_that_computes_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch, uuid: str, visible: str, asked: object) -> None:
+    nvml = Nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    meter = power.meter("cuda", uuid)
+    assert nvml.asked == [asked]
+    assert meter.read is not None
+    assert meter.read() == 1.5
+    assert meter.state is not None
+    assert meter.state() == State(None, 51.0)
