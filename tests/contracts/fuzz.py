@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="processor seconds per parser (default 600)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "silicast_fuzz", help="folder for what is found")
-    parser.add_argument("--json", type=Path, help="write the figures there, beside those of other parsers already in it")
+    parser.add_argument("--json", type=Path, help="add the figures to those already there (times and files summed)")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
@@ -371,7 +371,10 @@ def main() -> None:
               f"slowest {told['slowest_s']:.2f} s, {told['peak_mb']:.0f} MB; {told['found']:.0f} finds, {told['died']} deaths", flush=True)
         if given.json:
             kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json.exists() else {}
-            given.json.write_text(json.dumps({**kept, name: told}, indent=1) + "\n", encoding="utf-8")
+            before = kept.get(name, {})
+            added = {k: round(told[k] + before.get(k, 0), 1) for k in ("files", "read", "refused", "found", "died", "process_s")}
+            most = {k: max(told[k], before.get(k, 0)) for k in ("slowest_s", "peak_mb", "outcomes")}
+            given.json.write_text(json.dumps({**kept, name: {**told, **added, **most}}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
