@@ -1,0 +1,108 @@
+"""Doubt and density: what is far is far, what was wrong nearby is doubted, and the scale is set by held-out rows alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from silicast.datasets.errors import FormatError
+from silicast.features import density, doubt
+from silicast.features.doubt import Answered
+
+NAMES = ["a", "b", "c"]
+
+
+def cloud(n: int, seed: int = 0, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(shift, 1.0, (n, 3)).astype(np.float32)
+
+
+def described(n: int = 400) -> dict[str, object]:
+    rows = cloud(n)
+    known: dict[str, object] = json.loads(json.dumps(density.describe(NAMES, rows, np.arange(n), [f"row {i}" for i in range(n)]), allow_nan=False))
+    return known
+
+
+def answers(n: int, seed: int, wild: np.ndarray | None = None) -> tuple[np.ndarray, Answered]:
+    """Truth, and answers whose errors are 5 %, or 50 % where `wild`; members lie apart where it is wild."""
+    rng = np.random.default_rng(seed)
+    wild = np.zeros(n, dtype=bool) if wild is None else wild
+    scale = np.where(wild, 0.5, 0.05)
+    truth = np.full(n, 1e-3)
+    point = truth * np.exp(scale * rng.normal(size=n))
+    return truth, Answered("latency_s", point, np.full(n, 0.1), np.full(n, 1e-3), scale * np.exp(0.3 * rng.normal(size=n)))
+
+
+def test_distances_are_those_of_the_nearest_rows() -> None:
+    known, rows = described(), cloud(400)
+    nearest, mean, at = density.distances(known, rows[:20])
+    assert (nearest < 0.05).all()  # themselves, but for half precision
+    assert list(at) == list(range(20))
+    brute = np.sqrt((((rows[:20, None] - rows[None]) / rows.std(0)) ** 2).sum(2))
+    np.testing.assert_allclose(mean, np.sort(brute, axis=1)[:, :density.NEIGHBOURS].mean(1), atol=0.03)
+    far, *_ = density.distances(known, cloud(5, 1, 4.0))
+    assert (far > float(known["usual"])).all()  # type: ignore[arg-type]
+    assert density.worst(known, np.array([9.0, 0.0, 0.0]), 0) == "a"
+
+
+def test_few_rows_or_one_group_have_no_usual_distance() -> None:
+    assert density.describe(NAMES, cloud(1), np.zeros(1), ["only"])["usual"] is None
+    assert density.describe(NAMES, cloud(50), np.zeros(50), ["x"] * 50)["usual"] is None
+
+
+def test_missing_figures_and_constant_columns_do_no_harm() -> None:
+    rows = cloud(60)
+    rows[::3, 1], rows[:, 2] = np.nan, 7.0
+    known = density.describe(NAMES, rows, np.arange(60), ["x"] * 60)
+    assert np.isfinite(density.distances(known, rows)[0]).all()
+
+
+def test_damaged_rows_are_a_format_error() -> None:
+    with pytest.raises(FormatError, match="damaged"):
+        density.distances({**described(), "rows": "###"}, cloud(2))
+
+
+def test_one_held_out_row_in_twenty_lies_beyond_one() -> None:
+    known = {"density": described()}
+    values = cloud(300, 3)
+    truth, answered = answers(300, 3)
+    found = doubt.witness(known, values, np.arange(300), truth, answered)
+    beyond = float(np.mean(doubt.novelty({**known, "doubt": found}, values, answered, np.zeros(300)) > 1.0))
+    assert beyond == pytest.approx(0.05, abs=0.03)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_novelty_tells_wrong_answers_from_right_ones() -> None:
+    """Half of the space is wild; neither the distance nor the estimate says so, but the members and errors nearby do."""
+    known = {"density": described()}
+    values, fresh = cloud(400, 4), cloud(400, 5)
+    truth, answered = answers(400, 4, values[:, 0] > 0.8)
+    known["doubt"] = doubt.witness(known, values, np.arange(400), truth, answered)
+    truth, asked = answers(400, 5, fresh[:, 0] > 0.8)
+    novelty = doubt.novelty(known, fresh, asked, np.zeros(400))
+    wrong = np.abs(np.log(asked.point / truth)) > 2 * asked.half
+    ranks = np.argsort(np.argsort(novelty))
+    auroc = (ranks[wrong].mean() - (wrong.sum() - 1) / 2) / (~wrong).sum()
+    assert auroc > 0.85
+
+
+def test_a_value_never_trained_on_raises_it_and_a_wide_interval_lowers_it() -> None:
+    known = {"density": described()}
+    values = cloud(100, 6)
+    truth, answered = answers(100, 6)
+    known["doubt"] = doubt.witness(known, values, np.arange(100), truth, answered)
+    plain = doubt.novelty(known, values, answered, np.zeros(100))
+    assert (doubt.novelty(known, values, answered, np.ones(100)) > plain).all()
+    wide = Answered("latency_s", answered.point, 4.0 * answered.half, answered.reference, answered.spread)
+    assert (doubt.novelty(known, values, wide, np.zeros(100)) < plain).all()
+
+
+def test_without_witnesses_there_is_no_novelty() -> None:
+    known = {"density": described()}
+    values = cloud(10, 7)
+    truth, answered = answers(10, 7)
+    assert doubt.witness(known, values, np.arange(10), truth, answered) == {}
+    assert np.isnan(doubt.novelty(known, values, answered, np.zeros(10))).all()
+    lone = Answered("power_w", answered.point, answered.half)
+    assert np.isnan(doubt.novelty({**known, "doubt": {"target": "latency_s"}}, values, lone, np.zeros(10))).all()
