@@ -22,6 +22,7 @@ from ..datasets.table import Questions, Table
 from ..features.network_table import widened
 from . import classifier
 from .boosted import Boosted
+from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
 from .prediction import Prediction, apart, consistent
 
@@ -54,7 +55,7 @@ class Blended:
         self._probability: dict[str, dict[str, Any]] = {}
         self._strangers: dict[str, dict[str, Any]] = {}
         self._counted: list[str] = []
-        self._networks = False
+        self._networks, self._machines = False, ""
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -70,6 +71,7 @@ class Blended:
         if table.questions.shape != "features":
             raise TableError(f"blended: answers rows of a plain feature table, not {table.questions.shape} questions")
         self._networks = isinstance(table.questions, NetworkQuestions)
+        self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         table = self._seen_table(table)
         yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
         self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and _is_counted(table.targets[t])]
@@ -121,7 +123,7 @@ class Blended:
             if not varied or not len(here):
                 continue
             whole = varied == list(self.targets)
-            learned = member.sibling().learn_rows(rest) if name == "kernel" and whole else self._candidates(len(rest), varied)[name].fit(rest)
+            learned = member.sibling().learn_rows(rest) if name in ("kernel", "machines") and whole else self._candidates(len(rest), varied)[name].fit(rest)
             found = learned.predict(table.questions.take(here))
             for t in varied:
                 answers[name][here, self.targets.index(t)] = found.point[:, found.column(t)]
@@ -134,6 +136,8 @@ class Blended:
         made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **size)}
         if rows <= _MOST_TWICE:
             made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
+        if self._machines:
+            made["machines"] = ByValue(column=self._machines, targets=wanted, seed=seed)
         return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
 
     def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
@@ -237,6 +241,12 @@ class Blended:
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
         return out
+
+
+def _measured_machines(questions: NetworkQuestions) -> str:
+    """The column of machines where each has rows enough for a process of its own in every fold, else ""."""
+    counts = np.bincount(questions.device_index, minlength=1) if questions.device_names else np.zeros(1)
+    return questions.machine_column if len(counts) > 1 and counts[counts > 0].min() >= 2 * LEAST_ROWS else ""
 
 
 def whole_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:

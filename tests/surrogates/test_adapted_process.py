@@ -1,0 +1,50 @@
+"""The average over guesses: the right one is found, a slip is seen, and what is left out is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from silicast.surrogates import adapted_process
+
+RNG = np.random.default_rng(0)
+
+
+def case(shots: int = 12, noise: float = 0.01) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """((s,) truths, (k, s) guesses, covariances, (k, n) guesses elsewhere): the third guess is right up to a factor."""
+    places = RNG.normal(size=(shots + 50, 2))
+    every = np.stack([places @ w for w in ((1.0, 0.0), (0.2, 0.9), (-0.6, 0.5), (0.4, -0.8))])
+    truth = every[2, :shots] + 3.0 + noise * RNG.normal(size=shots)
+    return truth, every[:, :shots], {"level": np.ones((shots, shots))}, every[:, shots:]
+
+
+def test_the_right_guess_takes_the_weight_and_carries_the_answer() -> None:
+    truth, curves, grams, elsewhere = case()
+    process, left_out = adapted_process.learn(truth, curves, grams, np.zeros(len(truth)))
+    assert process.weight[process.curve.astype(int) == 2].sum() > 0.99
+    found = process.answer(elsewhere, curves, {"level": np.ones((elsewhere.shape[1], len(truth)))})
+    assert np.abs(found - elsewhere[2] - 3.0).max() < 0.05
+    assert np.abs(left_out - truth).mean() < 0.05
+
+
+def test_left_out_answers_are_those_of_processes_without_that_shot() -> None:
+    truth, curves, grams, _ = case(8)
+    theta = np.array([4.0, 0.03, 0.002])
+    stack = adapted_process._stack(grams, curves[0])
+    residual, nothing = truth - curves[0], np.zeros(8)
+    _, alpha, inverse = adapted_process._evidence(stack, theta, residual, nothing)
+    k = np.tensordot(theta, stack, 1) + 1e-9 * np.eye(8)
+    for i in range(8):
+        rest = np.arange(8) != i
+        by_hand = k[i, rest] @ np.linalg.solve(k[np.ix_(rest, rest)], residual[rest])
+        assert np.isclose(residual[i] - alpha[i] / inverse[i, i], by_hand)
+
+
+def test_a_slip_is_found_and_an_honest_table_has_none() -> None:
+    truth, curves, grams, elsewhere = case(10)
+    assert not adapted_process.slips(truth, curves, grams).any()
+    spoilt = truth.copy()
+    spoilt[4] -= 5.0  # a reading near zero
+    noisy = adapted_process.slips(spoilt, curves, grams)
+    assert np.flatnonzero(noisy).tolist() == [4]
+    process, _ = adapted_process.learn(spoilt, curves, grams, noisy)
+    assert np.abs(process.answer(elsewhere, curves, {"level": np.ones((50, 10))}) - elsewhere[2] - 3.0).max() < 0.2
