@@ -127,8 +127,9 @@ def _fit(y: np.ndarray, fixed: np.ndarray | None, body: np.ndarray, parent: list
         middle = float(np.median(off))
         return [middle] if parent is None else [parent[0] + (middle - parent[0]) * len(y) / (len(y) + (_HUBER / _STRAYS[1]) ** 2)]
     at = np.array(parent) if parent is not None else np.array([float(np.log(np.median(fixed) + 1e-12)), 0.0, 0.0])
-    at[2] = max(at[2], 0.0)  # a term that has vanished above must be able to come back
+    at[2] = max(at[2], -4.0)
     centre, hold = at.copy(), (_HUBER / np.array(_STRAYS)) ** 2 * (np.ones(3) if parent is not None else np.array([1e-3, 10.0, 1e-3]))
+    at[2] = max(at[2], 0.0)  # a term that has vanished above must be able to come back
     terms = np.column_stack([np.ones(len(y)), body, np.sqrt(fixed * body)])
     for _ in range(_STEPS):
         parts = terms * np.exp(at)
