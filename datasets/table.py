@@ -15,16 +15,25 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-import pandas as pd
 
 from .columns import DeviceColumns, OpColumns
 from .errors import TableError, UnknownNameError
 from .hardware import Hardware
 from .measurement import Query, target
 from .workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _no_columns() -> pd.DataFrame:
+    """A frame without columns. Pandas loads when there is a frame to be made: questions about whole networks have none, and a cold process answers one sooner."""
+    import pandas as pd
+
+    return pd.DataFrame()
 
 
 @runtime_checkable
@@ -101,8 +110,8 @@ class OpQuestions:
     device_names: tuple[str, ...]
     devices: tuple[Hardware | None, ...]
     device_index: np.ndarray  # (n,) int64
-    context: pd.DataFrame = field(default_factory=pd.DataFrame)
-    extra: pd.DataFrame = field(default_factory=pd.DataFrame)  # further numeric inputs, n rows
+    context: pd.DataFrame = field(default_factory=_no_columns)
+    extra: pd.DataFrame = field(default_factory=_no_columns)  # further numeric inputs, n rows
     shape = "op"
 
     def __len__(self) -> int:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from ..datasets.errors import InputError, TableError, UnknownNameError
 from ..datasets.hardware import Hardware
@@ -34,6 +33,8 @@ from . import guard
 from .ready import completed
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..surrogates.quick_networks import QuickNetworks
     from .quick import Columns, OpAnswer, Quick
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ..datasets.errors import InputError
 from ..features.verdict import VERDICTS, Domain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["UNCHECKED", "VERDICTS", "Domain", "Prediction", "apart", "consistent"]
 
@@ -100,6 +102,8 @@ class Prediction:
 
     def frame(self) -> pd.DataFrame:
         """n rows: `T`, `T_low`, `T_high` per target, then `domain`, `domain_reason` and `calibrated`."""
+        import pandas as pd
+
         data: dict[str, Any] = {}
         for j, name in enumerate(self.targets):
             data |= {name: self.point[:, j], f"{name}_low": self.low[:, j], f"{name}_high": self.high[:, j]}
