@@ -78,7 +78,7 @@ def check_settings(spec: SurrogateSpec, experiment: Experiment, say: Say) -> Cal
     """A maker of the unfitted, conformal surrogate. Raises UnknownNameError for a setting its member does not have, InputError for one
     of the wrong type."""
     made, conformal = store.member(spec.member), store.member("conformal")
-    ours = {"targets", "seed", "progress"}
+    ours = {"targets", "seed", "progress", "checkpoint"}
     known = {p.name: p.default for p in inspect.signature(made).parameters.values()}
     for name, value in spec.settings.items():
         if name not in known or name in ours:
@@ -91,7 +91,7 @@ def check_settings(spec: SurrogateSpec, experiment: Experiment, say: Say) -> Cal
         if epoch % max(epochs // 5, 1) == 0 or epoch == epochs:
             say(f"{spec.register_as}: epoch {epoch} of {epochs}, validation loss {loss:.4g}")
 
-    offered: dict[str, Any] = {"targets": experiment.targets, "seed": experiment.seed, "progress": progress}
+    offered: dict[str, Any] = {"targets": experiment.targets, "seed": experiment.seed, "progress": progress, "checkpoint": str(experiment.folder / "unfinished" / spec.register_as)}
     settings = {**spec.settings, **{name: value for name, value in offered.items() if name in known}}
 
     def make() -> Any:
