@@ -52,6 +52,8 @@ class Walk:
         self.steps = 0
         self.notes: dict[str, None] = {}
         self._numbers: dict[str, int] = {}
+        self._shapes: dict[SSAValue, tuple[int, ...]] = {}  # of values met before: a loop meets them on every trip
+        self._dtypes: dict[SSAValue, str] = {}
 
     def workload(self) -> Workload:
         """The workload of the public function, `main` if there is one. Raises GraphError when there is none or it does nothing."""
@@ -122,6 +124,12 @@ class Walk:
 
     def shape(self, value: SSAValue) -> tuple[int, ...]:
         """Sizes of a tensor, memref or vector; () of a scalar. Raises GraphError for sizes that are not known."""
+        known = self._shapes.get(value)
+        if known is None:
+            known = self._shapes[value] = self._shape(value)
+        return known
+
+    def _shape(self, value: SSAValue) -> tuple[int, ...]:
         if not isinstance(value.type, builtin.ShapedType):
             return ()
         sizes = tuple(value.type.get_shape())
@@ -137,6 +145,12 @@ class Walk:
 
     def dtype(self, value: SSAValue) -> str:
         """The dtype of a value's elements. Raises UnsupportedOpError for a type that is no number."""
+        known = self._dtypes.get(value)
+        if known is None:
+            known = self._dtypes[value] = self._dtype(value)
+        return known
+
+    def _dtype(self, value: SSAValue) -> str:
         kind = value.type.get_element_type() if isinstance(value.type, builtin.ContainerType) else value.type
         text = str(kind).replace("ui", "i").replace("si", "i").lower()
         if text not in DTYPES and text.startswith("f8"):

@@ -67,7 +67,7 @@ CASES = [{
         "a field of exabytes": _file(_trace(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f")), "no protobuf": _file(b"\x05hello" * 1000), "groups": _file(_trace(b"\x0b" * 10**6)),
         "a cycle": _file(_trace(_node(1, 2, _attribute("tensor_size", 1), deps=(2,)), _node(2, 2, _attribute("tensor_size", 1), deps=(1,)))),
         "a long cycle": _file(_trace(*_CHAIN, _node(3000, 2, _attribute("tensor_size", 1), deps=(0,)))), "waits for itself": _file(_trace(_node(1, 2, _attribute("tensor_size", 1), deps=(1,)))),
-        "a bomb": _file(gzip.compress(bytes(2**29), 1)), "half a gzip": _file(gzip.compress(_trace(*_GOOD))[:-20]), "declared exabytes": _file(_trace(_node(1, 2, _attribute("tensor_size", 2**63)))),
+        "a bomb": _file(gzip.compress(bytes(2**29), 1)), "half a gzip": _file(gzip.compress(_trace(*_GOOD))[:-20]), "a damaged gzip": _file(gzip.compress(_trace(*_GOOD))[:10] + b"\xff" * 40), "declared exabytes": _file(_trace(_node(1, 2, _attribute("tensor_size", 2**63)))),
         "metadata in a circle": _file(_trace(*(_node(i, 1, deps=((i + 1) % 2000,)) for i in range(2000)), *(_node(2000 + i, 2, deps=(0,)) for i in range(2000)))),
         "ours and not": _file(_varint(73) + _field(1, b"0") + _field(2, _field(1, b"silicast.workload") + b"\xea\x01" + _varint(45) + b"[" * 45) + _trace(*_GOOD)[8:]),
     },

@@ -36,5 +36,6 @@ def _text(text: str) -> Maker:
 
 CASES = [{
     "suffix": ".json", "good": _file(), "flops": 2 * 2 * 3 * 4 + 6,
+    "unknown": lambda folder: (_file(lambda d: d["ops"][1].update(kind="fancy"))(folder), "unknown operator kind 'fancy'"),
     "hostile": {"empty": _text(""), "nested": _text("[" * 100_000), "a number": _text("7"), "a number of thousands of digits": _text('{"format": ' + "9" * 10_000 + "}")},
 }]

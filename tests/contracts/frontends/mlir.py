@@ -64,6 +64,6 @@ _HOSTILE = {
 }
 
 CASES = [
-    {"id": "stablehlo", "suffix": ".stablehlo", "good": _file(_main(_DOT), "m.stablehlo"), "flops": 2 * 4 * 8 * 2},
+    {"id": "stablehlo", "suffix": ".stablehlo", "good": _file(_main(_DOT), "m.stablehlo"), "flops": 2 * 4 * 8 * 2, "unknown": _unknown},
     {"id": "mlir", "suffix": ".mlir", "good": _file(_NEST), "flops": 36, "unknown": _unknown, "hostile": _HOSTILE, "harmless": {"a dot": _file(_main(_DOT)), "quotes in a comment": _file('// it is "fine\n' + _main(_DOT.replace(" :", ' {a = "(((\\22"} :')))}},
 ] if find_spec("xdsl") else []

@@ -196,4 +196,31 @@ HARMLESS: dict[str, Maker] = {
     "a gigabyte in the file": _weights_inline,
     "data beside the model that are not there": _written(lambda: _outside("weights.bin")),
 }
-CASES = [{"suffix": ".onnx", "good": _written(_good), "flops": FLOPS, "unknown": _unknown, "hostile": HOSTILE, "harmless": HARMLESS}]
+def _quantised(bits: Any = 4, op: str = "Quant", domain: str = "qonnx.custom_op.general", datatype: str = "INT2", **attributes: Any) -> bytes:
+    """A product of 8-bit data and weights of `bits` bits, thresholds, an annotated tensor (QONNX)."""
+    nodes = [helper.make_node("Quant", ["x", "s", "z", "eight"], ["q"], domain="qonnx.custom_op.general"), helper.make_node(op, ["w", "s", "z", "bits"], ["v"], name="odd", domain=domain, **attributes),
+             helper.make_node("MatMul", ["q", "v"], ["m"]), helper.make_node("MultiThreshold", ["m", "t"], ["y"], domain="finn.custom_op.general", out_dtype=datatype)]
+    weights = {"s": np.float32(1), "z": np.float32(0), "eight": np.float32(8), "bits": np.asarray(bits), "w": np.ones((16, 4), np.float32), "t": np.ones((4, 3), np.float32)}
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, [2, 16])], [helper.make_tensor_value_info("y", 1, [2, 4])],
+                              [numpy_helper.from_array(value, name) for name, value in weights.items()])
+    graph.quantization_annotation.add(tensor_name="w").quant_parameter_tensor_names.add(key="finn_datatype", value=datatype)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), *(helper.make_opsetid(d, 1) for d in ("qonnx.custom_op.general", "finn.custom_op.general"))], ir_version=9).SerializeToString()
+
+
+#: four operations for each of 32 numbers quantised, 2 x 16 x 4 multiply-adds; the thresholds belong to the product
+_QONNX_FLOPS = 4 * 32 + 2 * 2 * 16 * 4
+_QONNX: dict[str, Maker] = {
+    "no bits": _written(lambda: _quantised(np.float32(0))), "bits by the billion": _written(lambda: _quantised(np.float32(1e9))), "bits that are no number": _written(lambda: _quantised(np.float32("nan"))),
+    "bits below zero": _written(lambda: _quantised(np.int64(-(2**63)))), "an array of no bits": _written(lambda: _quantised(np.zeros(0, np.float32))), "text for bits": _written(lambda: _quantised("8")),
+    "a datatype of a thousand digits": _written(lambda: _quantised(datatype="INT" + "9" * 1000)), "no datatype": _written(lambda: _quantised(datatype="")),
+    "a float of no bits": _written(lambda: _quantised(np.float32(-1), "FloatQuant")),
+}
+
+
+def _unknown_quantiser(folder: Path) -> tuple[Path, str]:
+    return _written(lambda: _quantised(op="XnorPopcountMatMul", domain="finn.custom_op.general"))(folder), "odd.*XnorPopcountMatMul of domain 'finn.custom_op.general'"
+
+
+CASES = [{"suffix": ".onnx", "good": _written(_good), "flops": FLOPS, "unknown": _unknown, "hostile": HOSTILE, "harmless": HARMLESS},
+         {"suffix": ".onnx", "good": _written(_quantised), "flops": _QONNX_FLOPS, "unknown": _unknown_quantiser, "hostile": _QONNX,
+          "harmless": {"half a bit": _written(lambda: _quantised(np.float32(0.5))), "bits by channel": _written(lambda: _quantised(np.array([[2.0, 3.0, 4.0, 8.0]], np.float32)))}}]

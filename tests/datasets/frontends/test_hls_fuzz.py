@@ -110,6 +110,14 @@ def test_what_was_found(tmp_path):
         read_hls(long)
 
 
+def test_padding_of_what_has_no_axes(tmp_path):
+    wired = json.loads(json.dumps(models()[1]))
+    wired["config"]["layers"][1] |= {"class_name": "ZeroPadding2D"}
+    (tmp_path / "m.json").write_text(json.dumps(wired), encoding="utf-8")
+    with pytest.raises(SilicastError, match="padding: expected whole numbers for 0 axes"):
+        read_keras(tmp_path / "m.json")
+
+
 def test_program_graphs(tmp_path):
     contract = source("contracts/frontends/hls.py")
     text, draw = contract.graph()(tmp_path).read_text(), random.Random(7)
