@@ -17,6 +17,9 @@ from .onnx_node import Node, Value
 SEQUENCES = frozenset({"SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength", "ConcatFromSequence",
                        "SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})
 
+#: tensors of a sequence
+_MOST_ITEMS = 20_000
+
 
 def sequence(flat: Walk, node: Node) -> bool:
     """Enters what the operator makes; False when it is another operator, or (with the reason in the node) what is meant depends on data."""
@@ -100,6 +103,9 @@ def _split(flat: Walk, node: Node) -> bool:
     axis = int(node.attrs.get("axis", 0)) % len(value.shape)
     size, keep = value.shape[axis], bool(node.attrs.get("keepdims", 1))
     split = flat.values[node.inputs[1]] if len(node.inputs) > 1 and node.inputs[1] else None
+    single = 1 if split is None else max(1, int(split.data)) if split.data is not None and split.data.ndim == 0 else size  # items of this size, but for the last
+    if -(-size // max(single, 1)) > _MOST_ITEMS:
+        raise GraphError(f"{node.where}: a sequence of {-(-size // single)} tensors; at most {_MOST_ITEMS} are read")
     if split is None:
         parts = [1] * size
     elif split.data is None:
@@ -110,8 +116,8 @@ def _split(flat: Walk, node: Node) -> bool:
         parts = [min(part, size - at) for at in range(0, size, part)]
     else:
         parts = [int(p) for p in split.data.reshape(-1)]
-    if len(parts) > 20_000:
-        raise GraphError(f"{node.where}: a sequence of {len(parts)} tensors; at most 20000 are read")
+    if len(parts) > _MOST_ITEMS:
+        raise GraphError(f"{node.where}: a sequence of {len(parts)} tensors; at most {_MOST_ITEMS} are read")
     names = [f"{out}[{i}]" for i in range(len(parts))]
     for name, part in zip(names, parts, strict=True):
         shape = (*value.shape[:axis], part, *value.shape[axis + 1:]) if keep or split is not None else (*value.shape[:axis], *value.shape[axis + 1:])
