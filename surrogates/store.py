@@ -134,9 +134,9 @@ def member(name: str) -> Any:
     return MEMBERS[name]()
 
 
-def save(surrogate: Surrogate, card: ModelCard, folder: str | Path, *, small: bool = False) -> Path:
+def save(surrogate: Surrogate, card: ModelCard, folder: str | Path, *, small: bool = False, halved: bool = True) -> Path:
     """Writes the model folder whole or not at all: built beside its place, then moved in. Replaces a model folder that is
-    there; raises FormatError when something else is in the way. `small`: packed and compressed, a tenth of the size."""
+    there; raises FormatError when something else is in the way. `small`: packed and compressed, a tenth of the size; `halved`: with its networks in half precision."""
     place = Path(folder)
     if place.exists() and not _replaceable(place):
         raise FormatError(f"{place}: exists and is not a model folder; choose another --out")
@@ -145,7 +145,7 @@ def save(surrogate: Surrogate, card: ModelCard, folder: str | Path, *, small: bo
     building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         (building / "card.json").write_text(json.dumps(card.to_json(), indent=1, sort_keys=True), encoding="utf-8")
-        for name, content in (shrunk(files) if small else files).items():
+        for name, content in (shrunk(files, halved) if small else files).items():
             (building / name).write_bytes(content)
         digests = {p.name: _sha256(p.read_bytes()) for p in sorted(building.iterdir())}
         document = {"format": FORMAT, "member": surrogate.name, "feature_version": FEATURE_VERSION, "spec": spec, "files": digests}
@@ -195,15 +195,15 @@ def load(folder: str | Path) -> tuple[Surrogate, ModelCard]:
     return surrogate, card
 
 
-def shrunk(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The weight files of a model, small: LightGBM's text as packed trees, networks (not statistics) in half precision, compressed."""
+def shrunk(files: Mapping[str, bytes], halved: bool = True) -> dict[str, bytes]:
+    """The weight files of a model, small: LightGBM's text as packed trees, networks (not statistics) in half precision if wanted, compressed."""
     from .trees import Trees
 
     out = {}
     for name, content in files.items():
         if name.endswith(".txt") and content.startswith(b"tree\n"):
             content = Trees.of_text(content.decode()).pack()
-        elif name.endswith(("neural.safetensors", "network.safetensors")):
+        elif halved and name.endswith(("neural.safetensors", "network.safetensors")):
             content = _halved(content)
         out[f"{name}{_XZ}"] = lzma.compress(content, preset=6)
     return out

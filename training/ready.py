@@ -226,18 +226,21 @@ def _told(made: Recipe, card: ModelCard, found: Mapping[str, Path], share: float
 
 
 def _saved(surrogate: Any, card: ModelCard, place: Path, asked: Any) -> Path:
-    """The folder, saved small under a version that its weights decide. Raises InputError when rounding moved the answers."""
-    store.save(surrogate, card, place, small=True)
-    document = json.loads((place / "model.json").read_text(encoding="utf-8"))
-    weights = json.dumps([document["spec"], {k: v for k, v in document["files"].items() if k != "card.json"}], sort_keys=True)
-    store.save(surrogate, replace(card, version=f"{own_version()}-{_short(weights)}"), place, small=True)
-    before, after = surrogate.predict(asked).point, store.load(place)[0].predict(asked).point
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved = np.abs(np.log(after / before))
-    moved = moved[np.isfinite(moved)]
-    if len(moved) and (np.median(moved) > _MOVED[0] or np.quantile(moved, 0.999) > _MOVED[1]):
-        raise InputError(f"{place}: saved small, the model answers otherwise (median {np.median(moved):.2%}, worst {moved.max():.2%}); this is a defect of the surrogate's weights()")
-    return place
+    """The folder, saved small under a version that its weights decide; with networks in full precision where halves moved the answers. Raises InputError when they
+    are moved even so."""
+    before = surrogate.predict(asked).point
+    moved = np.zeros(0)
+    for halved in (True, False):
+        store.save(surrogate, card, place, small=True, halved=halved)
+        document = json.loads((place / "model.json").read_text(encoding="utf-8"))
+        weights = json.dumps([document["spec"], {k: v for k, v in document["files"].items() if k != "card.json"}], sort_keys=True)
+        store.save(surrogate, replace(card, version=f"{own_version()}-{_short(weights)}"), place, small=True, halved=halved)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.abs(np.log(store.load(place)[0].predict(asked).point / before))
+        moved = moved[np.isfinite(moved)]
+        if not len(moved) or (np.median(moved) <= _MOVED[0] and np.quantile(moved, 0.999) <= _MOVED[1]):
+            return place
+    raise InputError(f"{place}: saved small, the model answers otherwise (median {np.median(moved):.2%}, worst {moved.max():.2%}); this is a defect of the surrogate's weights()")
 
 
 def _short(text: str) -> str:
