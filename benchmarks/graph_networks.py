@@ -25,7 +25,7 @@ from silicast.surrogates.graphnet import GraphNet
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "sage": {}, "sage, attention pool": {"pool": "attention"}, "sage, places": {"places": True}, "sage, attention pool, places": {"pool": "attention", "places": True},
-    "sage, pre-trained": {"pretrain": 4}, "topological order": {"mixing": "order", "layers": 1}, "transformer, places": {"mixing": "attention", "places": True, "pool": "attention"},
+    "sage, pre-trained": {"pretrain": 4}, "sage, attention pool, places, pre-trained": {"pool": "attention", "places": True, "pretrain": 4}, "topological order": {"mixing": "order", "layers": 1}, "transformer, places": {"mixing": "attention", "places": True, "pool": "attention"},
     "transformer, places, pre-trained": {"mixing": "attention", "places": True, "pool": "attention", "pretrain": 4},
 }
 

@@ -47,7 +47,7 @@ def columns(questions: Any, compute: bool = True, rows: np.ndarray | None = None
         at = [i for i, name in enumerate(features.names) if name not in machine]
     else:
         at = [i for i, role in enumerate(features.roles) if role == "physics"]
-    return [features.names[i] for i in at], features.values[:, at] if rows is None else features.values[np.ix_(rows, at)]
+    return [features.names[i] for i in at], features.values[:, at] if rows is None else features.values[np.ix_(rows, np.array(at))]
 
 
 def _numbers(frame: pd.DataFrame) -> tuple[list[str], np.ndarray]:

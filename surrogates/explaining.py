@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Explanation:
     terms: tuple[Term, ...]
     parts: tuple[OpShare, ...] = ()
     by: str = ""
-    limits: Mapping[str, float] | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
     words: str = ""
 
     def by_kind(self) -> dict[str, float]:
@@ -80,7 +80,7 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
-        return {"target": self.target, "point": self.point, "scale": self.scale, "words": self.words, "by": self.by, "limits": dict(self.limits or {}), "by_kind": self.by_kind(),
+        return {"target": self.target, "point": self.point, "scale": self.scale, "words": self.words, "by": self.by, "limits": dict(self.limits), "by_kind": self.by_kind(),
                 "parts": [{"name": p.name, "kind": p.kind, "ops": list(p.ops), "amount": p.amount, "share": p.share, "limit": p.limit, "launch": p.launch} for p in self.parts],
                 "terms": [{"name": t.name, "value": t.value, "contribution": t.contribution, **({"factor": math.exp(t.contribution)} if self.scale == "log" else {})} for t in self.terms]}
 
@@ -96,11 +96,11 @@ def explain(surrogate: Any, questions: Any, prediction: Prediction, target: str 
         raise InputError(f"explain: there is no finite answer for {name} to explain ({prediction.domain[0].reason})")
     scale, terms = _terms(surrogate, questions, name, point)
     if not isinstance(questions, GraphQuestions):
-        limits = _limits_of_row(questions)
-        return Explanation(name, point, scale, terms, limits=limits, words=_sentence(scale, terms, limits, ()))
+        held = _limits_of_row(questions)
+        return Explanation(name, point, scale, terms, limits=held, words=_sentence(scale, terms, held, ()))
     parts, by = _parts(surrogate, questions, name, point)
-    limits = _limits(parts) if name == "latency_s" else None
-    return Explanation(name, point, scale, terms, parts, by, limits, _sentence(scale, terms, limits or {}, parts))
+    limits = _limits(parts) if name == "latency_s" else {}
+    return Explanation(name, point, scale, terms, parts, by, limits, _sentence(scale, terms, limits, parts))
 
 
 def _terms(surrogate: Any, questions: Any, name: str, point: float) -> tuple[str, tuple[Term, ...]]:

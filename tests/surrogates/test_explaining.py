@@ -82,7 +82,7 @@ def test_the_column_that_matters_comes_first(trees: tuple[Boosted, Table]) -> No
     found = explained(model, data, int(np.argmax(data.questions.ops.m)), "latency_s")
     told = [t for t in found.terms if t.name not in ("analytic estimate", "average of the training rows")]
     assert told[0].contribution > 0.05
-    assert set(found.limits or {}) <= set(LIMIT_WORDS)
+    assert setfound.limits <= set(LIMIT_WORDS)
     assert found.words
 
 
@@ -122,7 +122,7 @@ def test_operators_sum_to_the_answer() -> None:
             assert math.fsum(t.contribution for t in found.terms) == pytest.approx(scaled(found), abs=1e-6)
             if target == "latency_s":
                 assert found.by == by
-                assert math.fsum((found.limits or {}).values()) == pytest.approx(1.0, abs=1e-9)
+                assert math.fsum(found.limits.values()) == pytest.approx(1.0, abs=1e-9)
                 assert "held back by" in found.words
         assert {op for p in found.parts for op in p.ops} == {op.name for op in data.questions.workloads[1].ops}
         assert not explained(model, data, 4, "power_w").parts
