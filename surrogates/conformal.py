@@ -128,8 +128,8 @@ class Conformal:
         return self.around(self.inner.predict(questions), questions.strata, far)
 
     def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None) -> Prediction:
-        """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) whether they lie beyond all that was trained
-        on. Uncalibrated, they come back as they are."""
+        """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) how far they lie beyond all that was
+        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width. Uncalibrated, they come back as they are."""
         if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
@@ -142,7 +142,7 @@ class Conformal:
             stranger = self._strangers.get(name)
             width = np.array([stranger if stranger is not None and s not in self._known else widths.get(s, widths[""]) for s in strata])
             if far is not None and name in self._far:
-                width = np.where(far, np.maximum(width, self._far[name]), width)
+                width = np.where(far > 0.0, np.maximum(width, self._far[name]) * np.maximum(far, 1.0), width)
             if self._scale[name] == "log":
                 low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
             else:

@@ -47,8 +47,9 @@ class Ensemble:
         self._weights: dict[str, list[float]] = {}
         self._known: tuple[str, ...] = ()
         self._reach: dict[str, float] = {}
-        self._strange: dict[str, list[float]] = {}
-        self._far: dict[str, list[float]] = {}
+        self._strange: dict[str, dict[str, list[float]]] = {}  # target -> kind of operator, "" for all -> shares
+        self._far: dict[str, dict[str, list[float]]] = {}
+        self._octaves = 0.0  # how far beyond the rest the sizes lay that were rehearsed
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ class Ensemble:
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
-        self._strange, self._far = {t: list(equal) for t in self.targets}, {}
+        self._strange, self._far = {t: {"": list(equal)} for t in self.targets}, {}
         if valid is not None and len(self.members) > 1:
             points = [m.predict(valid.questions).point for m in self.members]
             for j, name in enumerate(self.targets):
@@ -78,20 +79,24 @@ class Ensemble:
 
     def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> Rehearsed:
         """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members, and says what answers are worth there."""
-        far = rehearsal.sizes(table, fresh, self.targets, seed)
-        self._far = {t: rehearsal.shares(far, t) for t in self.targets} if far else {}
+        far, self._octaves = rehearsal.sizes(table, fresh, self.targets, seed)
+        self._far = {t: rehearsal.shares_by_kind(far, t) for t in self.targets} if far else {}
         parts = rehearsal.machines(table, fresh, self.targets, seed)
         if parts:
-            self._strange = {t: rehearsal.shares(parts, t) for t in self.targets}
+            self._strange = {t: rehearsal.shares_by_kind(parts, t) for t in self.targets}
         return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far))
 
-    def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Sequence[float]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], np.array(shares[t])) for p in parts]))
+    def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_by_kind([m[t] for m in p.points], shares[t], p.kind) for p in parts]))
                 for t in self.targets} if parts else {}
 
     def beyond(self, questions: Questions) -> np.ndarray:
-        """(n,) whether a question asks for a size beyond all that were trained on."""
-        return rehearsal.beyond(questions.ops, self._reach) if isinstance(questions, OpQuestions) else np.zeros(len(questions), dtype=bool)
+        """(n,) how far sizes lie beyond all that were trained on: 0 within, 1 up to where they were rehearsed, towards 2 from there: what was learned
+        counts half as much with every octave (assumption)."""
+        if not isinstance(questions, OpQuestions):
+            return np.zeros(len(questions))
+        octaves = rehearsal.beyond(questions.ops, self._reach)
+        return np.where(octaves > 0.0, 2.0 - 2.0 ** -np.maximum(octaves - self._octaves, 0.0), 0.0)
 
     def _best(self, points: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
         """Coordinate search over shares: each member in turn takes the share that lowers the median error most."""
@@ -116,10 +121,15 @@ class Ensemble:
         parts = [m.predict(questions).point for m in self.members]
         points = {name: _mean([p[:, j] for p in parts], np.array(self._weights[name])) for j, name in enumerate(self.targets)}
         if isinstance(questions, OpQuestions):
-            new = ~np.isin(questions.strata.astype(str), self._known)
-            for rows, weights in ((self.beyond(questions) & ~new, self._far), (new, self._strange)):
+            new, far = ~np.isin(questions.strata.astype(str), self._known), self.beyond(questions)
+            settled = next((p for p, m in zip(parts, self.members, strict=True) if m.name == "anchored"), None)
+            kind = rehearsal.kinds(questions.ops)
+            for rows, weights in (((far > 0.0) & ~new, self._far), (new, self._strange)):
                 if rows.any() and weights:
-                    points = {name: np.where(rows, _mean([p[:, j] for p in parts], np.array(weights[name])), points[name]) for j, name in enumerate(self.targets)}
+                    points = {name: np.where(rows, _by_kind([p[:, j] for p in parts], weights[name], kind), points[name]) for j, name in enumerate(self.targets)}
+            if settled is not None and self._far and (far > 1.0).any():
+                fade = np.maximum(far - 1.0, 0.0)
+                points = {name: _mean([points[name], settled[:, j]], np.stack([1.0 - fade, fade])) for j, name in enumerate(self.targets)}
         points = consistent(points)
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         return replace(bare, spread=apart(parts)) if len(parts) > 1 else bare
@@ -136,7 +146,8 @@ class Ensemble:
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The shares, and every member with its files under its number."""
-        spec: dict[str, Any] = {"weights": self._weights, "known": list(self._known), "reach": self._reach, "strange": self._strange, "far": self._far, "members": []}
+        spec: dict[str, Any] = {"weights": self._weights, "known": list(self._known), "reach": self._reach, "strange": self._strange, "far": self._far, "octaves": self._octaves,
+                                "members": []}
         files: dict[str, bytes] = {}
         for i, m in enumerate(self.members):
             inner, content = m.weights()
@@ -154,13 +165,26 @@ class Ensemble:
         out = cls(members)
         out._weights = {t: list(w) for t, w in spec["weights"].items()}
         out._known, out._reach = tuple(spec["known"]), dict(spec["reach"])
-        out._strange, out._far = ({t: list(w) for t, w in spec[name].items()} for name in ("strange", "far"))
+        out._octaves = float(spec["octaves"])
+        out._strange, out._far = ({t: {k: list(w) for k, w in each.items()} for t, each in spec[name].items()} for name in ("strange", "far"))
         return out
 
 
+def _by_kind(points: Sequence[np.ndarray], shares: Mapping[str, Sequence[float]], kind: np.ndarray) -> np.ndarray:
+    """(n,) means with the shares of each row's kind, or of all."""
+    out = _mean(points, np.array(shares[""]))
+    for name, weights in shares.items():
+        rows = kind == name
+        if name and rows.any():
+            out[rows] = _mean([p[rows] for p in points], np.array(weights))
+    return out
+
+
 def _mean(points: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """(n,) means in log space; a row that any member answers with zero or less takes the plain mean, whatever the other rows are."""
+    """(n,) means in log space, by (members,) or (members, n) weights; a row that any member answers with zero or less takes the plain mean, whatever the
+    other rows are."""
+    weights = weights if weights.ndim == 2 else weights[:, None]
     stack = np.stack(points)
     positive = (stack > 0).all(0)
     logs = np.log(np.where(positive, stack, 1.0))
-    return np.where(positive, np.exp(np.tensordot(weights, logs, 1)), np.tensordot(weights, stack, 1))
+    return np.where(positive, np.exp((weights * logs).sum(0)), (weights * stack).sum(0))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.columns import OpColumns
+from ..datasets.ops import KIND_NAMES
 from ..datasets.table import Table
 from .base import Surrogate
 
@@ -21,10 +22,13 @@ from .base import Surrogate
 MACHINES, ROWS, QUESTIONS = 4, 8_000, 2_000
 #: sizes of an operator that have a reach
 DIMS = ("b", "m", "n", "k", "row", "window")
-#: the largest sizes are those above this quantile of a size's different values, where it has at least `_LEAST_VALUES`
-_TOP, _LEAST_VALUES = 0.8, 5
+#: the largest sizes are those beyond the largest of all over the first of these that leaves a share `_LEFT` of the rows to learn from: what lies beyond a table lies
+#: octaves beyond, not a step; a size has a reach where it has at least `_LEAST_VALUES` different values
+_OVER, _LEFT, _LEAST_VALUES = (8.0, 4.0, 2.0, 1.25), 0.1, 5
 #: fewer rows than this on either side and nothing is rehearsed
 _LEAST_ROWS = 200
+#: rows of a kind of operator from which it has shares of its own
+_LEAST_OF_KIND = 100
 #: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few machines cannot tell finer)
 _STEPS, _CHOSEN = 4, 0.75
 #: an error beyond this (log ratio) counts as this much: one lost operator is not a lost machine
@@ -33,10 +37,11 @@ _WORST = 1.5
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """One part held out. `truth` and `points`: target -> (n,) and per member (n,), in SI."""
+    """One part held out. `truth` and `points`: target -> (n,) and per member (n,), in SI. `kind`: (n,) names of the kinds of operator."""
 
     truth: dict[str, np.ndarray]
     points: list[dict[str, np.ndarray]]
+    kind: np.ndarray
 
 
 def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], rng: np.random.Generator) -> Rehearsal:
@@ -44,7 +49,7 @@ def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], S
     asked = table.take(rng.permutation(held)[:QUESTIONS])
     learned = table.take(rng.permutation(rest)[:ROWS])
     answers = [member.fit(learned).predict(asked.questions).point for member in fresh()]
-    return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers])
+    return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops))
 
 
 def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> list[Rehearsal]:
@@ -56,16 +61,19 @@ def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Se
     return [hold(table, held, rest, fresh, targets, rng) for held, rest in every if min(len(held), len(rest)) >= _LEAST_ROWS]
 
 
-def sizes(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> list[Rehearsal]:
-    """The largest sizes held out; empty where no size has values enough."""
+def sizes(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> tuple[list[Rehearsal], float]:
+    """(the largest sizes held out, how many octaves they reach beyond the rest); empty where no size has values enough."""
     large = np.zeros(len(table), dtype=bool)
-    for dim in DIMS:
-        values = getattr(table.questions.ops, dim)
-        different = np.unique(values)
-        if len(different) >= _LEAST_VALUES:
-            large |= values > np.quantile(different, _TOP)
+    sizes = [v for dim in DIMS if len(np.unique(v := getattr(table.questions.ops, dim))) >= _LEAST_VALUES]
+    octaves = 0.0
+    for over in _OVER if sizes else ():
+        large, octaves = np.logical_or.reduce([v > v.max() / over for v in sizes]), float(np.log2(over))
+        if (~large).sum() >= _LEFT * len(table):
+            break
     held, rest = np.flatnonzero(large), np.flatnonzero(~large)
-    return [hold(table, held, rest, fresh, targets, np.random.default_rng(seed))] if min(len(held), len(rest)) >= _LEAST_ROWS else []
+    if min(len(held), len(rest)) < _LEAST_ROWS:
+        return [], 0.0
+    return [hold(table, held, rest, fresh, targets, np.random.default_rng(seed))], octaves
 
 
 def reach(ops: OpColumns) -> dict[str, float]:
@@ -74,8 +82,27 @@ def reach(ops: OpColumns) -> dict[str, float]:
 
 
 def beyond(ops: OpColumns, known: dict[str, float]) -> np.ndarray:
-    """(n,) whether an operator has a size beyond a known reach (a tenth more is not beyond)."""
-    return np.logical_or.reduce([getattr(ops, dim) > 1.1 * most for dim, most in known.items()]) if known else np.zeros(len(ops), dtype=bool)
+    """(n,) octaves that an operator's sizes lie beyond a known reach, the farthest of them; 0 within (a tenth more is not beyond)."""
+    if not known:
+        return np.zeros(len(ops))
+    over = np.max([getattr(ops, dim) / max(most, 1.0) for dim, most in known.items()], axis=0)
+    return np.where(over > 1.1, np.log2(np.maximum(over, 1.0)), 0.0)
+
+
+def kinds(ops: OpColumns) -> np.ndarray:
+    """(n,) names of the kinds of operator."""
+    return np.array(KIND_NAMES, dtype=object)[ops.kind]
+
+
+def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str) -> dict[str, list[float]]:
+    """`shares` of each kind of operator that has rows enough, and of all (the name "")."""
+    out = {"": shares(rehearsals, name)}
+    every = np.concatenate([r.kind for r in rehearsals])
+    for kind in np.unique(every.astype(str)):
+        if _LEAST_OF_KIND <= (every == kind).sum() < len(every):
+            parts = [Rehearsal({name: r.truth[name][at]}, [{name: p[name][at]} for p in r.points], r.kind[at]) for r in rehearsals if (at := r.kind == kind).any()]
+            out[kind] = shares(parts, name)
+    return out
 
 
 def shares(rehearsals: Sequence[Rehearsal], name: str) -> list[float]:

@@ -204,7 +204,7 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
     inner = best_surrogate(wanted, train, seed, say)
     surrogate = store.member("conformal")(inner, level=level).fit(train, valid).conformalize(calibrate)
     if inner.name == "ensemble" and surrogate.shape == "op":
-        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True), seed)
+        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks_help(len(train))), seed)
         if rehearsed.machines:
             say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors there")
             surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines)
@@ -301,33 +301,37 @@ def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) ->
     """The unfitted surrogate for a table: trees, and a network beside them where it can help."""
     if train.questions.shape == "features":
         return store.member("blended")(targets=targets, seed=seed)
-    boosted = best_trees(targets, seed)
-    if importlib.util.find_spec("torch") is None:
-        say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
-        return boosted
-    if len(train) < LEAST_ROWS_FOR_NETWORK:
-        return boosted
 
     def progress(epoch: int, epochs: int, loss: float) -> None:
         if epoch % max(epochs // 5, 1) == 0 or epoch == epochs:
             say(f"network: epoch {epoch} of {epochs}, loss {loss:.4g}")
 
+    networks = networks_help(len(train))
+    if not networks and len(train) >= LEAST_ROWS_FOR_NETWORK:
+        say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
     if train.questions.shape == "op":
-        return store.member("ensemble")(op_members(targets, seed, len(train), progress=progress))
-    return store.member("ensemble")([boosted, store.member("neural")(targets=targets, seed=seed, progress=progress)])
+        return store.member("ensemble")(op_members(targets, seed, len(train), networks=networks, progress=progress))
+    boosted = best_trees(targets, seed)
+    return store.member("ensemble")([boosted, store.member("neural")(targets=targets, seed=seed, progress=progress)]) if networks else boosted
 
 
-def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
+def networks_help(rows: int) -> bool:
+    """Whether networks stand beside the trees of a table of so many rows: torch is installed, and there are enough."""
+    return rows >= LEAST_ROWS_FOR_NETWORK and importlib.util.find_spec("torch") is not None
+
+
+def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, networks: bool = True, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
     """The unfitted members for an op table of `rows`: trees and a network that see everything, and ones that see what is the same on machines and at sizes never
     measured, from where each machine settles, the network as achieved fractions of ceilings; and where each machine settles alone. `small`: copies that rehearse."""
-    boosted, neural, anchored = store.member("boosted"), store.member("neural"), store.member("anchored")(targets=targets, seed=seed)
+    boosted, neural = store.member("boosted"), store.member("neural")
     trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5}
-    if small:
-        return [boosted(**trees, trees=120, leaves=31), neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256),
-                boosted(**trees, trees=120, leaves=31, columns="kin"),
-                neural(targets=targets, seed=seed, samples=100_000, hidden=64, blocks=2, batch=256, columns="kin", head="ceilings"), anchored]
-    return [boosted(**trees, trees=600, leaves=int(np.clip(rows // 250, 63, 255))), neural(targets=targets, seed=seed, samples=1_600_000, hidden=192, progress=progress),
-            boosted(**trees, trees=300, columns="kin"), neural(targets=targets, seed=seed, samples=800_000, hidden=128, blocks=2, batch=512, columns="kin", head="ceilings"), anchored]
+    grown = (120, 120, 31) if small else (600, 300, int(np.clip(rows // 250, 63, 255)))
+    nets: list[dict[str, Any]] = [{"samples": 100_000, "hidden": 64, "blocks": 2, "batch": 256}] * 2 if small else [
+        {"samples": 1_600_000, "hidden": 192, "progress": progress}, {"samples": 800_000, "hidden": 128, "blocks": 2, "batch": 512}]
+    members = [boosted(**trees, trees=grown[0], leaves=grown[2]), boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="kin"), store.member("anchored")(targets=targets, seed=seed)]
+    if networks:
+        members += [neural(targets=targets, seed=seed, **nets[0]), neural(targets=targets, seed=seed, columns="kin", head="ceilings", **nets[1])]
+    return members
 
 
 def judge(surrogate: Any, known: dict[str, Any], table: Table, level: float) -> Evaluation:

@@ -177,6 +177,6 @@ def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() ->
     known.calibrate_from(names, {"latency_s": (np.full(120, 1.01), np.ones(120))})
     known.expect_far({"latency_s": (np.full(50, 2.0), np.ones(50))})
     known.expect_strangers(["a", "b"], {"latency_s": (np.full(50, 3.0), np.ones(50))})
-    answer = known.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["a", "a", "new"], dtype=object), np.array([False, True, True]))
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["a", "a", "new"], dtype=object), np.array([0.0, 1.0, 1.0]))
     assert answer.high[:, 0] == pytest.approx([1.01, 2.0, 3.0])
     assert known.weights()[0]["far"]["latency_s"] == pytest.approx(np.log(2.0))

@@ -7,13 +7,13 @@ import pytest
 
 from silicast.datasets.columns import OpColumns
 from silicast.datasets.ops import Op
-from silicast.surrogates.rehearsal import Rehearsal, beyond, reach, shares
+from silicast.surrogates.rehearsal import Rehearsal, beyond, reach, shares, shares_by_kind
 
 TRUTH = np.exp(np.random.default_rng(0).normal(size=300))
 
 
 def part(*factors: float) -> Rehearsal:
-    return Rehearsal({"t": TRUTH}, [{"t": TRUTH * f} for f in factors])
+    return Rehearsal({"t": TRUTH}, [{"t": TRUTH * f} for f in factors], np.full(300, "gemm", dtype=object))
 
 
 def test_who_is_right_on_most_parts_gets_most() -> None:
@@ -34,5 +34,15 @@ def test_a_member_that_answers_nothing_positive_is_no_reason_to_fail() -> None:
 def test_beyond_is_a_tenth_past_the_largest_size_seen() -> None:
     ops = OpColumns.from_ops([Op.of("o", "gemm", m=m, n=64, k=64) for m in (10, 100, 109, 111, 1000)])
     known = reach(ops.take(np.array([0, 1])))
-    np.testing.assert_array_equal(beyond(ops, known), [False, False, False, True, True])
+    np.testing.assert_allclose(beyond(ops, known), [0.0, 0.0, 0.0, np.log2(1.11), np.log2(10.0)])
     assert not beyond(ops, {}).any()
+
+
+def test_each_kind_of_operator_has_shares_of_its_own() -> None:
+    kind = np.array(["gemm"] * 150 + ["norm"] * 150, dtype=object)
+    right = np.where(kind == "gemm", 1.0, 2.0)
+    both = Rehearsal({"t": TRUTH}, [{"t": TRUTH * right}, {"t": TRUTH * 3.0 / right / 1.5}], kind)
+    found = shares_by_kind([both], "t")
+    assert set(found) == {"", "gemm", "norm"}
+    assert found["gemm"][0] > 0.8
+    assert found["norm"][1] > 0.8
