@@ -108,7 +108,8 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     if spec.workload:
         networks, unreadable, why = network_questions(frame, spec, where, None if isinstance(table, pd.DataFrame) else Path(table).parent)
         faults.append((unreadable, f"the network cannot be read ({why})"))
-        faults += _missing_inputs(networks.frame, [c for c in networks.frame.columns if not nested.is_nested(c)])
+        faults += _missing_inputs(networks.frame, [c for c in networks.frame.columns if not nested.is_nested(c) and c not in spec.features])
+        faults += _missing_inputs(frame, spec.features)
         if spec.hardware:
             faults.append((frame[spec.hardware].isna().to_numpy(), f"{spec.hardware} is missing"))
     else:
@@ -296,6 +297,8 @@ def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> Feature
     names = _feature_names(frame, spec, where)
     if spec.hardware and spec.hardware not in names:
         names.append(spec.hardware)
+    if not names:
+        raise TableError(f"{where}: no column is left to be an input: all of {', '.join(map(str, frame.columns))} are targets or the group; add columns that say what was measured")
     columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else cells.machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
                for n in names}
     return FeatureQuestions(pd.DataFrame(columns))

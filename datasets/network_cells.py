@@ -57,7 +57,9 @@ def network_questions(frame: pd.DataFrame, spec: Schema, where: str, folder: Pat
         given.insert(0, "", cells.column(frame, column, where, "workload.column"))
     constant = {k: v for k, v in spec.fixed.items() if k != "hardware"}
     read = _reader(format, where, folder, given)
-    bag, place, index, positions = NetworkBag(), {}, np.full(len(frame), -1, dtype=np.int64), []
+    bag, index = NetworkBag(), np.full(len(frame), -1, dtype=np.int64)
+    place: dict[tuple[Any, ...], int] = {}
+    positions: list[dict[str, str]] = []
     bad, why = np.zeros(len(frame), dtype=bool), ""
     for row, values in enumerate(zip(*(given[c].tolist() for c in given.columns), strict=True)):
         at = place.get(values)
@@ -82,8 +84,8 @@ def network_questions(frame: pd.DataFrame, spec: Schema, where: str, folder: Pat
     if format not in _POSITIONS:
         columns |= _plain(nested.spread(given.drop(columns=[""], errors="ignore") if not column or format not in ENCODINGS else given.rename(columns={"": column})))
     for name in [*spec.features, *spec.context]:
-        values = cells.column(frame, name, where, "features")
-        columns[name] = values.to_numpy(dtype=np.float64, na_value=np.nan) if pd.api.types.is_numeric_dtype(values) and name not in spec.context else values.astype(str).to_numpy(dtype=object)
+        found = cells.column(frame, name, where, "features")
+        columns[name] = found.to_numpy(dtype=np.float64, na_value=np.nan) if pd.api.types.is_numeric_dtype(found) and name not in spec.context else found.astype(str).to_numpy(dtype=object)
     for name in _ARGUMENTS:
         if name in named:
             columns.setdefault(name, _plain(given[[name]])[name])

@@ -72,9 +72,9 @@ def learn(truth: np.ndarray, curves: np.ndarray, grams: Mapping[str, np.ndarray]
         left_out = truth - alpha / own
         density = 0.5 * np.log(own) - 0.5 * alpha**2 / own  # of each shot given the others
         found.append((int(curve), theta, alpha, evidence, left_out, density))
-    evidence = np.array([f[3] for f in found])
-    weight = _softmax(evidence)
-    without = _softmax(evidence[:, None] - np.array([f[5] for f in found]))
+    probable = np.array([f[3] for f in found])
+    weight = _softmax(probable)
+    without = _softmax(probable[:, None] - np.array([f[5] for f in found]))
     left_out = (without * np.array([f[4] for f in found])).sum(0)
     kept = np.flatnonzero(weight >= _LEAST_WEIGHT * weight.max())
     process = Process(np.array([found[i][0] for i in kept]), weight[kept] / weight[kept].sum(), np.array([found[i][1] for i in kept]), np.array([found[i][2] for i in kept]),

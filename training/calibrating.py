@@ -86,6 +86,10 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
     answered = Table(judged_on.questions, {t: judged_on.targets[t] for t in model.targets if t in judged_on.targets}, judged_on.groups, judged_on.slices, judged_on.source)
     figures = metrics.nested(metrics.by_slice(answered, after, model.level))
     notes = [f"corrected by {len(used)} shots of {data.source} ({_new(model)})"]
+    slips = getattr(model, "slips", ())
+    if slips:
+        notes.append(f"{len(slips)} of {len(used)} shots taken for slips of the measurement and not learned from: row{'s' if len(slips) > 1 else ''} "
+                     f"{', '.join(str(int(rows[i])) for i in slips)}, counting from 0")
     uncalibrated = [t for t in model.ways if t not in model.calibrated_targets]
     if uncalibrated:
         notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: answers for what is new come without")

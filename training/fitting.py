@@ -53,6 +53,8 @@ MOST_ROWS_FOR_FOLDS = 20_000
 FOLDS = 10
 #: with fewer groups than this, figures and intervals say little about the next group, and the card says so
 _FEW_GROUPS = 10
+#: with fewer rows words that never repeat are no sign of a label
+_LEAST_ROWS_OF_LABELS = 20
 #: parts of an input's name that make it look like an answer: quantities, and units of time, energy and power (single letters only for joules:
 #: w, s and k are widths, strides and depths more often)
 _ANSWER_WORDS = frozenset({"latency", "lat", "runtime", "time", "duration", "elapsed", "energy", "power", "cycles", "throughput", "lut", "luts", "dsp", "dsps", "bram", "brams",
@@ -157,6 +159,17 @@ def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
     if leaks:
         say(f"warning: {', '.join(leaks)} {'looks' if len(leaks) == 1 else 'look'} like an answer, not an input: a model that sees one answer to forecast another is of no use "
             "where neither is known; name the inputs with features, or list it under targets")
+    labels = _labels(data)
+    if labels:
+        say(f"warning: {', '.join(labels)}: nearly every row has a word of its own there; a label tells nothing about rows never seen; name the inputs with features, or the group with group")
+
+
+def _labels(data: Table) -> list[str]:
+    """Inputs of a plain feature table whose words hardly ever repeat."""
+    if not isinstance(data.questions, FeatureQuestions) or len(data) < _LEAST_ROWS_OF_LABELS:
+        return []
+    frame = data.questions.frame
+    return [str(c) for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c]) and frame[c].nunique() > 0.9 * len(frame)]
 
 
 def _schema_used(data: Table, spec: Schema) -> Schema:
