@@ -91,23 +91,30 @@ class Prediction:
         return self.targets.index(name)
 
     def answer(self, row: int) -> dict[str, Any]:
-        """One row as a plain dict: target -> {point, low, high}, level, calibrated, domain, model, version."""
+        """One row as a plain dict: target -> {point, low, high}, level, calibrated, domain, model, version. `domain` tells `novelty` and
+        the `nearest` trained row where the card tells any."""
         def value(x: float) -> float | None:
             return float(x) if np.isfinite(x) else None
 
         targets = {name: {"point": value(self.point[row, j]), "low": value(self.low[row, j]), "high": value(self.high[row, j])}
                    for j, name in enumerate(self.targets)}
-        domain = {"verdict": self.domain[row].verdict, "reason": self.domain[row].reason}
+        of = self.domain[row]
+        domain: dict[str, Any] = {"verdict": of.verdict, "reason": of.reason}
+        if np.isfinite(of.novelty):
+            domain |= {"novelty": of.novelty, "nearest": of.nearest}
         return {"targets": targets, "level": self.level, "calibrated": bool(self._calibrated([row])[0]), "domain": domain, "model": self.model, "version": self.version}
 
     def frame(self) -> pd.DataFrame:
-        """n rows: `T`, `T_low`, `T_high` per target, then `domain`, `domain_reason` and `calibrated`."""
+        """n rows: `T`, `T_low`, `T_high` per target, then `domain`, `domain_reason` and `calibrated`, and `novelty` where the card tells any."""
         import pandas as pd
 
         data: dict[str, Any] = {}
         for j, name in enumerate(self.targets):
             data |= {name: self.point[:, j], f"{name}_low": self.low[:, j], f"{name}_high": self.high[:, j]}
         data |= {"domain": [d.verdict for d in self.domain], "domain_reason": [d.reason for d in self.domain], "calibrated": self.calibrated}
+        novelty = np.array([d.novelty for d in self.domain])
+        if np.isfinite(novelty).any():
+            data["novelty"] = novelty
         return pd.DataFrame(data)
 
 
