@@ -207,8 +207,18 @@ def noise_floors(data: Path) -> list[dict[str, Any]]:
     return out
 
 
-#: name -> (protocol, rows of a quick run, rows of a full one, whether there is chance in it)
-PROTOCOLS: Mapping[str, tuple[Callable[[Path, int, int], Iterator[Case]], int, int]] = {
-    "gemm_sites": (gemm_sites, 8_000, 400_000), "gemm_frontier": (gemm_frontier, 8_000, 120_000), "gemm_gpu": (gemm_gpu, 6_000, 80_000), "attention": (attention, 6_000, 100_000),
-    "moe": (moe, 6_000, 150_000), "mla": (mla, 6_000, 30_000), "power": (power, 6_000, 60_000), "neusight_test": (neusight_test, 8_000, 240_000),
-    "neusight_a100": (neusight_a100, 8_000, 100_000), "vidur": (vidur, 6_000, 60_000)}
+@dataclass(frozen=True)
+class Protocol:
+    """`cases(data, seed, rows)`; `rows` of a full run; `drawn`: whether chance draws the rows held out."""
+
+    cases: Callable[[Path, int, int], Iterator[Case]]
+    rows: int
+    drawn: bool
+
+
+#: rows of each table in a quick run
+QUICK_ROWS = 3_000
+PROTOCOLS: Mapping[str, Protocol] = {
+    "gemm_sites": Protocol(gemm_sites, 400_000, True), "gemm_frontier": Protocol(gemm_frontier, 60_000, False), "gemm_gpu": Protocol(gemm_gpu, 40_000, False),
+    "attention": Protocol(attention, 60_000, True), "moe": Protocol(moe, 100_000, True), "mla": Protocol(mla, 30_000, True), "power": Protocol(power, 20_000, True),
+    "neusight_test": Protocol(neusight_test, 100_000, False), "neusight_a100": Protocol(neusight_a100, 60_000, False), "vidur": Protocol(vidur, 40_000, True)}

@@ -65,7 +65,7 @@ def neusight(data: Path, rows: int) -> Iterator[Trial]:
 
 def vidur(data: Path, rows: int) -> Iterator[Trial]:
     """Vidur's linear layers: the A40 never seen, the longest batches held out."""
-    case = list(PROTOCOLS["vidur"][0](data, 0, rows))[-1]
+    case = list(PROTOCOLS["vidur"].cases(data, 0, rows))[-1]
     large = case.table.questions.ops.m > 3000
     yield Trial("Vidur, A40", case.table, {"machine": case.held & ~large, "size": large & ~case.held, "": large & case.held})
 
