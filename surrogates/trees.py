@@ -2,7 +2,7 @@
 
 `Trees.of_text` reads LightGBM's model text, `text` writes it again (for many rows, and whatever else LightGBM can do with it), `pack` and
 `Trees.unpack` are its bytes. Thresholds are rounded down to float32, which changes no decision, for features are float32; leaf values are
-rounded to float32, gains to two digits.
+rounded to 16 significant bits (the first tree's, which hold the mean, to 24), gains to 8.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Trees:
             for name, theirs in (("bounds", "cat_boundaries"), ("words", "cat_threshold")):
                 columns[name].append(np.array(told.get(theirs, "").split(), dtype=np.float64))
         joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+        joined["gain"], joined["value"] = _rounded(joined["gain"], 8), np.r_[joined["value"][:leaves[0]], _rounded(joined["value"][leaves[0]:], 16)]
         return cls("\n".join(lines), np.array(leaves, dtype="<u2"), **{name: _kept(joined[name], kind) for name, (_, kind) in _KEPT.items()},
                    bounds=joined["bounds"].astype("<u4"), words=joined["words"].astype("<u4"))
 
@@ -114,7 +115,8 @@ class Trees:
 
     def pack(self) -> bytes:
         """The trees as bytes; bytes of equal weight stand together, so that they compress well."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "head"}
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("head", "threshold")}
+        columns |= dict(zip(("each", "levels", "rank"), _ranked(self.feature, self.threshold), strict=True))
         head = json.dumps({"head": self.head, "columns": {name: [column.dtype.str, len(column)] for name, column in columns.items()}}).encode()
         body = b"".join(np.ascontiguousarray(c).view(np.uint8).reshape(len(c), c.dtype.itemsize).T.tobytes() for c in columns.values())
         return MAGIC + len(head).to_bytes(4, "little") + head + body
@@ -137,6 +139,10 @@ class Trees:
                 raw = np.frombuffer(content, np.uint8, column.itemsize * count, at)
                 columns[name] = np.ascontiguousarray(raw.reshape(column.itemsize, count).T).view(column).ravel()
                 at += column.itemsize * count
+            each, levels, rank = (columns.pop(name).astype(kind) for name, kind in (("each", np.int64), ("levels", "<f4"), ("rank", np.int64)))
+            if (rank >= each[columns["feature"]]).any():
+                raise ValueError("a threshold that is not there")
+            columns["threshold"] = levels[(np.cumsum(each) - each)[columns["feature"]] + rank]
             return cls(told["head"], **columns)
         except FormatError:
             raise
@@ -228,6 +234,22 @@ def _kept(values: np.ndarray, kind: str) -> np.ndarray:
         above = column.astype(np.float64) > values
         column = np.where(above, np.nextafter(column, np.float32(-np.inf)), column).astype(kind)
     return column
+
+
+def _rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """The values to so many significant bits."""
+    mantissa, exponent = np.frexp(values)
+    return np.asarray(np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits))
+
+
+def _ranked(feature: np.ndarray, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Different thresholds of each feature (how many, and all of them), and (splits,) which of its feature's a split has: a feature has few bins."""
+    order = np.lexsort((threshold, feature))
+    first = np.r_[True, (np.diff(feature[order]) != 0) | (threshold[order][1:] != threshold[order][:-1])][:len(order)]
+    each = np.bincount(feature[order][first], minlength=int(feature.max(initial=0)) + 1).astype("<u4")
+    rank = np.zeros(len(order), dtype=np.int64)
+    rank[order] = np.cumsum(first) - 1 - (np.cumsum(each) - each)[feature[order]]
+    return each, threshold[order][first].astype("<f4"), rank.astype("<u2" if rank.max(initial=0) < 1 << 16 else "<u4")
 
 
 def _written(values: np.ndarray) -> list[str]:

@@ -37,14 +37,14 @@ def test_the_same_answers_before_and_after_the_text_is_written_again(booster: ob
     asked = np.concatenate([_questions(300, 1), np.full((2, 6), np.nan, dtype=np.float32)])
     truth = booster.predict(asked)  # type: ignore[attr-defined]
     again = lightgbm.Booster(model_str=trees.text())
-    np.testing.assert_allclose(trees.predict(asked), truth, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(again.predict(asked), truth, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(again.predict(asked[:5], pred_contrib=True), booster.predict(asked[:5], pred_contrib=True), atol=1e-4)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(trees.predict(asked), truth, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(again.predict(asked), truth, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(again.predict(asked[:5], pred_contrib=True), booster.predict(asked[:5], pred_contrib=True), atol=2e-4)  # type: ignore[attr-defined]
 
 
 def test_packed_trees_are_a_quarter_of_their_text(booster: object) -> None:
     text = booster.model_to_string()  # type: ignore[attr-defined]
-    assert len(Trees.of_text(text).pack()) < 0.35 * len(text)
+    assert len(Trees.of_text(text).pack()) < 0.3 * len(text)
 
 
 def test_many_rows_are_handed_to_lightgbm(booster: object) -> None:
