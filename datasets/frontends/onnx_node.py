@@ -36,6 +36,7 @@ class Value:
 
     @data.setter
     def data(self, numbers: np.ndarray | None) -> None:
+        """Gives the tensor its numbers."""
         self._data = numbers
 
 

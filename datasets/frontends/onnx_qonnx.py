@@ -120,7 +120,6 @@ def fuse_quantisers(nodes: list[Node], values: Mapping[str, Value], widths: dict
     for node in nodes:
         for name in dict.fromkeys(node.reads):
             readers[name] = readers.get(name, 0) + 1
-    gone: set[int] = set()
     kept = []
     for node in nodes:
         if not is_quantiser(node):
@@ -129,9 +128,10 @@ def fuse_quantisers(nodes: list[Node], values: Mapping[str, Value], widths: dict
             continue
         made, at = width(node, values), node.reads[0]
         before = maker.get(at)
-        chain = list[Node]()
-        while before is not None and readers[at] == 1 and not is_quantiser(before) and before.domain in STANDARD and id(before) not in gone:
+        chain, between = list[Node](), list[str]()
+        while before is not None and readers[at] == 1 and not is_quantiser(before) and before.domain in STANDARD and not (chain and at in widths):
             chain.append(before)
+            between.append(at)
             live = [r for r in before.reads if r and not values[r].const]
             if before.op not in _APPLIED or len(live) != 1:
                 break
@@ -143,9 +143,8 @@ def fuse_quantisers(nodes: list[Node], values: Mapping[str, Value], widths: dict
             continue
         chain[0].writes = [node.writes[0] if w == node.reads[0] else w for w in chain[0].writes]
         maker[node.writes[0]] = chain[0]
-        for name in (name for link in chain for name in link.writes if name):
+        for name in (node.writes[0], *between[1:]):
             formats.override[name], widths[name] = made.dtype, made
-        gone.add(id(node))
     return kept
 
 

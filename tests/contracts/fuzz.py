@@ -5,7 +5,7 @@
 
 A mutant changes the structure of a document (`mutants.py`); one whose outcome is new (another error, another mixture of operators) becomes a parent
 of others. The contract: a `Workload` that comes back equal from its own JSON, or an error of silicast's tree in one line of at most 4,000 characters
-that names the file; within a second of processor time (measured twice before it counts) and 500 MB. What breaks it is kept under --keep, once per
+that names the file; within a second of processor time (measured twice before it counts; what is read may take 0.3 ms more per operator) and 500 MB. What breaks it is kept under --keep, once per
 kind, with the traceback. A parser that kills its process is started again, and its file kept.
 """
 
@@ -212,13 +212,14 @@ def _once(target: Target, path: Path, seed: int) -> tuple[str, str, str, float, 
     from silicast.datasets.workload import Workload
 
     _forget_peak()
-    wrong = trace = ""
+    wrong, trace, allowed = "", "", 0.0
     began = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, STOPPED_AFTER_S)
     try:
         workload = target.read(path, random.Random(seed))
         signal.setitimer(signal.ITIMER_PROF, 0)
         took = time.process_time() - began
+        allowed = 3e-4 * len(workload.ops)  # twice what a graph of 10,000 nodes may take: a loop may well unroll to that
         outcome = f"read {len(workload.ops).bit_length()} " + " ".join(sorted({op.kind for op in workload.ops}))
         if not (workload.flops >= 0 and workload.bytes_read >= 0):
             wrong = f"impossible counts: {workload.flops} FLOPs, {workload.bytes_read} bytes"
@@ -242,7 +243,7 @@ def _once(target: Target, path: Path, seed: int) -> tuple[str, str, str, float, 
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     peak = _peak_bytes()
-    if not wrong and took > MOST_SECONDS:
+    if not wrong and took > MOST_SECONDS + allowed:
         wrong = f"slow: {took:.2f} s"
     if not wrong and peak > MOST_BYTES:
         wrong = f"large: {peak / 1e6:.0f} MB"

@@ -124,6 +124,15 @@ def test_what_several_read_is_quantised_by_itself(tmp_path):
     assert [(o.name, o.flops) for o in w.ops] == [("relu", 10), ("q_a", 40), ("q_b", 40), ("sum", 10)]
 
 
+def test_a_format_that_is_known_stays(tmp_path):
+    """Numbers of 4 bits go through a pool, are scaled, and are stored as 8 bits: the pool still hands on 4."""
+    nodes = [quant("x", "b4", "q"), make_node("MaxPool", ["q"], ["p"], name="pool", kernel_shape=[2, 2]), make_node("Mul", ["p", "two"], ["m"], name="scale"), quant("m", "b8", "y")]
+    w = read(saved(tmp_path, model(nodes, {"x": [1, 2, 4, 4]}, {"two": np.float32(2)})))
+    assert [(o.name, o.dtype, o.output_dtype) for o in w.ops] == [("q_q", "float32", "int4"), ("pool", "int4", "int4"), ("scale", "int4", "int8")]
+    halves = [make_node("Split", ["x"], ["a", "b"], name="halves", axis=1), quant("a", "b4", "c"), make_node("Concat", ["c", "b"], ["y"], axis=1)]
+    assert {t.name: t.bytes for t in read(saved(tmp_path, model(halves, {"x": [1, 8]}, {}))).tensors} == {"x": 32, "c": 2, "b": 16, "y": 32}
+
+
 def test_bits_in_parts_and_by_channel(tmp_path):
     nodes = [quant("w", "each", "wq"), make_node("MatMul", ["x", "wq"], ["y"], name="fc")]
     for each, bits, dtype in ((np.float32(3.5), 4, "int4"), (np.array([[2.0, 5.0]], np.float32), 5, "int8"), (np.int32(12), 12, "int16"), (np.float64(0.5), 1, "int2")):
