@@ -154,7 +154,10 @@ class Boosted:
             if f"{name}.txt" not in files:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")
             content = files[f"{name}.txt"]
-            out._boosters[name] = Grown(Trees.unpack(content)) if content.startswith(MAGIC) else _booster(content.decode())
+            try:
+                out._boosters[name] = Grown(Trees.unpack(content)) if content.startswith(MAGIC) else _booster(content.decode())
+            except (FormatError, UnicodeDecodeError) as error:
+                raise FormatError(f"{folder / name}.txt: {error}; the file is damaged or was altered") from None
         return out
 
 

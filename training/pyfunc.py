@@ -92,7 +92,7 @@ def requirements(folder: Path, card: ModelCard) -> list[str]:
 
 
 def example(card: ModelCard) -> pd.DataFrame | None:
-    """One row to try a model with: a matrix product on a catalogue device; the lowest figures and first categories of a plain table; a small operator. None where the card
+    """One row to try a model with: a matrix product on a catalogue device; the middle of each range and the first of each category of a plain table; a small operator. None where the card
     does not say enough."""
     if card.shape == "graph":
         from ..datasets.catalog import keys
@@ -105,7 +105,8 @@ def example(card: ModelCard) -> pd.DataFrame | None:
         return pd.DataFrame({"workload_json": [json.dumps(build.build().to_json())], "hardware": ["h100_sxm" if "h100_sxm" in known else known[0]]})
     if card.shape == "features":
         ranges, categories = card.domain.get("ranges", {}), card.domain.get("categories", {})
-        row: dict[str, Any] = dict(zip(ranges.get("names", ()), ranges.get("low", ()), strict=True))
+        row: dict[str, Any] = {name: float(round((low + high) / 2)) if low % 1 == high % 1 == 0 else (low + high) / 2
+                               for name, low, high in zip(ranges.get("names", ()), ranges.get("low", ()), ranges.get("high", ()), strict=True)}
         row |= {name: str(of[0]) for name, of in categories.items() if of}
         return pd.DataFrame([row]) if row else None
     return _operator(card)
@@ -122,7 +123,7 @@ def _operator(card: ModelCard) -> pd.DataFrame | None:
             return None
         row[column] = str(domain.get("dtypes", ["float16"])[0]) if name == "dtype" else 64
     row[str(schema["hardware"])] = str(domain["devices"][0])
-    row |= {str(name): str(of[0]) for name, of in domain.get("context", {}).items() if of}
+    row |= {str(name): str(of[0]) for name, of in domain.get("context", {}).items() if of and name in schema.get("context", ())}
     return pd.DataFrame([row])
 
 

@@ -56,6 +56,8 @@ def connect(uri: str | None = None, create: bool = True) -> Any:
     """
     uri = uri or default_uri()
     _reachable(uri, create)
+    if sqlite_path(uri) is not None:  # a kept connection would go on reading a file that was replaced, by a backup say
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     with quiet(), store_errors(uri):
         from mlflow import MlflowClient
 

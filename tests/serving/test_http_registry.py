@@ -123,7 +123,7 @@ def all_the_faults(uri: str, name: str, cache: Path, folders: list[Path], slow: 
             third = register_damaged(uri, folders[2], name, damage)  # a champion whose files are bad
             refused = until(port, lambda said: bool(said["registry"]["refused"]))
             assert refused["version"] == second
-            assert f"{name} {third}" in refused["registry"]["refused"]
+            assert f"plain {third}" in refused["registry"]["refused"]
             registry.rollback(name, uri)
             until(port, lambda said: not said["registry"]["refused"])
         assert {status for status, _, _ in traffic.seen} == {200}
