@@ -20,6 +20,8 @@ from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, read_hls
 
 #: cycles of a floating-point unit, and words an array gives per cycle (assumptions)
 _UNIT_CYCLES, _PORTS = 5.0, 2.0
+#: levels of the heaviest nest that are told one by one
+_LEVELS = 3
 #: values a pragma is tried with, to see which loop it stands at
 _PROBES: tuple[int | str, ...] = (977, "flatten")
 
@@ -91,8 +93,20 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
         "copies_outer": max((loop.parallel for loop in loops if loop.depth == 1), default=1.0), "flattened": float(sum(flat)), "pipelined": float(asked[""]), "flatten_asked": float(asked["flatten"]),
         "tile_most": float(max(loop.tile for loop in loops)), "depth_most": float(max(loop.depth for loop in loops)), "loops": float(len(loops)),
         "trip_heaviest": loops[heaviest].trip_count, "pipelined_above_heaviest": float(_above(heaviest, loops, parent)), "reduction_heaviest": float(loops[heaviest].reduction),
+        **_levels(heaviest, loops, parent),
         "elements": float(sum(loop.distinct_reads + loop.distinct_writes for loop in loops)), "accesses": float(sum(loop.iterations * (loop.array_reads + loop.array_writes) for loop in loops)),
     }
+
+
+def _levels(heaviest: int, loops: list[HlsLoop], parent: list[int]) -> dict[str, float]:
+    """The nest that does most of the work, level by level from its innermost loop outwards, `_LEVELS` at most."""
+    out, at = {}, heaviest
+    for level in range(_LEVELS):
+        loop = loops[at] if at >= 0 else None
+        out |= {f"level{level}_trip": loop.trip_count if loop else 1.0, f"level{level}_parallel": float(loop.parallel) if loop else 1.0,
+                f"level{level}_tile": float(loop.tile) if loop else 1.0, f"level{level}_pipeline": float(PIPELINE.index(loop.pipeline)) if loop else 0.0}
+        at = parent[at] if at >= 0 else -1
+    return out
 
 
 def _tree(loops: list[HlsLoop]) -> tuple[list[int], list[list[int]]]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from silicast.datasets.errors import TableError
-from silicast.datasets.measured import read_measured
+from silicast.datasets.measured import Schema, read_measured
 from silicast.surrogates import store
 from silicast.training.calibrating import calibrate_table, suggest
 from silicast.training.fitting import fit_table
@@ -60,3 +60,23 @@ def test_what_to_measure_next(model: Path) -> None:
     assert list(rows.columns) == ["compute", "move", "machine", "row"]
     with pytest.raises(TableError, match="at least 1"):
         suggest(model, frame({"m4": (1.2, 2.0)}, 5), 0)
+
+
+def test_a_table_of_networks_is_fitted_asked_and_corrected(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    cost = {"m1": (0.1, 0.2, 1.0, 3.0, 0.8), "m2": (0.1, 0.1, 2.0, 2.5, 2.0), "m3": (0.4, 0.5, 1.0, 6.0, 0.5), "new": (0.2, 0.2, 2.1, 4.0, 1.5)}
+    picks = rng.integers(0, 5, (45, 6))
+    rows = [{"arch": "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*(names[p] for p in pick)), "gpu": gpu, "ms": 1.0 + sum(c[p] for p in pick)} for pick in picks for gpu, c in cost.items()]
+    table, schema = pd.DataFrame(rows), {"workload": {"column": "arch", "format": "nas-bench-201"}, "hardware": "gpu", "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}
+    told: list[str] = []
+    card = fit_table(table[table["gpu"] != "new"], schema, (), tmp_path / "old", say=told.append)
+    assert any("45 different networks of" in t for t in told)
+    assert card.metrics["all"]["latency_s"]["median_ape"] < 0.15
+    new = table[table["gpu"] == "new"]
+    done = calibrate_table(tmp_path / "old", new.iloc[:12], tmp_path / "new")
+    assert done.after["latency_s"] < done.before["latency_s"]
+    surrogate, kept = store.load(tmp_path / "new")
+    asked = read_measured(new.iloc[12:], Schema.read(kept.schema))
+    found = surrogate.predict(asked.questions).point[:, 0]
+    assert np.corrcoef(found, asked.targets["latency_s"])[0, 1] > 0.9
