@@ -192,7 +192,8 @@ def vidur(data: Path, seed: int, rows: int) -> Iterator[Case]:
 
 def noise_floors(data: Path) -> list[dict[str, Any]]:
     """How far two readings of one product lie apart: bfloat16 GEMMs that two frameworks hand to the same library, on one GPU, their systematic ratio taken
-    out, over sqrt(2): what a model that knew everything but the reading itself would miss by."""
+    out, over sqrt(2): what a model that knew everything but the reading itself would miss by. And how far a machine lies from the next of kin that has readings of
+    the same product by the same kernel, their systematic ratio taken out: what copying one machine's readings for the other would miss by."""
     out = []
     for name, column in (("gemm", "latency_ms"), ("power_gemm", "power_w")):
         frame = _ai(data, name)
@@ -204,6 +205,13 @@ def noise_floors(data: Path) -> list[dict[str, Any]]:
                     if len(off) >= 200:
                         off = (off - off.median()).abs() * 100.0 / np.sqrt(2.0)
                         out.append({"reading": column, "device": device, "one": one, "other": other, "median %": float(off.median()), "p90 %": float(off.quantile(0.9)), "pairs": len(off)})
+    frame = _ai(data, "power_gemm").pivot_table(index=["m", "n", "k", "dtype", "framework", "kernel_source"], columns="hardware", values=["latency_ms", "power_w"])
+    for column in ("latency_ms", "power_w"):
+        for i, one in enumerate(frame[column].columns):
+            for other in frame[column].columns[:i]:
+                off = np.log(frame[column][one] / frame[column][other]).dropna()
+                off = (off - off.median()).abs() * 100.0
+                out.append({"reading": column, "device": f"{one} over {other}", "one": "the same product and kernel", "other": "on each", "median %": float(off.median()), "p90 %": float(off.quantile(0.9)), "pairs": len(off)})
     return out
 
 

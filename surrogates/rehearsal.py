@@ -101,7 +101,7 @@ def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str) -> dict[str, list
     for kind in np.unique(every.astype(str)):
         if _LEAST_OF_KIND <= (every == kind).sum() < len(every):
             parts = [Rehearsal({name: r.truth[name][at]}, [{name: p[name][at]} for p in r.points], r.kind[at]) for r in rehearsals if (at := r.kind == kind).any()]
-            out[kind] = shares(parts, name)
+            out[str(kind)] = shares(parts, name)
     return out
 
 
