@@ -111,11 +111,14 @@ def _mlir(folder: Path) -> list[Files]:
 
 def _hls(folder: Path) -> list[Files]:
     found = _made("hls", folder, (".gexf",))
+    tests = load(HERE.parent / "datasets/frontends/test_hls.py")
+    for number, (start, bound) in enumerate((("0", "12"), ("%v0", "12"), ("3", "%m"), ("11", "0"))):
+        found.append({"kernel.gexf": tests.matvec(folder / f"{number}.gexf", start, bound).read_bytes()})
     archive = HERE.parents[2] / "shared/data/hlsyn/graphs.tar.gz"
     if archive.exists():  # published graphs, where they are at hand
         with tarfile.open(archive) as packed:
             for member in packed.getmembers():
-                file = packed.extractfile(member) if member.name.endswith(".gexf") and member.size < 90_000 else None
+                file = packed.extractfile(member) if member.name.endswith(".gexf") and member.size < 120_000 else None
                 if file is not None:
                     found.append({"kernel.gexf": file.read()})
     return found
@@ -163,7 +166,7 @@ def _read_hf(path: Path, draw: random.Random) -> Any:
 def _read_hls(path: Path, draw: random.Random) -> Any:
     from silicast.datasets.frontends.hls import read_hls
 
-    return read_hls(path, draw.choice([None, None, {"__PARA__L0": draw.choice([1, 0, "flatten", 2**70, None])}, {"loop0": draw.choice([3, 0, -1, 2**50])}])).workload
+    return read_hls(path, draw.choice([None] * 6 + [{"__PARA__L0": draw.choice([1, 0, "flatten", 2**70, None])}, {"loop0": draw.choice([3, 0, -1, 2**50])}])).workload
 
 
 def _read_hls4ml(path: Path, draw: random.Random) -> Any:

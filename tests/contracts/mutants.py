@@ -141,7 +141,8 @@ def xml(data: bytes, others: Sequence[bytes], draw: random.Random) -> bytes:
         spots, theirs = list(_QUOTED.finditer(now)), _QUOTED.findall(draw.choice(others)) or [b""]
         if not spots:
             return text(now, others, draw)
-        spot = draw.choice(spots)
+        spoken = [spot for spot in spots if len(spot[1]) > 8]  # text rather than numbers and names, most of the time
+        spot = draw.choice(spoken if spoken and draw.random() < 0.8 else spots)
         value = spot[1].replace(b"&lt;", b"<").replace(b"&gt;", b">").replace(b"&amp;", b"&")
         value = draw.choice(theirs) if draw.random() < 0.3 else text(value, theirs, draw)
         value = value.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b'"', b"&quot;")
