@@ -338,10 +338,28 @@ def _machines(devices: Sequence[Hardware]) -> dict[str, Any]:
 def _nearest_machine(machines: Mapping[str, Any], device: Hardware) -> tuple[float, str, str]:
     """(distance in nats to the nearest trained machine, of the same kind where there is one; its key; the figure that differs most)."""
     same = [i for i, kind in enumerate(machines["kinds"]) if kind == device.kind] or list(range(len(machines["keys"])))
-    rows = np.array([[np.nan if x is None else x for x in machines["rows"][i]] for i in same], dtype=np.float64)
-    distance, apart = _apart(rows, device_figures([device])[0])
+    distance, apart = _apart(_machine_rows(machines["rows"])[same], _figures_of(device))
     at = int(distance.argmin())
     return float(distance[at]), machines["keys"][same[at]], DEVICE_FEATURES[int(apart[at].argmax())][0]
+
+
+#: figures of the machines of cards asked lately, by the identity of their list: turning them into numbers takes longer than comparing them
+_MACHINE_ROWS: dict[int, tuple[Any, np.ndarray]] = {}
+
+
+def _machine_rows(rows: Any) -> np.ndarray:
+    """(D, d) figures of a card's machines, NaN for those nobody published."""
+    kept = _MACHINE_ROWS.get(id(rows))
+    if kept is None or kept[0] is not rows or len(kept[1]) != len(rows):
+        if len(_MACHINE_ROWS) >= 16:
+            _MACHINE_ROWS.clear()
+        kept = _MACHINE_ROWS[id(rows)] = (rows, np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=np.float64).reshape(len(rows), -1))
+    return kept[1]
+
+
+@lru_cache(maxsize=4096)
+def _figures_of(device: Hardware) -> np.ndarray:
+    return device_figures([device])[0]
 
 
 def _apart(rows: np.ndarray, figures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

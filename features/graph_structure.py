@@ -25,11 +25,14 @@ STRUCTURE_FEATURES: tuple[tuple[str, str], ...] = (
 )
 
 
+@lru_cache(maxsize=4096)
 def kernel_edges(workload: Workload) -> np.ndarray:
-    """(2, E) producer and consumer kernels, each pair once, no loops."""
+    """(2, E) producer and consumer kernels, each pair once, no loops; for reading only."""
     pairs = fuse(workload).kernel_of[workload.edges]
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    return np.unique(pairs, axis=0).T if len(pairs) else np.zeros((2, 0), dtype=np.int64)
+    edges = np.unique(pairs, axis=0).T if len(pairs) else np.zeros((2, 0), dtype=np.int64)
+    edges.setflags(write=False)
+    return edges
 
 
 def depths(edges: np.ndarray, count: int) -> np.ndarray:
