@@ -24,6 +24,7 @@ from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Prediction
 from . import metrics, tracking
 from .fitting import schema_of
+from .graph_shots import measured_for
 from .pipeline import own_version
 
 Say = Callable[[str], None]
@@ -63,7 +64,7 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
     """Corrects the model in `folder` by the rows of a measured table and saves it to `out`; `shots` rows of it, the most telling ones, when given,
     and then the others judge. Raises the errors of `read_measured` and `store.load`, and TableError when nothing can be learned."""
     surrogate, card = store.load(folder)
-    data = read_measured(table, schema_of(card, schema), skip_bad_rows=skip_bad_rows)
+    data = measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows)
     for note in data.notes:
         say(note)
     if shots is not None and shots < 1:

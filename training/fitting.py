@@ -37,6 +37,7 @@ from ..surrogates.prediction import Prediction
 from ..surrogates.target_scale import answers
 from ..surrogates.trust import guarded, witnessed
 from . import metrics, tracking
+from .graph_shots import measured_for
 from .pipeline import own_version
 from .quarantine import MOST_UNREAD, quarantine
 
@@ -362,7 +363,7 @@ def evaluate_table(folder: str | Path, table: str | Path | pd.DataFrame, *, sche
     Raises TableError when the model was not fitted on a measured table and no schema is given.
     """
     surrogate, card = store.load(folder)
-    return judge(surrogate, dict(card.domain), read_measured(table, schema_of(card, schema), skip_bad_rows=skip_bad_rows), card.level)
+    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows), card.level)
 
 
 def schema_of(card: ModelCard, given: str | Path | dict[str, Any] | None) -> Schema:

@@ -218,3 +218,56 @@ def test_over_http(tmp_path: Path, predictor: Any) -> None:
     with TestClient(create_app(predictor)) as client:
         assert client.post("/v1/truth", json={"truths": []}).status_code == 404
         assert client.get("/v1/drift").status_code == 404
+
+
+def truths_of(store: DriftStore, answers: list[dict[str, Any]], factor: float) -> None:
+    """Each target measured at `factor` times what was predicted."""
+    store.measured([Truth(one["id"], name, factor * v["point"]) for one in answers for name, v in one["targets"].items()])
+
+
+def test_measured_networks_correct_the_model_that_answered_them(tmp_path: Path, predictor: Any, model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole way: answers kept, truth a fifth longer, export, calibrate; the corrected model is nearer."""
+    store = DriftStore(tmp_path / "d.db")
+    asked = [{"workload": gemms(w, 4, b), "hardware": hardware(d)} for w in (128, 256, 512) for b in (1, 16) for d in ("t4", "a100_sxm")]
+    answers = [{"id": f"p{i}", "hardware": one["hardware"].key, **predictor.predict(one["workload"], one["hardware"]).answer(0)} for i, one in enumerate(asked)]
+    for one in answers:
+        one["targets"] = {name: one["targets"][name] for name in ("latency_s",)}
+    store.predicted([Predicted(1e9, a, q) for a, q in zip(answers, asked, strict=True)])
+    truths_of(store, answers, 1.2)
+    table, schema = store.export(tmp_path / "measured")
+    code, out, err = run(capsys, "calibrate", str(model_folder), str(table), "--schema", str(schema), "--out", str(tmp_path / "corrected"), "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["median_ape_before"]["latency_s"] == pytest.approx(0.2 / 1.2, rel=1e-3)
+    assert said["median_ape_after"]["latency_s"] < 0.05
+    code, out, err = run(capsys, "evaluate", str(tmp_path / "corrected"), str(table), "--schema", str(schema), "--json")
+    assert code == 0, err
+
+
+def test_measured_operators_correct_the_model_that_answered_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from silicast.datasets.measured import read_measured
+    from silicast.features import FEATURE_VERSION, domain
+    from silicast.serving.predictor import Predictor
+    from silicast.surrogates import store as models
+    from silicast.surrogates.card import ModelCard
+
+    sheet = pd.DataFrame([{"m": m, "n": n, "k": 512, "dtype": "float16", "hardware": d, "framework": "trt", "t_ms": 1e-9 * m * n + 1e-3} for m in (64, 128, 256, 512, 1024) for n in (64, 256, 1024)
+                          for d in ("t4", "a100_sxm")])
+    meaning = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "hardware": "hardware", "context": ["framework"], "targets": {"latency_s": {"column": "t_ms", "unit": "ms"}}}
+    table = read_measured(sheet, meaning)
+    fitted: Any = models.member("conformal")(models.member("boosted")(targets=("latency_s",), trees=30, threads=1), 0.9).fit(table)
+    fitted.conformalize(table)
+    card = ModelCard("ops", "1", "op", ("latency_s",), {"latency_s": "s"}, FEATURE_VERSION, "", table.source, table.digest, len(table), "none", 0.9, domain.describe(table), schema=meaning)
+    folder = models.save(fitted, card, tmp_path / "ops")
+    model = Predictor.load(folder)
+    said = model.predict_table(table.questions)
+    store = DriftStore(tmp_path / "d.db")
+    asked = [{"kind": "gemm", "m": int(r.m), "n": int(r.n), "k": 512, "dtype": "float16", "framework": "trt", "hardware": hardware(r.hardware)} for r in sheet.itertuples()]
+    answers = [{"id": f"p{i}", "hardware": q["hardware"].key, **said.answer(i)} for i, q in enumerate(asked)]
+    store.predicted([Predicted(1e9, a, q) for a, q in zip(answers, asked, strict=True)])
+    truths_of(store, answers, 1.5)
+    exported, schema = store.export(tmp_path / "measured")
+    code, out, err = run(capsys, "calibrate", str(folder), str(exported), "--schema", str(schema), "--out", str(tmp_path / "corrected"), "--json")
+    assert code == 0, err
+    assert json.loads(out)["median_ape_before"]["latency_s"] == pytest.approx(1 / 3, rel=1e-3)
+    assert json.loads(out)["median_ape_after"]["latency_s"] < 0.1
