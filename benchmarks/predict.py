@@ -110,6 +110,14 @@ def best(ask: Callable[[int], Any], count: int, repeats: int) -> tuple[float, fl
     return min(found)
 
 
+def cpu(ask: Callable[[int], Any], count: int) -> float:
+    """Seconds of processor time per question: what a time is where others have the cores as well."""
+    begin = time.process_time()
+    for i in range(count):
+        ask(i)
+    return (time.process_time() - begin) / count
+
+
 def rate(ask: Callable[[], Any], rows: int, repeats: int) -> float:
     """Rows per second of the best repeat, after one that warms up."""
     ask()
@@ -125,7 +133,14 @@ def asked(gemm: Predictor, count: int, rng: np.random.Generator) -> pd.DataFrame
     """Random GEMMs inside the model's domain, on the machines and in the circumstances it has seen together."""
     ranges = gemm.card.domain["ranges"]
     spans = {name: (np.expm1(low), np.expm1(high)) for name, low, high in zip(ranges["names"], ranges["low"], ranges["high"], strict=True)}
-    frame = pd.DataFrame({d: np.floor(np.exp(rng.uniform(*np.log(spans[d]), count))).clip(np.ceil(spans[d][0] - 1e-6), np.floor(spans[d][1] + 1e-6)) for d in ("m", "n", "k")})
+    many = 3 * count
+    drawn = pd.DataFrame({d: np.exp(rng.uniform(*np.log(spans[d]), many)) for d in ("m", "n", "k")})
+    drawn = pd.DataFrame({d: np.maximum(np.round(drawn[d] / step), 1.0) * step for d, step in (("m", 1.0), ("n", 128.0), ("k", 128.0))})
+    work, moved = 2.0 * drawn["m"] * drawn["n"] * drawn["k"], drawn["m"] * drawn["k"] + drawn["n"] * drawn["k"] + drawn["m"] * drawn["n"]
+    # the smallest of all sizes together, and the largest, were never measured
+    inside = (work >= spans["matrix_flops"][0]) & (work <= spans["matrix_flops"][1]) & (2.0 * moved >= 4.0 * spans["total_bytes"][0]) & (2.0 * moved <= spans["total_bytes"][1])
+    frame = drawn[inside].head(count).reset_index(drop=True)
+    count = len(frame)
     combinations = json.loads(gemm.card.extra.get("combinations", "[]")) or [{"hardware": gemm.card.domain["devices"][0], "dtype": "float16",
                                                                               **{c: v[0] for c, v in gemm.card.domain["context"].items() if c != "dtype_name"}}]
     pick = rng.integers(len(combinations), size=count)
@@ -136,10 +151,12 @@ def singles(gemm: Predictor, out: dict[str, Any], rng: np.random.Generator, repe
     """One GEMM at a time: student, model, and the trees alone."""
     frame = asked(gemm, count, rng)
     sizes = frame[["m", "n", "k"]].to_dict("records")
+    count = len(sizes)
     words = [c for c in frame.columns if c not in ("m", "n", "k", "hardware", "dtype")]
     on, dtype, context = frame["hardware"].tolist(), frame["dtype"].tolist(), frame[words].to_dict("records")
     p50, p99 = best(lambda i: gemm.predict_op("gemm", sizes[i], on[i], dtype=dtype[i], **context[i]), count, repeats)
     quick = np.mean([gemm.predict_op("gemm", sizes[i], on[i], dtype=dtype[i], **context[i]).speed == "columns" for i in range(count)])
+    out["gemm_single_cpu_us"] = cpu(lambda i: gemm.predict_op("gemm", sizes[i], on[i], dtype=dtype[i], **context[i]), count) * 1e6
     out |= {"gemm_single_us_p50": p50 * 1e6, "gemm_single_us_p99": p99 * 1e6, "gemm_single_by_student": float(quick)}
     rows = [{"question": "one GEMM: dims to answer, interval, flag", "who": "silicast, student", "p50 us": p50 * 1e6, "p99 us": p99 * 1e6}]
     questions = [read_measured(frame.iloc[[i]], {k: v for k, v in gemm.card.schema.items() if k != "group"}, need_targets=False).questions for i in range(20)]
@@ -159,7 +176,7 @@ def trees(gemm: Predictor, out: dict[str, Any], rng: np.random.Generator, repeat
     booster = next((b for b in _boosters(gemm.surrogate)), None)
     if booster is None:
         return [{"question": "one featurised row through the trees", "who": "the model has none"}]
-    values = rng.normal(size=(count, booster.num_feature())).astype(np.float32)
+    values = np.floor(np.abs(rng.normal(size=(count, booster.num_feature()))) * 3.0).astype(np.float32)  # whole: some columns are categories
     rows = []
     p50, p99 = best(lambda i: booster.predict(values[i:i + 1], num_threads=1), count, repeats)
     out |= {"tree_row_lightgbm_us": p50 * 1e6, "trees": booster.num_trees()}
@@ -203,6 +220,7 @@ def columns(gemm: Predictor, out: dict[str, Any], rng: np.random.Generator, repe
     from silicast.serving.coded import Coded
 
     frame = asked(gemm, count, rng)
+    count = len(frame)
     m, n, k = (frame[d].to_numpy() for d in ("m", "n", "k"))
     coded = {c: Coded.of(frame[c].tolist()) for c in frame.columns if c not in ("m", "n", "k")}
     machines, dtype = coded.pop("hardware"), coded.pop("dtype")
@@ -211,6 +229,7 @@ def columns(gemm: Predictor, out: dict[str, Any], rng: np.random.Generator, repe
         found = rate(lambda t=threads: gemm.predict_columns(m, n, k, machines, dtype=dtype, threads=t, **coded), count, repeats)  # type: ignore[misc]
         rows.append({"who": f"silicast, student, {'one thread' if threads == 1 else 'all cores'}", "rows": count, "rows/s": found})
     out["gemm_columns_per_s"] = max(float(row["rows/s"]) for row in rows)
+    out["gemm_columns_cpu_us"] = cpu(lambda i: gemm.predict_columns(m, n, k, machines, dtype=dtype, threads=1, **coded), 1) / count * 1e6
     told = gemm.predict_columns(m, n, k, machines, dtype=dtype, **coded)
     out |= {"gemm_columns_by_student": float(told.quick.mean()), "gemm_columns_in_domain": float(told.calibrated.mean())}
     booster = next((b for b in _boosters(gemm.surrogate)), None)
@@ -226,6 +245,7 @@ def wholes(networks: Predictor, out: dict[str, Any], rng: np.random.Generator, r
     nets = [resnet50(batch) for batch in (1, 2, 4, 8, 16, 32)]
     asks = [GraphQuestions.cross(nets[i % len(nets)], [machines[(i * 7) % len(machines)]]) for i in range(240)]
     p50, p99 = best(lambda i: networks.predict_many(asks[i]), len(asks), repeats)
+    out["network_cpu_ms"] = cpu(lambda i: networks.predict_many(asks[i]), len(asks)) * 1e3
     out |= {"network_ms": p50 * 1e3, "network_ms_p99": p99 * 1e3}
     rows = [{"question": "ResNet-50 on one machine", "who": "silicast, student of the simulator", "p50 ms": p50 * 1e3, "p99 ms": p99 * 1e3}]
     p50, p99 = best(lambda i: simulate(nets[i % len(nets)], machines[(i * 7) % len(machines)]), 40, 2)
@@ -235,7 +255,7 @@ def wholes(networks: Predictor, out: dict[str, Any], rng: np.random.Generator, r
     out["network_devices"] = len(many)
     turn = iter(range(10**9))
     found = rate(lambda: networks.predict_many(crossed[next(turn) % len(crossed)]), len(many), repeats)
-    out["network_devices_per_s"] = found
+    out |= {"network_devices_per_s": found, "network_devices_cpu_us": cpu(lambda i: networks.predict_many(crossed[i]), 3) / len(many) * 1e6}
     rows.append({"question": f"ResNet-50 on {len(many):,} made-up GPUs", "who": "silicast, student of the simulator", "answers/s": found})
     few = many[:40]
     rows.append({"question": "the same", "who": "simulator", "answers/s": rate(lambda: simulate_many(nets[0], few), len(few), 2)})

@@ -2,7 +2,8 @@
 
 A real `silicast serve` with one worker, 16 connections that each wait for their answer, every question another one; p50 and p99 beside it. In the same
 run: the bare round trip (/healthz), and FastAPI with pydantic that answers a constant to the same question (what the framework alone takes). Bulk in
-Arrow and JSON. Without --model it fits small models of single GEMMs, of a plain table and of networks (their accuracy is not the point here).
+Arrow and JSON. Without --model it fits small models of single GEMMs (with a student, as `silicast compile` makes one), of a plain table and of networks (their
+accuracy is not the point here).
 The client shares the cores with the server, as both do in the peer's row.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
@@ -108,6 +110,21 @@ def main() -> None:
         rates = {row["question"]: row["rows/s"] for row in bulks}
         write_json(options.json, {"http_single_req_s": by["one GEMM on one machine"]["req/s"], "http_bulk_rows_s": rates["GEMMs, Arrow"], "http_plain_single_req_s": by["one row of a plain table"]["req/s"],
                                   "http_plain_bulk_rows_s": rates["plain rows, Arrow"], "server_memory_bytes": memory, "single": single, "bulk": bulks, "quick": options.quick})
+    finally:
+        shutil.rmtree(scratch)
+
+
+def probes(quick: bool) -> dict[str, Any]:
+    """What `predict.py` takes from here: single questions per second, bulk rows per second and megabytes of a server with a compiled model of GEMMs."""
+    scratch = Path(tempfile.mkdtemp())
+    rng = np.random.default_rng(11)
+    try:
+        folder = gemm_model(scratch)
+        port = free_port()
+        with Server([sys.executable, "-P", "-m", "silicast", "serve", "--model", str(folder), "--port", str(port), "--log", "none"], port, "/readyz") as server:
+            single = run(drive(port, "POST", "/v1/predict", gemm_questions("gemm", 4000, rng), 3.0 if quick else 8.0))
+            bulk = in_bulk("GEMMs, Arrow", port, "/v1/predict/bulk?model=gemm", gemm_rows(250_000, rng).drop(columns="t"), True)
+            return {"http_single_req_s": single["req/s"], "http_single_p99_ms": single["p99 ms"], "http_bulk_rows_s": bulk["rows/s"], "serving_rss_mb": server.memory() / 1e6}
     finally:
         shutil.rmtree(scratch)
 
@@ -296,8 +313,14 @@ def plain_questions(model: str, count: int, rng: np.random.Generator) -> list[by
 
 
 def gemm_model(scratch: Path) -> Path:
-    """Boosted trees on 2,000 made-up GEMMs."""
-    return fitted(scratch / "gemm", read_measured(gemm_rows(2000, np.random.default_rng(1)), OP), OP, trees=300)
+    """Boosted trees on 2,000 made-up GEMMs, and their student; the trees alone where there is no torch to teach one with."""
+    table = read_measured(gemm_rows(2000, np.random.default_rng(1)), OP)
+    folder = fitted(scratch / "gemm", table, OP, trees=300)
+    if importlib.util.find_spec("torch") is not None:
+        from silicast.training.distilling import compile_model
+
+        compile_model(folder, table=table, count=12_000, shown=200_000)
+    return folder
 
 
 def plain_model(scratch: Path) -> Path:

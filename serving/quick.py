@@ -123,7 +123,9 @@ class Quick:
     name: str
     version: str
     exact: Callable[[OpQuestions], Prediction]
-    _ways: dict[Any, _Way] = field(default_factory=dict)
+    #: what `http_quick` keeps of its replies
+    frames: dict[Any, tuple[str, str, str]] = field(default_factory=dict, repr=False)
+    _ways: dict[Any, _Way] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         ranges = self.card.domain.get("ranges", {"names": (), "low": (), "high": ()})
@@ -282,7 +284,8 @@ class Quick:
         """n products of (n,) sizes b, m, n, k, whole and positive; `texts`: hardware, dtype and circumstances."""
         count = len(sizes["m"])
         lane_of, ways = self._ways_of(kind, texts, count)
-        lanes, place = [], np.full(len(ways), -1, dtype=np.int64)
+        lanes: list[Lane] = []
+        place = np.full(len(ways), -1, dtype=np.int64)
         for i, way in enumerate(ways):
             if way.lane is not None:
                 place[i] = len(lanes)

@@ -61,7 +61,7 @@ class _Nodes:
             missing = bool(node["default_left"]) if node["missing_type"] == "NaN" else threshold >= 0.0
             if node["missing_type"] == "Zero":
                 raise FormatError("trees: zeros count as missing, which no single comparison can tell; fit without zero_as_missing")
-            made, at = self._add(number, feature, "BRANCH_LEQ", single_below(threshold), missing)
+            made, at = self._add(number, feature, "BRANCH_LEQ", float(single_below(threshold)), missing)
             self._children(at, self._node(number, node["left_child"]), self._node(number, node["right_child"]))
             return made
         if kind != "==":
@@ -82,9 +82,9 @@ def as_onnx(booster: Any) -> bytes:
     for number, tree in enumerate(dump["tree_info"]):
         nodes.tree(number, tree["tree_structure"])
     columns = int(dump["max_feature_idx"]) + 1
-    average = {"aggregate_function": "AVERAGE"} if dump.get("average_output") else {"aggregate_function": "SUM"}
-    made = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **average, **{f"nodes_{k}": v for k, v in nodes.lists.items()},
-                            **{f"target_{k}": v for k, v in nodes.leaves.items()})
+    said: dict[str, Any] = {"n_targets": 1, "aggregate_function": "AVERAGE" if dump.get("average_output") else "SUM",
+                            **{f"nodes_{k}": v for k, v in nodes.lists.items()}, **{f"target_{k}": v for k, v in nodes.leaves.items()}}
+    made = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", **said)
     graph = helper.make_graph([made], "trees", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, columns])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)])

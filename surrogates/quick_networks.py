@@ -52,7 +52,7 @@ class QuickNetworks:
     version: str
     exact: Callable[[GraphQuestions], Prediction]
     _networks: dict[str, _Network] = field(default_factory=dict)
-    _machines: dict[tuple[str, ...], _Machines] = field(default_factory=dict)
+    _machines: dict[tuple[int, ...], _Machines] = field(default_factory=dict)
 
     def predict(self, questions: GraphQuestions) -> Prediction:
         """n answers in order; the simulator's own (level 0, no intervals) where the student has not learned such operators or machines."""
@@ -60,8 +60,10 @@ class QuickNetworks:
         point, low, high = (np.full((n, len(targets)), np.nan) for _ in range(3))
         domain: list[Domain] = [IN_DOMAIN] * n
         slow = np.zeros(n, dtype=bool)
-        for w in np.unique(questions.workload_index).tolist():
+        for w in range(len(questions.workloads)):
             rows = np.flatnonzero(questions.workload_index == w) if len(questions.workloads) > 1 else np.arange(n)
+            if not len(rows):
+                continue
             network = self._network(questions.workloads[w])
             if network.strange:
                 slow[rows] = True

@@ -53,8 +53,8 @@ class Sizes(NamedTuple):
     @classmethod
     def of(cls, ops: OpColumns, extra_bytes: Any = 0.0, border: Any = 1.0) -> Sizes:
         """n operators; `extra_bytes`: further operands of what is fused into them."""
-        found = cls(*(getattr(ops, name) for name in cls._fields[:-1]), border)
-        return found._replace(output_bytes=found.output_bytes + extra_bytes)
+        found = {name: getattr(ops, name) for name in cls._fields if name != "border"}
+        return cls(**{**found, "output_bytes": found["output_bytes"] + extra_bytes}, border=border)
 
 
 def gemm_sizes(b: Any, m: Any, n: Any, k: Any, element: Any, weight_element: Any) -> Sizes:
@@ -209,7 +209,7 @@ def terms(op: Sizes, f: Figures, parts: Sequence[str] = PARTS) -> tuple[np.ndarr
         each = [mr * nc * (k + c) * b * f.arrays_s, kr * nc * (m + r) * b * f.arrays_s, kr * mc * (n + r) * b * f.arrays_s]
         folds = [xp.where(f.rows > 0, x, 1e-30) for x in each]
         longest = xp.maximum(longest, xp.minimum(xp.minimum(folds[0], folds[1]), folds[2]))
-    tiles = None
+    tiles: Any = None
     if "tiles" in parts:
         tiles = _tile_columns(op, f, b, m, n, k) if columns else _tile_each(op, f, b, m, n, k)
         best = tiles.min(axis=0) if columns else min(tiles)

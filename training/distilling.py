@@ -269,8 +269,8 @@ def _network(inputs: int, cards: Sequence[int], hidden: int, layers: int, output
             super().__init__()
             self.first = nn.Linear(inputs, hidden)
             self.known = nn.ModuleList(nn.Embedding(c, hidden) for c in cards)
-            for table in self.known:
-                nn.init.normal_(table.weight, 0.0, 0.1)
+            for weights in self.known.parameters():
+                nn.init.normal_(weights, 0.0, 0.1)
             self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers - 1))
             self.last = nn.Linear(hidden, outputs)
 
