@@ -132,7 +132,8 @@ class Ensemble:
                 points = {name: _mean([points[name], settled[:, j]], np.stack([1.0 - fade, fade])) for j, name in enumerate(self.targets)}
         points = consistent(points)
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
-        return replace(bare, spread=apart(parts)) if len(parts) > 1 else bare
+        learned = [p for p, m in zip(parts, self.members, strict=True) if m.name != "anchored"]  # it is apart from the others because it knows less
+        return replace(bare, spread=apart(learned)) if len(learned) > 1 else bare
 
     def shares(self, questions: Questions, name: str) -> np.ndarray:
         """(n, members) how much each member counts in the answers for a target."""

@@ -180,3 +180,21 @@ def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() ->
     answer = known.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["a", "a", "new"], dtype=object), np.array([0.0, 1.0, 1.0]))
     assert answer.high[:, 0] == pytest.approx([1.01, 2.0, 3.0])
     assert known.weights()[0]["far"]["latency_s"] == pytest.approx(np.log(2.0))
+
+
+def test_where_members_disagree_intervals_are_wider() -> None:
+    """Residuals as large as the spread: scaled intervals cover as many and are narrower; residuals that have nothing to do with it stay plain."""
+    rng = np.random.default_rng(0)
+    spread = np.exp(rng.normal(size=4000)) * 0.1
+    truth = np.exp(spread * rng.normal(size=4000))
+    names = np.full(4000, "a", dtype=object)
+    scaled = Conformal(Fixed(), level=0.9).calibrate_from(names[:2000], {"latency_s": (truth[:2000], np.ones(2000))}, {"latency_s": spread[:2000]})
+    plain = Conformal(Fixed(), level=0.9).calibrate_from(names[:2000], {"latency_s": (truth[:2000], np.ones(2000))})
+    bare = replace(Prediction.bare(("latency_s",), np.ones((2000, 1))), spread=spread[2000:, None])
+    wide, narrow = plain.around(bare, names[2000:]), scaled.around(bare, names[2000:])
+    assert np.log(narrow.high / narrow.low).mean() < 0.9 * np.log(wide.high / wide.low).mean()
+    assert np.mean((truth[2000:] >= narrow.low[:, 0]) & (truth[2000:] <= narrow.high[:, 0])) == pytest.approx(0.9, abs=0.03)
+    assert "latency_s" in scaled.weights()[0]["base"]
+    unrelated = np.exp(0.1 * rng.normal(size=4000))
+    same = Conformal(Fixed(), level=0.9).calibrate_from(names, {"latency_s": (unrelated, np.ones(4000))}, {"latency_s": spread})
+    assert not same.weights()[0]["base"]
