@@ -63,7 +63,6 @@ class _Way(NamedTuple):
     lane: Lane | None
     element: float
     weight_element: float
-    out: tuple[tuple[float, float], ...]  # per target, factors of high and low
     said: tuple[int, int, int, str, Hardware | None, dict[str, str]]
 
 
@@ -177,13 +176,13 @@ class Quick:
                 and self._flops[0] <= op.matrix_flops <= self._flops[1] and self._bytes[0] <= moved <= self._bytes[1] and m % 1.0 == n % 1.0 == k % 1.0 == b % 1.0 == 0.0
                 and self._streams):
             return None
-        point, doubt = self.student.one(way.lane, op)
+        point, half, doubt = self.student.one(way.lane, op)
         domain = DOUBTED if doubt > 0.0 else IN_DOMAIN
         if len(point) == 1:
-            (p,), ((up, down),) = point, way.out
-            return OpAnswer(self.student.targets, point, (p * down,), (p * up,), self.card.level, domain, self.name, self.version, COLUMNS)
-        low = [p * w[1] for p, w in zip(point, way.out, strict=True)]
-        high = [p * w[0] for p, w in zip(point, way.out, strict=True)]
+            (p,), factor = point, math.exp(half[0])
+            return OpAnswer(self.student.targets, point, (p / factor,), (p * factor,), self.card.level, domain, self.name, self.version, COLUMNS)
+        factors = [math.exp(w) for w in half]
+        low, high = ([p / f for p, f in zip(point, factors, strict=True)], [p * f for p, f in zip(point, factors, strict=True)])
         return OpAnswer(self.student.targets, point, low, high, self.card.level, domain, self.name, self.version, COLUMNS)
 
     def _way(self, key: Any, kind: str, dtype: str, hardware: str | Hardware, context: Mapping[str, str]) -> _Way:
@@ -203,7 +202,7 @@ class Quick:
         asked = (code, DTYPE_CODES[a], DTYPE_CODES[w], name, device, said)
         lane = self.lane(asked)
         sides = element_bytes(np.array([DTYPE_CODES[a], DTYPE_CODES[w]])).tolist()
-        way = _Way(lane, sides[0], sides[1], tuple((math.exp(up), math.exp(-down)) for up, down in lane.width) if lane else (), asked)
+        way = _Way(lane, sides[0], sides[1], asked)
         if len(self._ways) >= _MOST_WAYS:
             self._ways.clear()
         self._ways[key] = way
@@ -290,16 +289,12 @@ class Quick:
             if way.lane is not None:
                 place[i] = len(lanes)
                 lanes.append(way.lane)
-        shape = (count, len(self.student.targets))
         if not lanes:
             return self._all_slow(kind, sizes, lane_of, ways, np.arange(count), None)
         joined = Lanes.of(lanes)
         one_way = len(ways) == 1
         element, weight = (np.array([getattr(w, of) for w in ways]) for of in ("element", "weight_element"))
         index = place[lane_of]
-        point, low, high = np.empty(shape), np.empty(shape), np.empty(shape)
-        codes = np.empty(count, dtype=np.int8)
-        up, down = np.exp(joined.up), np.exp(-joined.down)
         safe = np.maximum(index, 0)
         b, m, n, k = (sizes[name] for name in ("b", "m", "n", "k"))
         inside = np.empty(count, dtype=bool)
@@ -315,15 +310,11 @@ class Quick:
             inside[rows] = good
             return op
 
-        point, doubted = self.student.columns(joined, safe, part, threads)
+        point, half, doubted = self.student.columns(joined, safe, part, threads)
         if not self._streams:
             inside[:] = False
-        if len(lanes) == 1:
-            np.multiply(point, down, out=low)
-            np.multiply(point, up, out=high)
-        else:
-            np.multiply(point, down[safe], out=low)
-            np.multiply(point, up[safe], out=high)
+        np.exp(half, out=half)
+        low, high = point / half, np.multiply(point, half, out=half)
         codes = doubted.astype(np.int8)
         quick = Columns(self.student.targets, point, low, high, self.card.level, codes, (IN_DOMAIN, DOUBTED), inside, self.name, self.version)
         outside = np.flatnonzero(~inside)

@@ -131,14 +131,14 @@ class QuickNetworks:
             lanes = machines.lanes[network.said] = Lanes.joined([self.student.machine_lanes(*one, machines.devices) for one in network.said])
         count, kernels = len(machines.devices), len(network.count)
         if count == 1:
-            points, far = self.student.columns(lanes, network.group, network.sizes)
+            points, _, far = self.student.columns(lanes, network.group, network.sizes)
         else:
             rows, on = np.repeat(np.arange(kernels), count), np.tile(np.arange(count), kernels)
-            points, far = self.student.columns(lanes, network.group[rows] * count + on,
+            points, _, far = self.student.columns(lanes, network.group[rows] * count + on,
                                                lambda part: Sizes(*(x[rows[part]] if isinstance(x, np.ndarray) else x for x in network.sizes)))
         point = np.tensordot(network.count, points.reshape(kernels, count, -1), 1)
         outside = far.reshape(kernels, count).any(0) | lanes.outside.reshape(-1, count).any(0)
-        return point, point * np.exp(-lanes.down[:count]), point * np.exp(lanes.up[:count]), outside
+        return point, point * np.exp(-lanes.width[:count]), point * np.exp(lanes.width[:count]), outside
 
 
 def _unknown(why: str) -> _Network:

@@ -38,35 +38,33 @@ OWN = ("kind", "dtype", "weight_dtype", "device")
 
 @dataclass(frozen=True)
 class Lane:
-    """What a question has beside its sizes, ready to compute with. `width`: per target, (log high - log point, log point - log low)."""
+    """What a question has beside its sizes, ready to compute with. `width`: per target, the logarithmic half width of intervals that is the lane's own."""
 
     figures: Figures
     bias: np.ndarray
-    width: tuple[tuple[float, float], ...]
+    width: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """G lanes as columns: figures (G,) each, `bias` (G, H) float32, `up` and `down` (G, t) widths."""
+    """G lanes as columns: figures (G,) each, `bias` (G, H) float32, `width` (G, t) half widths of intervals that are the lanes' own."""
 
     figures: Figures
     bias: np.ndarray
-    up: np.ndarray
-    down: np.ndarray
+    width: np.ndarray
     outside: Any = False  # (G,) bool: a machine known by its figures that lies outside those learned from
 
     @classmethod
     def of(cls, lanes: Sequence[Lane]) -> Lanes:
         """The lanes one after another."""
-        width = np.array([lane.width for lane in lanes], dtype=np.float64)
-        return cls(Figures(*(np.array(x) for x in zip(*(lane.figures for lane in lanes), strict=True))), np.stack([lane.bias for lane in lanes]), width[:, :, 0], width[:, :, 1])
+        return cls(Figures(*(np.array(x) for x in zip(*(lane.figures for lane in lanes), strict=True))), np.stack([lane.bias for lane in lanes]), np.array([lane.width for lane in lanes], dtype=np.float64))
 
     @classmethod
     def joined(cls, parts: Sequence[Lanes]) -> Lanes:
         """The lanes of several one after another."""
         if len(parts) == 1:
             return parts[0]
-        return cls(Figures(*(np.concatenate(x) for x in zip(*(p.figures for p in parts), strict=True))), *(np.concatenate([getattr(p, of) for p in parts]) for of in ("bias", "up", "down", "outside")))
+        return cls(Figures(*(np.concatenate(x) for x in zip(*(p.figures for p in parts), strict=True))), *(np.concatenate([getattr(p, of) for p in parts]) for of in ("bias", "width", "outside")))
 
 
 def border(kernels: Kernels) -> np.ndarray:
@@ -89,6 +87,8 @@ class Student:
         self.open_machines = bool(spec["open_machines"])
         self.derived = {"latency_s", "power_w", "energy_j"} <= set(self.targets)
         self.learned = tuple(t for t in self.targets if not (self.derived and t == "energy_j"))
+        #: intervals differ from row to row, and are learned too
+        self.widths = bool(spec["widths"])
         #: targets that are a rate over the reference time, where others are learned as they are
         self._timed = [t in ("latency_s", "energy_j") for t in self.learned]
         self.arrays = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()}
@@ -107,11 +107,11 @@ class Student:
 
     def _check(self) -> None:
         """Raises FormatError when an array is missing, has another shape than the rest, or holds what is no number."""
-        a, hidden, t = self.arrays, int(self.spec["hidden"]), len(self.learned) + 1
+        a, hidden, t = self.arrays, int(self.spec["hidden"]), len(self.learned) + 1 + (len(self.targets) if self.widths else 0)
         shapes: dict[str, tuple[int, ...]] = {"first": (len(names(self.parts)), hidden), "first_bias": (hidden,), "centre": (len(names(self.parts)),), "last": (hidden, t), "last_bias": (t,), "least": (t,), "most": (t,)}
         shapes |= {f"hidden.{i}": (hidden, hidden) for i in range(int(self.spec["layers"]) - 1)} | {f"hidden.{i}.bias": (hidden,) for i in range(int(self.spec["layers"]) - 1)}
         shapes |= {f"known.{name}": (len(values) + 1, hidden) for name, values in self.known.items()}
-        shapes |= {"width": (len(self.known["device"]) + 1, len(self.targets), 2)}
+        shapes |= {"width": (len(self.known["device"]) + 1, len(self.targets))}
         if self.open_machines:
             shapes["machine"] = (len(Figures._fields) + len(KINDS), hidden)
             shapes |= {name: (len(Figures._fields) + len(KINDS),) for name in ("machine_centre", "machine_low", "machine_high")}
@@ -142,7 +142,7 @@ class Student:
             if self.open_machines:
                 bias += (machine_terms(f, KINDS.index(device.kind) if device is not None else 0) - self.arrays["machine_centre"]) @ self.arrays["machine"]
             width = self.arrays["width"][self._codes["device"].get(name, len(self._codes["device"]))]
-            found = Lane(f, bias, tuple((float(up), float(down)) for up, down in width))
+            found = Lane(f, bias, tuple(float(w) for w in width))
             if len(self._lanes) >= _MOST_LANES:
                 self._lanes.clear()
             self._lanes[key] = found
@@ -161,10 +161,11 @@ class Student:
             bias += self.arrays[f"known.{name}"][self._codes[name].get(value, len(self._codes[name]))]
         bias += self.arrays["known.device"][places]
         width = self.arrays["width"][places].astype(np.float64)
-        return Lanes(f, bias.astype(np.float32), width[:, :, 0], width[:, :, 1], outside)
+        return Lanes(f, bias.astype(np.float32), width, outside)
 
-    def one(self, lane: Lane, op: Sizes) -> tuple[list[float], float]:
-        """(the points of one operator (floats), per target, in SI; above 0 where the model's guard would doubt them)."""
+    def one(self, lane: Lane, op: Sizes) -> tuple[list[float], Sequence[float], float]:
+        """(the points of one operator (floats), per target, in SI; the logarithmic half widths of their intervals; above 0 where the model's guard would doubt
+        them)."""
         x, reference = terms(op, lane.figures, self.parts)
         x -= self._centre  # sums of small numbers: single precision is enough
         h = x @ self._first
@@ -181,7 +182,12 @@ class Student:
         for value, low, high, timed in self._scales(told):
             value = math.exp(low if value < low else high if value > high else value)
             out.append(value * reference if timed else value)
-        return self._with_energy(out), told[-1]
+        if not self.widths:
+            return self._with_energy(out), lane.width, told[-1]
+        first = len(self.learned)
+        half = [math.hypot(math.exp(low if value < low else high if value > high else value), own)
+                for value, low, high, own in zip(told[first:], self._low[first:], self._high[first:], lane.width, strict=False)]
+        return self._with_energy(out), half, told[-1]
 
     def _scales(self, told: list[float]) -> Any:
         return zip(told, self._low, self._high, self._timed, strict=False)
@@ -193,21 +199,22 @@ class Student:
         by["energy_j"] = by["latency_s"] * by["power_w"]
         return [by[t] for t in self.targets]
 
-    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """((n, t) points of n operators in SI, (n,) bool where the model's guard would doubt them): operator i in lane `index[i]`. A size is (n,) float64, or a float where all have the same; or `op` gives
+    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """((n, t) points of n operators in SI, (n, t) logarithmic half widths of their intervals, (n,) bool where the model's guard would doubt them): operator i in
+        lane `index[i]`. A size is (n,) float64, or a float where all have the same; or `op` gives
         the sizes of a slice of the rows.
 
         `threads`: how many compute; 0: as many as there are cores and work for.
         """
         n = len(index)
-        out, doubted = np.empty((n, len(self.targets))), np.empty(n, dtype=bool)
+        out, half, doubted = np.empty((n, len(self.targets))), np.empty((n, len(self.targets))), np.empty(n, dtype=bool)
         wanted = min(threads or _CORES, -(-n // (2 * CHUNK)))
         starts = range(0, n, CHUNK)
 
         def chunk(at: int) -> None:
             rows = slice(at, min(at + CHUNK, n))
             sizes = Sizes(*(x[rows] if isinstance(x, np.ndarray) else x for x in op)) if isinstance(op, Sizes) else op(rows)
-            self._chunk(lanes, index[rows], sizes, out[rows], doubted[rows])
+            self._chunk(lanes, index[rows], sizes, out[rows], half[rows], doubted[rows])
 
         if wanted < 2:
             for at in starts:
@@ -215,9 +222,9 @@ class Student:
         else:
             with ThreadPoolExecutor(wanted) as pool:
                 list(pool.map(chunk, starts))
-        return out, doubted
+        return out, half, doubted
 
-    def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray, doubted: np.ndarray) -> None:
+    def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray, half: np.ndarray, doubted: np.ndarray) -> None:
         f = Figures(*(x[index] for x in lanes.figures))
         x, reference = terms(op, f, self.parts)
         far = ((x < self._span[0]) | (x > self._span[1])).any(0) if self.open_machines else False
@@ -235,7 +242,12 @@ class Student:
         doubted |= far
         np.clip(y, self.arrays["least"], self.arrays["most"], out=y)
         points = np.exp(y).astype(np.float64)
-        points[:, [*self._timed, False]] *= reference[:, None]
+        for j, timed in enumerate(self._timed):
+            if timed:
+                points[:, j] *= reference
+        half[:] = lanes.width[index]
+        if self.widths:
+            np.hypot(half, points[:, len(self.learned):-1], out=half)
         place = {name: j for j, name in enumerate(self.learned)}
         for j, name in enumerate(self.targets):
             derived = name == "energy_j" and self.derived

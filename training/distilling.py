@@ -46,7 +46,7 @@ _DOUBT = 0.1
 
 @dataclass(frozen=True)
 class Lesson:
-    """n questions and what the model said: `point`, `up`, `down` (n, t), the last two log widths of intervals (0 where there are none).
+    """n questions and what the model said: `point` and `half` (n, t), the second the logarithmic half widths of intervals (0 where there are none).
     `sizes`: what the terms see of the operators (with what a network around them changes). `doubted` (n,): the model's guard says that an answer is
     outside what it knows."""
 
@@ -54,8 +54,7 @@ class Lesson:
     sizes: Sizes
     targets: tuple[str, ...]
     point: np.ndarray
-    up: np.ndarray
-    down: np.ndarray
+    half: np.ndarray
     doubted: np.ndarray
 
     def __len__(self) -> int:
@@ -64,7 +63,7 @@ class Lesson:
     def take(self, index: np.ndarray) -> Lesson:
         """The questions `index`."""
         sizes = Sizes(*(x[index] if isinstance(x, np.ndarray) else x for x in self.sizes))
-        return Lesson(self.questions.take(index), sizes, self.targets, self.point[index], self.up[index], self.down[index], self.doubted[index])
+        return Lesson(self.questions.take(index), sizes, self.targets, self.point[index], self.half[index], self.doubted[index])
 
 
 def compile_model(folder: str | Path, out: str | Path | None = None, *, table: Table | None = None, count: int = QUESTIONS, shown: int = SHOWN, hidden: int = HIDDEN, seed: int = 0,
@@ -162,8 +161,7 @@ def ask(model: Any, domain: Mapping[str, Any], questions: OpQuestions) -> Lesson
         up, down = np.log(high / point), np.log(point / low)
     if np.isfinite(high).any() and not np.isfinite(up + down).all():
         raise TableError("the model's intervals reach zero or are open somewhere inside its domain; a student keeps intervals that are factors")
-    up, down = np.nan_to_num(up), np.nan_to_num(down)
-    return Lesson(questions, Sizes.of(questions.ops), tuple(model.targets), point, up, down, doubted)
+    return Lesson(questions, Sizes.of(questions.ops), tuple(model.targets), point, np.nan_to_num(np.maximum(up, down)), doubted)
 
 
 def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: bool = False, shown: int = SHOWN, hidden: int = HIDDEN, layers: int = LAYERS, seed: int = 0,
@@ -181,7 +179,8 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
     learned = [t for t in lesson.targets if not ({"latency_s", "power_w", "energy_j"} <= set(lesson.targets) and t == "energy_j")]
     f = figure_columns([d if d is not None else hardware("a100_sxm") for d in q.devices], q.device_index, q.ops.dtype.astype(np.int64))
     x, reference = terms(lesson.sizes, f, parts)
-    y = np.column_stack([np.log(lesson.point[:, lesson.targets.index(t)] / (reference if t in ("latency_s", "energy_j") else 1.0)) for t in learned]).astype(np.float32)
+    points = np.column_stack([np.log(lesson.point[:, lesson.targets.index(t)] / (reference if t in ("latency_s", "energy_j") else 1.0)) for t in learned])
+    y = np.column_stack([points, np.log(np.maximum(lesson.half, 1e-4))] if spec["widths"] else [points]).astype(np.float32)
     machine = machine_terms(f, np.array([KINDS.index(d.kind) if d is not None else 0 for d in q.devices])[q.device_index]) if open_machines else np.zeros((0, n), dtype=np.float32)
     codes = np.column_stack([_codes(lesson, name, spec["known"][name]) for name in spec["known"]])
     rng = np.random.default_rng(seed)
@@ -195,7 +194,7 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
     doubts = bool(lesson.doubted[train].any())
     torch.manual_seed(seed)
     inputs, answers, circumstances = torch.from_numpy(np.ascontiguousarray((both - mean) / spread)), torch.from_numpy((y - y_mean) / y_std), torch.from_numpy(codes)
-    net = _network(both.shape[1], [len(v) + 1 for v in spec["known"].values()], hidden, layers, len(learned) + 1)
+    net = _network(both.shape[1], [len(v) + 1 for v in spec["known"].values()], hidden, layers, y.shape[1] + 1)
     steps = max(shown // batch, 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
@@ -229,10 +228,10 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
     if not doubts:
         arrays["last_bias"][-1] = -30.0
     names = spec["known"]["device"]
-    arrays["width"] = np.zeros((len(names) + 1, len(lesson.targets), 2), dtype=np.float32)
+    arrays["width"] = np.zeros((len(names) + 1, len(lesson.targets)), dtype=np.float32)
     student = Student(spec, arrays)
-    points, doubted = answer(student, lesson.take(held))
-    off = np.abs(np.log(points / lesson.point[held]))
+    told_points, _, doubted = answer(student, lesson.take(held))
+    off = np.abs(np.log(told_points / lesson.point[held]))
     arrays["width"] = _widths(lesson, held, off, names, conformal)
     told = _fidelity(lesson, held, off)
     return Student(spec, arrays), {**told, "verdict": {"same": float(np.mean(doubted == lesson.doubted[held])), "doubted": float(lesson.doubted.mean()), "questions": len(held)}}
@@ -244,7 +243,7 @@ def _spec(lesson: Lesson, parts: Sequence[str], open_machines: bool, hidden: int
     known = {"kind": [KIND_NAMES[c] for c in np.unique(q.ops.kind)], "dtype": [DTYPE_NAMES[c] for c in np.unique(q.ops.dtype)],
              "weight_dtype": [DTYPE_NAMES[c] for c in np.unique(q.ops.weight_dtype)], "device": [] if open_machines else names,
              **{c: sorted(set(q.context[c].astype(str))) for c in q.context.columns}}
-    return {"terms": TERMS_VERSION, "targets": list(lesson.targets), "parts": list(parts), "known": known, "open_machines": open_machines, "hidden": hidden, "layers": layers}
+    return {"terms": TERMS_VERSION, "targets": list(lesson.targets), "parts": list(parts), "known": known, "open_machines": open_machines, "widths": bool(lesson.half.any()), "hidden": hidden, "layers": layers}
 
 
 def _codes(lesson: Lesson, name: str, values: Sequence[str]) -> np.ndarray:
@@ -301,8 +300,8 @@ def _folded(net: Any, spec: Mapping[str, Any], mean: np.ndarray, spread: np.ndar
     return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in out.items()}
 
 
-def answer(student: Student, lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
-    """((n, t) what the student says of a lesson's questions, (n,) where it doubts)."""
+def answer(student: Student, lesson: Lesson) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((n, t) what the student says of a lesson's questions, (n, t) half widths, (n,) where it doubts)."""
     from ..surrogates.lanes import lanes_of
 
     lanes, index = lanes_of(student, lesson.questions)
@@ -310,18 +309,18 @@ def answer(student: Student, lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _widths(lesson: Lesson, held: np.ndarray, off: np.ndarray, names: Sequence[str], conformal: float) -> np.ndarray:
-    """(devices + 1, t, 2) log widths of the student's intervals."""
+    """(devices + 1, t) half widths of the student's intervals that are its own: what it is off from the model in nine of ten questions; without intervals to learn,
+    what it is off in `conformal` of them."""
     q = lesson.questions
     on = np.array(q.device_names, dtype=object)[q.device_index]
-    out = np.zeros((len(names) + 1, len(lesson.targets), 2), dtype=np.float32)
-    told = bool(lesson.up.any())
+    out = np.zeros((len(names) + 1, len(lesson.targets)), dtype=np.float32)
+    told = bool(lesson.half.any())
     for i, name in enumerate([*names, None]):
-        rows, mine = (on == name, on[held] == name) if name is not None else (np.ones(len(q), dtype=bool), np.ones(len(held), dtype=bool))
+        mine = on[held] == name if name is not None else np.ones(len(held), dtype=bool)
         mine = mine if mine.sum() >= 20 else np.ones(len(held), dtype=bool)
         for j in range(len(lesson.targets)):
             if told:
-                more = np.quantile(off[mine, j], 0.9)
-                out[i, j] = [np.hypot(np.median(x[rows, j]), more) for x in (lesson.up, lesson.down)]
+                out[i, j] = np.quantile(off[mine, j], 0.9)
             elif conformal:
                 rank = min(int(np.ceil((mine.sum() + 1) * conformal)), int(mine.sum()))
                 out[i, j] = np.sort(off[mine, j])[rank - 1]
@@ -347,7 +346,7 @@ def on_rows(model: Any, student: Student, table: Table, rng: np.random.Generator
     from ..surrogates.lanes import lanes_of
 
     lanes, index = lanes_of(student, part.questions)
-    point, _ = student.columns(lanes, index, Sizes.of(part.questions.ops))
+    point, half, _ = student.columns(lanes, index, Sizes.of(part.questions.ops))
     out: dict[str, Any] = {}
     for j, name in enumerate(student.targets):
         truth = part.targets.get(name)
@@ -355,7 +354,7 @@ def on_rows(model: Any, student: Student, table: Table, rng: np.random.Generator
             continue
         good = np.isfinite(truth)
         slow, fast = (np.abs(p[good] / truth[good] - 1.0) for p in (told.point[:, j], point[:, j]))
-        low, high = point[:, j] * np.exp(-lanes.down[index, j]), point[:, j] * np.exp(lanes.up[index, j])
+        low, high = point[:, j] * np.exp(-half[:, j]), point[:, j] * np.exp(half[:, j])
         out[f"{name} on real rows"] = {"model_median": float(np.median(slow)), "student_median": float(np.median(fast)), "model_p90": float(np.quantile(slow, 0.9)),
                                        "student_p90": float(np.quantile(fast, 0.9)), "median_apart": float(np.median(np.abs(point[:, j] / told.point[:, j] - 1.0))),
                                        "student_coverage": float(np.mean(((low <= truth) & (truth <= high))[good])), "rows": int(good.sum())}

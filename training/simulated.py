@@ -92,7 +92,7 @@ def _joined(parts: list[tuple[Kernels, list[Hardware], np.ndarray, np.ndarray]])
     joined = OpColumns.concat(ops)
     questions = OpQuestions(joined, tuple(d.key for d in devices), tuple(devices), np.concatenate(index), pd.DataFrame(index=range(len(joined))), pd.DataFrame(index=range(len(joined))))
     nothing = np.zeros_like(point)
-    whole = Lesson(questions, Sizes.of(joined, np.concatenate(extra), np.concatenate(share)), TARGETS, point, nothing, nothing, np.zeros(len(joined), dtype=bool))
+    whole = Lesson(questions, Sizes.of(joined, np.concatenate(extra), np.concatenate(share)), TARGETS, point, nothing, np.zeros(len(joined), dtype=bool))
     return whole.take(np.flatnonzero(good))
 
 
@@ -126,7 +126,7 @@ def on_networks(student: Student, seed: int, networks: int = 60, machines: int =
     apart = np.concatenate(off)
     apart = apart[np.isfinite(apart).all(1)]
     rank = min(int(np.ceil((len(apart) + 1) * LEVEL)), len(apart)) - 1
-    student.arrays["width"][:] = np.sort(apart, axis=0)[rank][None, :, None]
+    student.arrays["width"][:] = np.sort(apart, axis=0)[rank][None, :]
     return {"questions": len(apart), **{f"{t}_median_apart": float(np.median(np.expm1(apart[:, j]))) for j, t in enumerate(TARGETS)},
             **{f"{t}_p90_apart": float(np.expm1(apart[:, j][np.argsort(apart[:, j])[rank]])) for j, t in enumerate(TARGETS)}}
 
