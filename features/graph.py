@@ -13,6 +13,7 @@ import numpy as np
 
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import GraphQuestions
+from ..datasets.workload import Workload
 from .bounds import CANONICAL_TILES
 from .device import DEVICE_FEATURES, device_vector
 from .graph_structure import STRUCTURE_FEATURES, kernel_edges, structure
@@ -38,7 +39,7 @@ class Graphs:
 
     `nodes` (V, NODE_FEATURES), `machine` (n, GLOBAL_FEATURES), `estimate_s` (V,) analytic seconds per node, launch included, `edges` (2, E) local node
     numbers, `node_start` and `edge_start` (n + 1,) where each graph begins, `reference` target -> (n,) analytic estimates, `floor_s` (n,),
-    `structure` (V, STRUCTURE_FEATURES) where each kernel stands in its graph.
+    `workloads` (n,) the workload of each graph.
     """
 
     nodes: np.ndarray
@@ -49,7 +50,7 @@ class Graphs:
     edge_start: np.ndarray
     reference: dict[str, np.ndarray]
     floor_s: np.ndarray
-    structure: np.ndarray
+    workloads: tuple[Workload, ...]
 
     def __len__(self) -> int:
         return len(self.machine)
@@ -64,8 +65,8 @@ class Graphs:
         return self.nodes[at], edges, np.repeat(np.arange(len(index)), counts), self.estimate_s[at], self.machine[index]
 
     def places(self, index: np.ndarray) -> np.ndarray:
-        """(nodes, STRUCTURE_FEATURES) of the graphs `index`, in the order of `batch`."""
-        return self.structure[_ranges(self.node_start[index], self.node_start[index + 1] - self.node_start[index])]
+        """(nodes, STRUCTURE_FEATURES) where the kernels of the graphs `index` stand, in the order of `batch`."""
+        return np.concatenate([structure(self.workloads[i]) for i in index])
 
     def data(self, index: int) -> Any:
         """One graph as a `torch_geometric.data.Data`: x, edge_index, machine (1, d), estimate_s."""
@@ -103,10 +104,9 @@ def graphs_of(questions: GraphQuestions) -> Graphs:
     known = np.isfinite(machine)
     machine = np.concatenate([np.where(known, machine, 0.0), known], axis=1).astype(np.float32)[questions.device_index]
     features = tabular_features(questions, {})
-    places = np.concatenate([structure(x) for x in questions.workloads]) if fused else np.zeros((0, len(STRUCTURE_FEATURES)), dtype=np.float32)
     return Graphs(np.concatenate(nodes), machine, np.concatenate(estimates), edges, np.concatenate([[0], np.cumsum(node_counts)]),
                   np.concatenate([[0], np.cumsum(edge_counts[w])]), dict(features.reference), features.floor["latency_s"],
-                  places[_ranges(inverse_start[w], node_counts)])
+                  tuple(questions.workloads[i] for i in w))
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -113,7 +113,8 @@ class GraphNet:
         graphs = graphs_of(questions)
         self._stats = {"node_mean": graphs.nodes.mean(0), "node_std": _spread(graphs.nodes), "machine_mean": graphs.machine.mean(0), "machine_std": _spread(graphs.machine)}
         if self._settings["places"]:
-            self._stats |= {"place_mean": graphs.structure.mean(0), "place_std": _spread(graphs.structure)}
+            places = graphs.places(np.arange(len(graphs)))
+            self._stats |= {"place_mean": places.mean(0), "place_std": _spread(places)}
         self._net = self._made()
         return graphs
 
