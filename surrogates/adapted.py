@@ -145,6 +145,7 @@ class Adapted:
         own = self.inner.predict(questions).point
         known = [self.inner.predict(adapted_blocks.asked_of(questions, column, value)).point for column, value in self._others]
         logs = np.log(np.maximum(np.stack([own, *known]), 1e-300))
+        logs = np.where(np.isfinite(logs), logs, logs[:1])  # what a known value has no answer for says nothing
         curves = np.concatenate([logs[:1], logs[1:].mean(0, keepdims=True), logs[1:]]) if known else logs
         return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn), curves, features
 

@@ -38,6 +38,8 @@ _LEAST_SHARE = 0.05
 _MOST_TWICE = 100_000
 #: machines held out in a rehearsal
 _REHEARSED = 4
+#: target -> the column of a table of networks that it is learned as a ratio to
+_REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cycles", "interval_cycles": "network.plain_cycles"}
 _STEPS = np.linspace(0.0, 1.0, 21)
 
 
@@ -73,6 +75,8 @@ class Blended:
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         table = self._seen_table(table)
+        whole = self._references_of(table.questions)
+        table = replace(table, targets={t: v / whole[:, self.targets.index(t)] if t in self.targets else v for t, v in table.targets.items()})
         yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
         self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and _is_counted(table.targets[t])]
         groups = len(np.unique(table.groups.astype(str)))
@@ -99,7 +103,7 @@ class Blended:
                 here = self.fold == i
                 held = classifier.calibrate(points[~here, j], table.targets[t][~here])
                 points[here, j], low[here, j], high[here, j] = classifier.probability(held, points[here, j])
-        self.out_of_fold = replace(Prediction.bare(self.targets, points), low=low, high=high)
+        self.out_of_fold = replace(Prediction.bare(self.targets, points * whole), low=low * whole, high=high * whole)
         return self
 
     def _seen(self, questions: Any) -> Any:
@@ -107,6 +111,14 @@ class Blended:
         if self._networks and not isinstance(questions, NetworkQuestions):
             raise TableError("this model answers tables of whole networks: it needs the columns its schema's workload names, as `silicast predict TABLE` reads them")
         return widened(questions) if isinstance(questions, NetworkQuestions) else questions
+
+    def _references_of(self, questions: Any) -> np.ndarray:
+        """(n, t) what targets are learned as ratios to: cycles of a kernel to those of its plain schedule, which a kernel never seen has too; 1 for others."""
+        out = np.ones((len(questions), len(self.targets)))
+        for j, t in enumerate(self.targets):
+            if t in _REFERENCES and _REFERENCES[t] in questions.frame:
+                out[:, j] = questions.frame[_REFERENCES[t]].to_numpy(dtype=np.float64)
+        return out
 
     def _seen_table(self, table: Table) -> Table:
         return replace(table, questions=self._seen(table.questions)) if self._networks else table
@@ -207,6 +219,7 @@ class Blended:
             new = ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])  # type: ignore[attr-defined]
             if new.any():
                 mixed = np.where(new[:, None], self._mix(answers, len(questions), told["shares"]), mixed)
+        mixed = mixed * self._references_of(questions)
         points = consistent({t: mixed[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         if len(answers) > 1:
