@@ -128,7 +128,9 @@ def _hls4ml(folder: Path) -> list[Files]:
     other = load(HERE.parent / "datasets/frontends/test_hls_fuzz.py")
     yaml = load(HERE.parent / "datasets/frontends/test_hls4ml_config.py").YAML.encode()
     models = [json.dumps(m).encode() for m in other.models()]
-    return [{"c.yml": yaml.replace(b"tagger.json", b"model.json"), "model.json": m} for m in models] + [{"model.json": m} for m in models] + _made("hls", folder, (".yml",))
+    quantised = load(HERE.parent / "datasets/frontends/test_onnx_qonnx.py").seeds()[0].SerializeToString()
+    by_node = b"OnnxModel: net.onnx\nHLSConfig:\n  Model: {Precision: 'ap_fixed<16,6>', ReuseFactor: 1}\n  LayerName:\n    fc1: {ReuseFactor: 8, Strategy: Resource}\n"
+    return [{"c.yml": by_node, "net.onnx": quantised}, {"c.yml": yaml.replace(b"tagger.json", b"model.json"), "model.json": m} for m in models] + [{"model.json": m} for m in models] + _made("hls", folder, (".yml",))
 
 
 def _encodings(folder: Path) -> list[Files]:
@@ -138,9 +140,7 @@ def _encodings(folder: Path) -> list[Files]:
 def _onnx(folder: Path) -> list[Files]:
     tests = HERE.parent / "datasets/frontends"
     found = [{"net.onnx": m.SerializeToString()} for m in load(tests / "test_onnx_fuzz.py").seeds()]
-    qonnx = tests / "test_onnx_qonnx.py"
-    if qonnx.exists():
-        found += [{"net.onnx": m.SerializeToString()} for m in load(qonnx).seeds()]
+    found += [{"net.onnx": m.SerializeToString()} for m in load(tests / "test_onnx_qonnx.py").seeds()]
     return found + _made("onnx", folder, (".onnx",))
 
 
@@ -188,7 +188,7 @@ TARGETS: dict[str, Target] = {
     "chakra": Target(_chakra, {".et": "messages", ".json": "tree"}, _read),
     "mlir": Target(_mlir, {".mlir": "text", ".stablehlo": "text"}, _read),
     "hls": Target(_hls, {".gexf": "xml"}, _read_hls),
-    "hls4ml": Target(_hls4ml, {".yml": "text", ".json": "tree"}, _read_hls4ml),
+    "hls4ml": Target(_hls4ml, {".yml": "text", ".json": "tree", ".onnx": "wire"}, _read_hls4ml),
     "encodings": Target(_encodings, {".json": "tree"}, _decode, names_file=False),
     "onnx": Target(_onnx, {".onnx": "wire"}, _read),
     "workload": Target(lambda folder: _made("json", folder, (".json",)), {".json": "tree"}, _read),
