@@ -49,12 +49,14 @@ def network_questions(frame: pd.DataFrame, spec: Schema, where: str, folder: Pat
     assert spec.workload is not None
     column, format = spec.workload.column, spec.workload.format
     named = _named(frame, spec, where)
-    entries = [c for c in frame.columns if re.fullmatch(ENTRIES[format], str(c))] if format in ENTRIES and not column else []
+    taken = {spec.hardware, *(t.column for t in spec.targets.values())}
+    entries = [c for c in frame.columns if c not in taken and re.fullmatch(ENTRIES[format], str(c))] if format in ENTRIES and not column else []
     if not column and not entries and not (set(named) - set(_ARGUMENTS)):
         raise TableError(f"{where}: workload: no column of the encoding {format} is there ({ENTRIES[format]}); name one with workload: {{column: ...}}, or its entries under columns")
     given = pd.DataFrame({**{c: frame[c] for c in entries}, **{f: frame[c] for f, c in named.items()}}, index=frame.index)
     if column:
         given.insert(0, "", cells.column(frame, column, where, "workload.column"))
+    given = given.astype(object).where(given.notna(), None)  # a gap equals a gap
     constant = {k: v for k, v in spec.fixed.items() if k != "hardware"}
     read = _reader(format, where, folder, given)
     bag, index = NetworkBag(), np.full(len(frame), -1, dtype=np.int64)
@@ -81,6 +83,7 @@ def network_questions(frame: pd.DataFrame, spec: Schema, where: str, folder: Pat
     known = np.maximum(index, 0)
     for name in dict.fromkeys(name for position in positions for name in position):
         columns[name] = np.array([position.get(name, "") for position in positions], dtype=object)[known]
+    given = given.infer_objects()
     if format not in _POSITIONS:
         columns |= _plain(nested.spread(given.drop(columns=[""], errors="ignore") if not column or format not in ENCODINGS else given.rename(columns={"": column})))
     for name in [*spec.features, *spec.context]:
