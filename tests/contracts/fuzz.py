@@ -130,7 +130,7 @@ def _hls4ml(folder: Path) -> list[Files]:
     models = [json.dumps(m).encode() for m in other.models()]
     quantised = load(HERE.parent / "datasets/frontends/test_onnx_qonnx.py").seeds()[0].SerializeToString()
     by_node = b"OnnxModel: net.onnx\nHLSConfig:\n  Model: {Precision: 'ap_fixed<16,6>', ReuseFactor: 1}\n  LayerName:\n    fc1: {ReuseFactor: 8, Strategy: Resource}\n"
-    return [{"c.yml": by_node, "net.onnx": quantised}, {"c.yml": yaml.replace(b"tagger.json", b"model.json"), "model.json": m} for m in models] + [{"model.json": m} for m in models] + _made("hls", folder, (".yml",))
+    return [{"c.yml": by_node, "net.onnx": quantised}] + [{"c.yml": yaml.replace(b"tagger.json", b"model.json"), "model.json": m} for m in models] + [{"model.json": m} for m in models] + _made("hls", folder, (".yml",))
 
 
 def _encodings(folder: Path) -> list[Files]:
