@@ -96,13 +96,14 @@ def _joined(parts: list[tuple[Kernels, list[Hardware], np.ndarray, np.ndarray]])
     return whole.take(np.flatnonzero(good))
 
 
-def compile_simulator(out: str | Path, *, networks: int = NETWORKS, shown: int = SHOWN, hidden: int = 128, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> ModelCard:
-    """A model folder whose student answers whole networks in place of the simulator; the simulator itself answers for what it has not learned."""
+def compile_simulator(out: str | Path, *, networks: int = NETWORKS, shown: int = SHOWN, hidden: int = 128, judged: int = 60, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> ModelCard:
+    """A model folder whose student answers whole networks in place of the simulator; the simulator itself answers for what it has not learned. `judged`: networks,
+    never learned from, that its intervals come from."""
     learned = lesson(networks, seed=seed)
     say(f"the simulator answered {len(learned):,} (kernel, machine) pairs")
     student, told = teach(learned, parts=("tiles", "stream"), open_machines=True, shown=shown, hidden=hidden, seed=seed, conformal=LEVEL, say=say)
     told = {name: {k: v for k, v in one.items() if k != "by_device"} for name, one in told.items()}
-    told["networks"] = on_networks(student, seed + 1)
+    told["networks"] = on_networks(student, seed + 1, judged)
     card = ModelCard(Path(out).name, "", "graph", TARGETS, {"latency_s": "s", "energy_j": "J"}, FEATURE_VERSION, SIMULATOR_VERSION, f"simulated:{SIMULATOR_VERSION}", "", len(learned),
                      "networks and machines sampled anew", LEVEL, _domain(learned), {"student": told}, seed=seed, silicast_version=own_version(), extra={"student": said(told)})
     store.save(Distilled(Simulated(TARGETS), student), card, out)
