@@ -288,7 +288,7 @@ class Program:
             loop.trip = found
 
     def _rounds(self, compare: Instruction, loop: Region) -> float | None:
-        relation, sides = compare.rest.split(maxsplit=1)[0], compare.operands
+        relation, sides = (compare.rest.split(maxsplit=1) or [""])[0], compare.operands
         left, right = self._linear(loop.function, sides[0]) if sides else None, None
         if len(sides) == 2:
             right = self._linear(loop.function, sides[1])

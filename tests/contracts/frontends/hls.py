@@ -80,7 +80,7 @@ if ".gexf" in READERS:
     CASES.append({
         "suffix": ".gexf", "good": graph(), "flops": 2 * 100, "arguments": {},
         "hostile": {
-            "a bound that is data": graph(lambda t: t.replace("%0, 100", "%0, %n")), "empty": graph(lambda t: ""), "an entity bomb": graph(lambda t: BOMB + t.replace("br label", "&i;", 1)),
+            "a compare of nothing": graph(lambda t: t.replace("icmp slt i32 %0, 100", "icmp ")), "a bound that is data": graph(lambda t: t.replace("%0, 100", "%0, %n")), "empty": graph(lambda t: ""), "an entity bomb": graph(lambda t: BOMB + t.replace("br label", "&i;", 1)),
             "an outside file": graph(lambda t: '<!DOCTYPE g SYSTEM "file:///etc/hostname">' + t), "nested": graph(lambda t: "<a>" * 200_000),
             "a long text": graph(lambda t: t.replace("fmul", "f" * 1_000_000, 1)), "many nodes": graph(lambda t: t.replace("<nodes>", "<nodes>" + "".join(f'<node id="n{i}"/>' for i in range(90_000)))),
             "a number of thousands of digits": graph(lambda t: t.replace("%0, 100", f"%0, {'9' * 4000}")), "many loops": graph(lambda t: t.replace("</edges>", '<edge source="7" target="5"/>' * 50_000 + "</edges>"))}})
