@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,10 @@ def questions_of(frame: pd.DataFrame, shape: str, schema: Mapping[str, Any] | No
 
 def build(out: Path, folder: Path, card: ModelCard) -> None:
     """Writes the MLflow model of the model in `folder` to `out`: the folder, the script, what must be installed, signature and an example."""
-    import mlflow.pyfunc
+    with tempfile.TemporaryDirectory(prefix="silicast-script-") as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice on type hints and integer columns, from its import on; none concerns this model
+        import mlflow.pyfunc
 
-    with tempfile.TemporaryDirectory(prefix="silicast-script-") as scratch:
         script = Path(scratch) / "silicast_model.py"
         script.write_text(SCRIPT, encoding="utf-8")
         mlflow.pyfunc.save_model(str(out), python_model=str(script), artifacts={ARTIFACT: str(folder.absolute())}, signature=signature(card), input_example=example(card),
