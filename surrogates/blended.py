@@ -249,7 +249,7 @@ class Blended:
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
-        out._counted, out._networks = list(spec["counted"]), bool(spec.get("networks", False))
+        out._counted, out._networks = list(spec["counted"]), bool(spec["networks"])
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

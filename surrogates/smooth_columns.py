@@ -112,7 +112,7 @@ def smooth(frame: pd.DataFrame, columns: Sequence[Mapping[str, Any]]) -> tuple[n
 def _values(given: pd.Series, column: Mapping[str, Any]) -> np.ndarray:
     how = column["how"]
     if how == "category":
-        codes = pd.Categorical(given.astype(str), categories=list(column["values"])).codes
+        codes = pd.Index(column["values"]).get_indexer(pd.Index(given.astype(str)))
         return (codes[:, None] == np.arange(len(column["values"]))).astype(np.float64)
     if how in ("parameters", "figure"):
         words, inverse = np.unique(given.astype(str).to_numpy(dtype=str), return_inverse=True)
