@@ -17,8 +17,8 @@ FLOORS = ("datasets", "features", "surrogates", "training", "serving", "silicast
 #: library -> the files that may import it, lazily or not
 HOMES: dict[str, tuple[str, ...]] = {
     "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py",
-              "surrogates/network.py"),
-    "onnxruntime": ("datasets/measure/onnx*.py",),
+              "surrogates/network.py", "training/distilling.py"),
+    "onnxruntime": ("surrogates/compiled_trees.py", "datasets/measure/onnx*.py",),
     "pynvml": ("datasets/measure/power.py",),
     "torch_geometric": ("features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
     "safetensors": ("surrogates/graphnet.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/adapted.py"),
@@ -30,7 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pymoo": ("serving/search/pymoo.py",),
     "gymnasium": ("serving/search/gymnasium.py",),
     "xdsl": ("datasets/frontends/mlir*.py",),
-    "onnx": ("datasets/frontends/onnx*.py", "datasets/measure/onnx*.py"),
+    "onnx": ("datasets/frontends/onnx*.py", "datasets/measure/onnx*.py", "surrogates/compiled_trees.py"),
     **dict.fromkeys(("fastapi", "starlette"), ("serving/http*.py",)),
     "uvicorn": ("serving/http.py", "serving/verbs.py"),  # the verb `serve` starts it
 }
