@@ -52,7 +52,7 @@ def main() -> None:
     rows = []
     for name in names:
         begin = time.perf_counter()
-        net = GraphNet(epochs=4 if options.quick else options.epochs, **VARIANTS[name]).fit(parts["train"], parts["valid"])
+        net = GraphNet(**{"epochs": 4 if options.quick else options.epochs, "pretrain": 0, **VARIANTS[name]}).fit(parts["train"], parts["valid"])
         seconds = time.perf_counter() - begin
         row: dict[str, Any] = {"variant": name}
         for where, part in (("unseen workload", parts["test"]), ("unseen both", unseen)):

@@ -87,7 +87,7 @@ def experiment(out: Path, count: int, seed: int, quick: bool) -> dict[str, Any]:
         "targets": ["latency_s", "power_w", "energy_j", "memory_bytes"], "level": 0.9,
         "surrogates": [{"member": "analytic", "register_as": "silicast-analytic"},
                        {"member": "boosted", "register_as": "silicast-boosted", "settings": {"trees": 300 if quick else 800}},
-                       {"member": "graphnet", "register_as": "silicast-graphnet", "settings": {"epochs": 3 if quick else 9, "hidden": 64}}]}
+                       {"member": "graphnet", "register_as": "silicast-graphnet", "settings": {"epochs": 3 if quick else 9, "hidden": 64, "pretrain": 0}}]}
 
 
 def answers(workload: Any, folders: Mapping[str, Path]) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ class GraphNet:
     name = "graphnet"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s", "power_w", "energy_j", "memory_bytes"), hidden: int = 64, layers: int = 3, epochs: int = 24,
-                 batch: int = 128, rate: float = 3e-3, mixing: str = "sage", pool: str = "time", places: bool = False, pretrain: int = 0, seed: int = 0,
+                 batch: int = 128, rate: float = 3e-3, mixing: str = "sage", pool: str = "time", places: bool = False, pretrain: int = 4, seed: int = 0,
                  checkpoint: str = "", progress: Callable[[int, int, float], None] | None = None) -> None:
         unknown = set(targets) - set(_ANSWERED)
         if unknown or not set(targets) - {"memory_bytes"}:

@@ -41,7 +41,7 @@ DATA = table()
 
 
 def small(**given: Any) -> GraphNet:
-    return GraphNet(**{"targets": TARGETS, "hidden": 8, "layers": 1, "epochs": 3, "batch": 6, **given})  # type: ignore[arg-type]
+    return GraphNet(**{"targets": TARGETS, "hidden": 8, "layers": 1, "epochs": 3, "batch": 6, "pretrain": 0, **given})  # type: ignore[arg-type]
 
 
 def again(model: GraphNet) -> GraphNet:
