@@ -52,6 +52,16 @@ class Features:
         roles are not told."""
         return self._picked([i for i, role in enumerate(self.roles) if role not in ("size", "device")]) if self.roles else self
 
+    def plain(self) -> Features:
+        """Only sizes, the machine's figures, the table's own numbers and circumstances: what physics makes of them stands in the reference alone. All columns where
+        roles are not told."""
+        return self._picked([i for i, role in enumerate(self.roles) if role != "physics"]) if self.roles else self
+
+    def rows(self, at: np.ndarray) -> Features:
+        """The rows `at`."""
+        return replace(self, values=self.values[at], reference={k: v[at] for k, v in self.reference.items()}, floor={k: v[at] for k, v in self.floor.items()},
+                       ceilings=None if self.ceilings is None else self.ceilings[at])
+
     def _picked(self, at: Sequence[int]) -> Features:
         return replace(self, names=tuple(self.names[i] for i in at), units=tuple(self.units[i] for i in at), values=self.values[:, at],
                        categorical=tuple(j for j, i in enumerate(at) if i in self.categorical), roles=tuple(self.roles[i] for i in at) if self.roles else ())

@@ -31,7 +31,7 @@ class Boosted:
     """Boosted trees.
 
     `trees`, `leaves`, `rate`: LightGBM's rounds, leaves and learning rate; fewer trees are kept when `valid` stops improving.
-    `objective`: LightGBM's loss on the learned scale. `bins`: values of a column told apart. `columns`: "all", "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
+    `objective`: LightGBM's loss on the learned scale. `bins`: values of a column told apart. `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
     as its kin would).
     """
 
@@ -92,8 +92,8 @@ class Boosted:
 
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
-        if self._settings["columns"] == "all":
-            return features
+        if self._settings["columns"] in ("all", "plain"):
+            return features if self._settings["columns"] == "all" else features.plain()
         return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
     def predict(self, questions: Questions) -> Prediction:

@@ -33,7 +33,7 @@ _FARTHEST = 4.0
 
 class Neural:
     """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
-    `columns`: "all", "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
+    `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
     as its kin would). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio").
 
     Deterministic in `seed` on one machine.
@@ -68,8 +68,8 @@ class Neural:
 
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
-        if self._settings["columns"] == "all":
-            return features
+        if self._settings["columns"] in ("all", "plain"):
+            return features if self._settings["columns"] == "all" else features.plain()
         return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
