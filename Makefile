@@ -47,6 +47,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json
 	$(BIN)/python benchmarks/predict.py --json docs/benchmarks/predict.json
 	$(BIN)/python benchmarks/synthetic.py --json docs/benchmarks/synthetic.json
+	$(BIN)/python benchmarks/guard.py --json docs/benchmarks/guard.json
+	$(BIN)/python benchmarks/summed.py --json docs/benchmarks/summed.json
+	$(BIN)/python benchmarks/graph_networks.py --json docs/benchmarks/graph_networks.json
 	$(BIN)/python benchmarks/measured_tables.py --json docs/benchmarks/measured_tables.json
 
 clean:
