@@ -339,9 +339,9 @@ def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = F
     machines and at sizes never measured, from where each machine settles, the network as achieved fractions of ceilings; and where each machine settles alone. `small`: copies that rehearse."""
     boosted, neural = store.member("boosted"), store.member("neural")
     trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5}
-    grown = (120, 120, 31) if small else (600, 300, int(np.clip(rows // 250, 63, 255)))
+    grown = (120, 120, 31) if small else (500, 300, int(np.clip(rows // 250, 63, 255)))
     nets: list[dict[str, Any]] = [{"samples": 100_000, "hidden": 64, "blocks": 2, "batch": 256}] * 2 if small else [
-        {"samples": 1_600_000, "hidden": 192, "progress": progress}, {"samples": 800_000, "hidden": 128, "blocks": 2, "batch": 512}]
+        {"samples": 2_600_000, "hidden": 192, "progress": progress}, {"samples": 800_000, "hidden": 128, "blocks": 2, "batch": 512}]
     members = [boosted(**trees, trees=grown[0], leaves=grown[2]), boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="plain"),
                boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="kin"), store.member("anchored")(targets=targets, seed=seed)]
     if networks:
