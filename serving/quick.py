@@ -173,8 +173,7 @@ class Quick:
         op = gemm_sizes(b, m, n, k, way.element, way.weight_element)
         moved = op.input_bytes + op.weight_bytes + op.output_bytes
         if not (self._m[0] <= m <= self._m[1] and self._n[0] <= n <= self._n[1] and self._k[0] <= k <= self._k[1] and self._b[0] <= b <= self._b[1]
-                and self._flops[0] <= op.matrix_flops <= self._flops[1] and self._bytes[0] <= moved <= self._bytes[1] and m % 1.0 == n % 1.0 == k % 1.0 == b % 1.0 == 0.0
-                and self._streams):
+                and self._flops[0] <= op.matrix_flops <= self._flops[1] and self._bytes[0] <= moved <= self._bytes[1] and self._streams and m == int(m) and n == int(n) and k == int(k) and b == int(b)):
             return None
         point, half, doubt = self.student.one(way.lane, op)
         domain = DOUBTED if doubt > 0.0 else IN_DOMAIN

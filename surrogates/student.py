@@ -96,8 +96,11 @@ class Student:
         a = self.arrays
         layers = int(spec["layers"])
         self._first, self._bias, self._last, self._last_bias = a["first"], a["first_bias"], a["last"], a["last_bias"]
+        self._turned = np.ascontiguousarray(self._first.T), np.ascontiguousarray(self._last.T)
         self._centre, self._centre_column = a["centre"], a["centre"][:, None]
         self._hidden = [(a[f"hidden.{i}"], a[f"hidden.{i}.bias"]) for i in range(layers - 1)]
+        self._turned_hidden = [(np.ascontiguousarray(weight.T), bias) for weight, bias in self._hidden]
+        self._alone = self.targets == ("latency_s",)
         if self.open_machines:
             self._span = a["low"][:, None], a["high"][:, None]
         self._zero = np.zeros(self._first.shape[1], dtype=np.float32)
@@ -168,29 +171,29 @@ class Student:
         them)."""
         x, reference = terms(op, lane.figures, self.parts)
         x -= self._centre  # sums of small numbers: single precision is enough
-        h = x @ self._first
+        h = np.dot(self._turned[0], x)
         h += lane.bias
         np.maximum(h, self._zero, out=h)
-        for weight, bias in self._hidden:
-            h = h @ weight
+        for weight, bias in self._turned_hidden:
+            h = np.dot(weight, h)
             h += bias
             np.maximum(h, self._zero, out=h)
-        y = h @ self._last
+        y = np.dot(self._turned[1], h)
         y += self._last_bias
         told = y.tolist()
-        out = []
-        for value, low, high, timed in self._scales(told):
-            value = math.exp(low if value < low else high if value > high else value)
-            out.append(value * reference if timed else value)
-        if not self.widths:
-            return self._with_energy(out), lane.width, told[-1]
-        first = len(self.learned)
-        half = [math.hypot(math.exp(low if value < low else high if value > high else value), own)
-                for value, low, high, own in zip(told[first:], self._low[first:], self._high[first:], lane.width, strict=False)]
-        return self._with_energy(out), half, told[-1]
-
-    def _scales(self, told: list[float]) -> Any:
-        return zip(told, self._low, self._high, self._timed, strict=False)
+        low, high = self._low, self._high
+        if self._alone:  # one target over the reference time: most models
+            value = told[0]
+            point = math.exp(low[0] if value < low[0] else high[0] if value > high[0] else value) * reference
+            if not self.widths:
+                return [point], lane.width, told[-1]
+            value = told[1]
+            return [point], (math.hypot(math.exp(low[1] if value < low[1] else high[1] if value > high[1] else value), lane.width[0]),), told[-1]
+        scaled = [math.exp(least if value < least else most if value > most else value) for value, least, most in zip(told[:-1], low, high, strict=True)]
+        count = len(self.learned)
+        points = self._with_energy([value * reference if timed else value for value, timed in zip(scaled[:count], self._timed, strict=True)])
+        half = [math.hypot(width, own) for width, own in zip(scaled[count:], lane.width, strict=True)] if self.widths else lane.width
+        return points, half, told[-1]
 
     def _with_energy(self, points: list[float]) -> list[float]:
         if not self.derived:

@@ -227,12 +227,12 @@ def terms(op: Sizes, f: Figures, parts: Sequence[str] = PARTS) -> tuple[np.ndarr
     reference = longest + start
     over = 1.0 / reference
     least = 1e-13 * reference
-    times = [compute + least, memory, vector + least, start]
-    logs = [*(t * over for t in times), m, n, k, b, moved / f.half_cache, (op.weight_bytes + 1.0) / f.half_cache, xp.low_bit(m), xp.low_bit(n), xp.low_bit(k), reference]
+    logs = [(compute + least) * over, memory * over, (vector + least) * over, start * over, m, n, k, b, moved / f.half_cache, (op.weight_bytes + 1.0) / f.half_cache, xp.low_bit(m), xp.low_bit(n), xp.low_bit(k), reference]
     if stream:
         stream[3], stream[4] = stream[3] * over, (dram + least) * over
         logs += stream
-    logs += [t * over for t in folds]
+    if folds:
+        logs += [t * over for t in folds]
     m64, n64, k64, m128, n128 = m * (1.0 / 64.0), n * (1.0 / 64.0), k * (1.0 / 64.0), m * (1.0 / 128.0), n * (1.0 / 128.0)
     hot = moved / f.half_cache
     shares = [xp.ceil(m64) - m64, xp.ceil(n64) - n64, xp.ceil(k64) - k64, xp.ceil(m128) - m128, xp.ceil(n128) - n128, xp.minimum(xp.maximum(hot - 1.0, 0.0), 1.0)]
