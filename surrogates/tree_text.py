@@ -93,7 +93,7 @@ def _lead(trees: Sequence[Mapping[str, str]], features: int) -> None:
     sets = np.array([int(one["num_cat"]) for one in trees])
     if not np.array_equal(np.bincount(tree[categorical], minlength=len(trees)), sets) or (which[categorical] < 0).any() or (which[categorical] >= sets[tree][categorical]).any():
         raise FormatError("trees: categorical splits and their sets do not fit")
-    for one in (trees[i] for i in np.flatnonzero(sets)):
+    for one in (trees[i] for i in np.flatnonzero(sets).tolist()):
         bounds, words = _numbers("cat_boundaries", [one]), _numbers("cat_threshold", [one])
         if len(bounds) != int(one["num_cat"]) + 1 or bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != len(words) or (bounds % 1).any():
             raise FormatError("trees: category sets do not fit")
