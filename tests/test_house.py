@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("datasets", "features", "surrogates", "training", "serving", "silicast")
 #: library -> the files that may import it, lazily or not
 HOMES: dict[str, tuple[str, ...]] = {
-    "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py",
+    "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graph*.py", "surrogates/neural.py",
               "surrogates/network.py", "training/distilling.py"),
     "onnxruntime": ("surrogates/compiled_trees.py", "datasets/measure/onnx*.py",),
     "pynvml": ("datasets/measure/power.py",),
-    "torch_geometric": ("features/graph.py", "surrogates/graphnet.py", "surrogates/neural.py"),
-    "safetensors": ("surrogates/graphnet.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/adapted.py"),
+    "torch_geometric": ("features/graph.py", "surrogates/graph*.py", "surrogates/neural.py"),
+    "safetensors": ("surrogates/graph*.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/adapted.py", "surrogates/store.py"),
     "lightgbm": ("surrogates/boosted.py",),
     # pyfunc.py is the model flavour itself: MLflow loads it by path and it must subclass PythonModel
     "mlflow": ("training/tracking.py", "training/registry.py", "training/pyfunc.py"),

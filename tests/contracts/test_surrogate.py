@@ -41,7 +41,8 @@ TARGETS = {"graph": ALL, "op": ("latency_s", "power_w", "energy_j"), "features":
 #: the shapes each member takes; a new member of the store without an entry here fails the suite
 SHAPES = {"anchored": ("op",), "analytic": ("graph", "op"), "boosted": ("graph", "op", "features"), "neural": ("graph", "op", "features"), "graphnet": ("graph",),
           "ensemble": ("graph", "op", "features"), "conformal": ("graph", "op", "features"), "kernel": ("features",), "blended": ("features",),
-          "adapted": ("graph", "op", "features"), "by_kind": ("op",), "summed": (), "by_value": ()}  # no shape: one learns from another shape than it answers (test_summed), one needs a column named (test_by_value)
+          "adapted": ("graph", "op", "features"), "by_kind": ("op",), "summed": (), "by_value": (),  # no shape: one learns from another shape than it answers (test_summed), one needs a column named (test_by_value)
+          "distilled": (), "simulated": ()}  # compiled from models, not fitted to tables
 CASES = [(name, shape) for name in store.MEMBERS for shape in SHAPES[name]]
 
 
