@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 #: prior median and spread of the logarithm of each block's variance (of logarithms), and of the noise (assumptions, all of them: weak ones, chosen once on
 #: networks of two search spaces and checked on other tables)
-PRIOR: Mapping[str, tuple[float, float]] = {"level": (4.0, 2.0), "answer": (0.03, 1.5), "physics": (0.05, 2.0), "kinds": (0.05, 2.0), "others": (0.2, 1.5), "smooth": (0.005, 1.5),
+PRIOR: Mapping[str, tuple[float, float]] = {"level": (4.0, 2.0), "answer": (0.03, 2.0), "physics": (0.05, 2.0), "kinds": (0.05, 2.0), "others": (0.2, 2.0), "smooth": (0.02, 2.0),
                                             "noise": (0.002, 1.5)}
 #: noise variance of a slip, and how much more probable (in nats) all must become for a shot to be called one (assumptions)
 _SLIP, _SLIP_EVIDENCE = 4.0, 6.0
