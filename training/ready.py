@@ -7,6 +7,7 @@ that was read; and the folder is saved small. The same data, seed and versions g
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -34,7 +35,7 @@ from . import metrics, tracking
 from .fitting import FRACTIONS, fit_table
 from .pipeline import own_version
 from .quarantine import MOST_UNREAD, quarantine
-from .recipes import RECIPES, Recipe, circumstances, recipe
+from .recipes import RECIPES, Part, Recipe, circumstances, recipe
 
 Say = Callable[[str], None]
 LEVEL = 0.9
@@ -61,7 +62,7 @@ class Built:
 def build(name: str, data: str | Path | None = None, out: str | Path = "ready", *, share: float = 1.0, work: str | Path | None = None, say: Say = lambda text: None) -> Built:
     """Makes the ready-made model `name` from the open data in the folder `data` (default: `SILICAST_DATA`; a simulated one needs none) and saves it to `out/name`.
 
-    `share` of the recipe's rows, for a quick try; the card says so. `work`: a folder for generated labels that is kept, so that a second recipe or a second run finds them.
+    `share` of the recipe's rows, for a quick try; the card says so. `work`: a folder for generated labels and fitted parts that is kept, so that a second recipe or a second run finds them.
     Raises UnknownNameError for an unknown recipe, InputError where the data is missing.
     """
     made = recipe(name)
@@ -72,7 +73,7 @@ def build(name: str, data: str | Path | None = None, out: str | Path = "ready", 
         _installed(needed)
     scratch = Path(tempfile.mkdtemp(prefix="silicast-ready-"))
     try:
-        surrogate, card, asked = _measured(made, found, share, scratch, say) if made.files else _simulated(made, share, Path(work) if work else scratch, say)
+        surrogate, card, asked = _measured(made, found, share, Path(work or scratch), say) if made.files else _simulated(made, share, Path(work or scratch), say)
         card = _told(made, card, found, share)
         place = _saved(surrogate, card, Path(out) / name, asked)
     finally:
@@ -98,17 +99,14 @@ def _installed(module: str) -> None:
         raise InputError(f"this recipe needs {module}: pip install 'silicast[gnn]'")
 
 
-def _measured(made: Recipe, found: Mapping[str, Path], share: float, scratch: Path, say: Say) -> tuple[Any, ModelCard, Any]:
+def _measured(made: Recipe, found: Mapping[str, Path], share: float, work: Path, say: Say) -> tuple[Any, ModelCard, Any]:
     """(surrogate, card, some questions): each part fitted as a user's table is, then joined."""
     cards: dict[str, ModelCard] = {}
     members: dict[str, Any] = {}
     frames: list[pd.DataFrame] = []
     judged: list[tuple[Table, Prediction]] = []
-    for i, part in enumerate(made.parts):
-        frame = part.make(found, max(round(part.rows * share), 400), made.seed)
-        say(f"{made.name}: {part.kinds.replace('+', ', ') or 'rows'}, {len(frame):,} of them")
-        folder = scratch / f"part{i}"
-        fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, say=say)
+    for part in made.parts:
+        frame, folder = fitted_part(made, part, found, share, work, say)
         members[part.kinds], cards[part.kinds] = store.load(folder)
         frames.append(frame)
         if made.schema.get("op"):
@@ -126,6 +124,17 @@ def _measured(made: Recipe, found: Mapping[str, Path], share: float, scratch: Pa
                           "circumstances": json.dumps({"context": context, "rows": circumstances(whole, context)}, separators=(",", ":"))})
     asked = read_measured(whole.sample(min(1000, len(whole)), random_state=made.seed).reset_index(drop=True), dict(made.schema), need_targets=False, skip_bad_rows=True).questions
     return store.member("by_kind")(members), card, asked
+
+
+def fitted_part(made: Recipe, part: Part, found: Mapping[str, Path], share: float, work: Path, say: Say = lambda text: None) -> tuple[pd.DataFrame, Path]:
+    """The rows of one part, and the folder of the model fitted to them; one that an earlier run left in `work` is taken as it is."""
+    frame = part.make(found, max(round(part.rows * share), 400), made.seed)
+    rows = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()[:12]
+    folder = work / f"{made.name}-{part.kinds or 'rows'}-{rows}-{FEATURE_VERSION}.{SIMULATOR_VERSION}"
+    say(f"{made.name}: {part.kinds.replace('+', ', ') or 'rows'}, {len(frame):,} of them")
+    if not (folder / "model.json").exists():
+        fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, say=say)
+    return frame, folder
 
 
 def _test_rows(frame: pd.DataFrame, made: Recipe) -> Table:
@@ -244,8 +253,6 @@ def _saved(surrogate: Any, card: ModelCard, place: Path, asked: Any) -> Path:
 
 
 def _short(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
