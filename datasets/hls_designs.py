@@ -100,7 +100,8 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
 
 def _levels(heaviest: int, loops: list[HlsLoop], parent: list[int]) -> dict[str, float]:
     """The nest that does most of the work, level by level from its innermost loop outwards, `_LEVELS` at most."""
-    out, at = {}, heaviest
+    out: dict[str, float] = {}
+    at = heaviest
     for level in range(_LEVELS):
         loop = loops[at] if at >= 0 else None
         out |= {f"level{level}_trip": loop.trip_count if loop else 1.0, f"level{level}_parallel": float(loop.parallel) if loop else 1.0,
