@@ -35,7 +35,7 @@ def single(desk: Any, asked: Asked) -> Told | None:
         model = loaded.predictor
         quick = model.quick
         op, machine, context = given["op"], given["hardware"], given.get("context", {})
-        if quick is None or type(machine) is not str or type(op) is not dict or type(context) is not dict or op.get("kind", "gemm") != "gemm" or "/" in machine or "\\" in machine:
+        if quick is None or type(machine) is not str or type(op) is not dict or type(context) is not dict or op.get("kind", quick.only_kind) != "gemm" or "/" in machine or "\\" in machine:
             return None
         sizes, dtype = {}, "float16"
         for name, value in op.items():

@@ -138,6 +138,9 @@ class Quick:
         self._m, self._n, self._k, self._b, self._flops, self._bytes = (self._spans.get(name, anything) for name in ("m", "n", "k", "b", "matrix_flops", "total_bytes"))
         #: a product has no vector work and no rows: were these never zero in training, it is outside whatever its sizes
         self._streams = all(low <= 0.0 <= high for low, high in (self._spans.get(name, anything) for name in ("vector_flops", "row")))
+        kinds = self.card.domain.get("op_kinds", ())
+        #: the kind that stands where none is told
+        self.only_kind = str(kinds[0]) if len(kinds) == 1 else ""
         #: questions have nothing beside sizes and circumstances
         self.plain = not (self.card.schema or {}).get("features")
 
@@ -177,6 +180,8 @@ class Quick:
             return None
         point, half, doubt = self.student.one(way.lane, op)
         domain = DOUBTED if doubt > 0.0 else IN_DOMAIN
+        if self.card.level <= 0:  # the model promises no intervals
+            half = (math.nan,) * len(point)
         if len(point) == 1:
             (p,), factor = point, math.exp(half[0])
             return OpAnswer(self.student.targets, point, (p / factor,), (p * factor,), self.card.level, domain, self.name, self.version, COLUMNS)
@@ -312,6 +317,8 @@ class Quick:
         point, half, doubted = self.student.columns(joined, safe, part, threads)
         if not self._streams:
             inside[:] = False
+        if self.card.level <= 0:  # the model promises no intervals
+            half[:] = np.nan
         np.exp(half, out=half)
         low, high = point / half, np.multiply(point, half, out=half)
         codes = doubted.astype(np.int8)

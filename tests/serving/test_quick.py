@@ -129,6 +129,18 @@ def test_a_model_without_a_student_says_so(compiled: Predictor) -> None:
         plain.predict_columns(64, 64, 64, "t4")
 
 
+def test_a_model_without_intervals_has_none(compiled: Predictor) -> None:
+    """Its student does not make them up."""
+    from dataclasses import replace
+
+    bare = Predictor(compiled.surrogate, replace(compiled.card, level=0.0), "bare", "1", "")
+    one = bare.predict_op("gemm", {"m": 128, "n": 256, "k": 512}, "t4", framework="x")
+    assert one.speed == "columns"
+    assert np.isnan(one.low[0])
+    assert not one.calibrated
+    assert np.isnan(bare.predict_columns(128.0, 256.0, np.array([512.0]), "t4", framework="x").high).all()
+
+
 def test_a_damaged_student_is_refused(compiled: Predictor, tmp_path: Path) -> None:
     from silicast.datasets.errors import FormatError
     from silicast.surrogates.student import Student
