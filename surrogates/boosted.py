@@ -149,7 +149,7 @@ class Boosted:
         out.shape, out._features, out._scale = spec["shape"], list(spec["features"]), dict(spec["scale"])
         out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
-        out._kin = Kin.from_json(spec["kin"]) if spec.get("kin") else None
+        out._kin = Kin.from_json(spec["kin"]) if spec["kin"] else None
         for name in learned_targets(out.targets):
             if f"{name}.txt" not in files:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")

@@ -200,8 +200,8 @@ class Conformal:
         """The inverse of `weights`."""
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder, member), spec["level"], spec["least"])
         out._width = {t: dict(w) for t, w in spec["width"].items()}
-        out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec.get("far", {}))
-        out._scale, out._base = dict(spec["scale"]), dict(spec.get("base", {}))
+        out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec["far"])
+        out._scale, out._base = dict(spec["scale"]), dict(spec["base"])
         return out
 
 

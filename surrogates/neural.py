@@ -228,7 +228,7 @@ class Neural:
         out._numeric, out._categorical, out._cards = list(spec["numeric"]), list(spec["categorical"]), list(spec["cards"])
         out._scale, out._least, out._share = dict(spec["scale"]), dict(spec["least"]), dict(spec["share"])
         out._vocabulary, out._ceilings = {k: tuple(v) for k, v in spec["vocabulary"].items()}, int(spec["ceilings"])
-        out._kin = Kin.from_json(spec["kin"]) if spec.get("kin") else None
+        out._kin = Kin.from_json(spec["kin"]) if spec["kin"] else None
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
