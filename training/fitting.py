@@ -77,7 +77,7 @@ class Evaluation:
 
 
 def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, Any], targets: Sequence[str], out: str | Path, *, seed: int = 0, level: float = 0.9,
-              skip_bad_rows: bool = False, say: Say = lambda text: None) -> ModelCard:
+              skip_bad_rows: bool = False, networks: bool = True, say: Say = lambda text: None) -> ModelCard:
     """Fits a surrogate to a measured table, judges it on groups it never saw, and saves it to the folder `out`.
 
     `targets`: names under the schema's targets; empty means all of them. Two usable rows are enough; what few rows cannot promise
@@ -98,7 +98,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     _tell_inputs(data, spec, say)
     by = " x ".join(spec.group) or "equal inputs"
     parts = _cut(data, wanted, seed, level)
-    fitted = _fit_parts(parts, wanted, by, seed, level, say) if parts else _fit_folds(data, wanted, by, seed, level, say)
+    fitted = _fit_parts(parts, wanted, by, seed, level, say, networks) if parts else _fit_folds(data, wanted, by, seed, level, say)
     notes = [*data.notes, *fitted.notes, *_energy_notes(data, wanted)]
     for note in notes[len(data.notes):]:
         say(note)
@@ -205,20 +205,20 @@ def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[st
     return parts if varied and len(parts["calibrate"]) >= needed else None
 
 
-def _fit_parts(parts: Mapping[str, Table], wanted: Sequence[str], by: str, seed: int, level: float, say: Say) -> _Fitted:
+def _fit_parts(parts: Mapping[str, Table], wanted: Sequence[str], by: str, seed: int, level: float, say: Say, networks: bool = True) -> _Fitted:
     """Four parts: learn, stop, calibrate, judge."""
-    surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], wanted, seed, level, say)
+    surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], wanted, seed, level, say, networks)
     known = witnessed(domains.describe(parts["train"]), parts["calibrate"], surrogate.predict(parts["calibrate"].questions))
     judged = judge(surrogate, known, parts["test"], level)
     return _Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), ", ".join(f"{k} {v:g}" for k, v in FRACTIONS.items()) + f" by {by}, seed {seed}", level)
 
 
-def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence[str], seed: int, level: float, say: Say) -> Any:
+def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence[str], seed: int, level: float, say: Say, networks: bool = True) -> Any:
     """The default surrogate for a large table, fitted and calibrated; for machines it never saw, by a rehearsal with machines held out."""
-    inner = best_surrogate(wanted, train, seed, say)
+    inner = best_surrogate(wanted, train, seed, say, networks)
     surrogate = store.member("conformal")(inner, level=level).fit(train, valid).conformalize(calibrate)
     if inner.name == "ensemble" and surrogate.shape == "op":
-        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks_help(len(train))), seed)
+        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks and networks_help(len(train))), seed)
         if rehearsed.machines:
             say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors there")
             surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines)
@@ -311,8 +311,8 @@ def best_trees(targets: Sequence[str], seed: int) -> Any:
     return store.member("boosted")(targets=targets, seed=seed, trees=1000)
 
 
-def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) -> Any:
-    """The unfitted surrogate for a table: trees, and a network beside them where it can help."""
+def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say, networks: bool = True) -> Any:
+    """The unfitted surrogate for a table: trees, and a network beside them where it can help and is wanted."""
     if train.questions.shape == "features":
         return store.member("blended")(targets=targets, seed=seed)
 
@@ -320,9 +320,10 @@ def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say) ->
         if epoch % max(epochs // 5, 1) == 0 or epoch == epochs:
             say(f"network: epoch {epoch} of {epochs}, loss {loss:.4g}")
 
-    networks = networks_help(len(train))
-    if not networks and len(train) >= LEAST_ROWS_FOR_NETWORK:
+    helpful = networks_help(len(train))
+    if networks and not helpful and len(train) >= LEAST_ROWS_FOR_NETWORK:
         say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
+    networks = networks and helpful
     if train.questions.shape == "op":
         return store.member("ensemble")(op_members(targets, seed, len(train), networks=networks, progress=progress))
     boosted = best_trees(targets, seed)

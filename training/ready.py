@@ -1,6 +1,6 @@
 """From a recipe to a ready-made model: what `silicast models build NAME` does.
 
-A measured one goes the way of `silicast fit`, part by part; operators of different kinds are joined (`surrogates.by_kind`). A simulated one is generated,
+A measured one goes the way of `silicast fit`, part by part and with trees alone (networks would take most of the making, and of the answering); operators of different kinds are joined (`surrogates.by_kind`). A simulated one is generated,
 cut by workload, fitted, calibrated and judged on workloads nobody trained on. Then the card says whose data it was, under which licence, with the SHA-256 of every file
 that was read; and the folder is saved small. The same data, seed and versions give the same weights and figures.
 """
@@ -133,7 +133,7 @@ def fitted_part(made: Recipe, part: Part, found: Mapping[str, Path], share: floa
     folder = work / f"{made.name}-{part.kinds or 'rows'}-{rows}-{FEATURE_VERSION}.{SIMULATOR_VERSION}"
     say(f"{made.name}: {part.kinds.replace('+', ', ') or 'rows'}, {len(frame):,} of them")
     if not (folder / "model.json").exists():
-        fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, say=say)
+        fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, networks=False, say=say)
     return frame, folder
 
 
@@ -224,8 +224,10 @@ def _told(made: Recipe, card: ModelCard, found: Mapping[str, Path], share: float
     """The card with whose data it was, under which terms, what it is for and when not to trust it."""
     sets = [sources.source(name) for name in dict.fromkeys(name for name, _ in made.files)]
     extra = {**card.extra, "about": made.about, "asks": made.asks, "doubts": made.doubts, "rebuild": f"silicast models build {made.name}" + (" --data FOLDER" if made.files else "")}
-    if share < 1.0:
-        extra["sample"] = f"trained on {share:.0%} of the recipe's rows"
+    rows = ", ".join(f"{part.rows:,} of {part.kinds.replace('+', ', ')}" for part in made.parts if part.kinds)
+    said = [f"learned from a seeded sample of the open rows ({rows} at most)"] * bool(rows) + [f"of that {share:.0%}, for a quick try"] * (share < 1.0)
+    if said:
+        extra["sample"] = ", ".join(said)
     if sets:
         extra |= {"attribution": "; ".join(s.attribution for s in sets), "files": json.dumps(sources.digests(dict(found)))}
     licence = "; ".join(f"{s.licence} ({s.repository})" for s in sets) or "none needed: labels of silicast's own simulator"
