@@ -76,7 +76,7 @@ def draw(summary: list[dict[str, Any]], folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    matplotlib.rcParams["svg.hashsalt"] = "silicast"
+    matplotlib.rcParams |= {"svg.hashsalt": "silicast", "svg.fonttype": "none"}
     for protocol in dict.fromkeys(r["protocol"] for r in summary):
         rows = [r for r in summary if r["protocol"] == protocol]
         means = ["mean" in r["published"] for r in rows]
