@@ -87,7 +87,7 @@ class Ensemble:
         return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far))
 
     def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_by_kind([m[t] for m in p.points], shares[t], p.kind) for p in parts]))
+        return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], _by_kind(shares[t], p.kind).T) for p in parts]))
                 for t in self.targets} if parts else {}
 
     def beyond(self, questions: Questions) -> np.ndarray:
@@ -119,30 +119,26 @@ class Ensemble:
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) weighted answers in SI."""
         parts = [m.predict(questions).point for m in self.members]
-        points = {name: _mean([p[:, j] for p in parts], np.array(self._weights[name])) for j, name in enumerate(self.targets)}
-        if isinstance(questions, OpQuestions):
-            new, far = ~np.isin(questions.strata.astype(str), self._known), self.beyond(questions)
-            settled = next((p for p, m in zip(parts, self.members, strict=True) if m.name == "anchored"), None)
-            kind = rehearsal.kinds(questions.ops)
-            for rows, weights in (((far > 0.0) & ~new, self._far), (new, self._strange)):
-                if rows.any() and weights:
-                    points = {name: np.where(rows, _by_kind([p[:, j] for p in parts], weights[name], kind), points[name]) for j, name in enumerate(self.targets)}
-            if settled is not None and self._far and (far > 1.0).any():
-                fade = np.maximum(far - 1.0, 0.0)
-                points = {name: _mean([points[name], settled[:, j]], np.stack([1.0 - fade, fade])) for j, name in enumerate(self.targets)}
+        points = {name: _mean([p[:, j] for p in parts], self.shares(questions, name).T) for j, name in enumerate(self.targets)}
         points = consistent(points)
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         learned = [p for p, m in zip(parts, self.members, strict=True) if m.name != "anchored"]  # it is apart from the others because it knows less
         return replace(bare, spread=apart(learned)) if len(learned) > 1 else bare
 
     def shares(self, questions: Questions, name: str) -> np.ndarray:
-        """(n, members) how much each member counts in the answers for a target."""
+        """(n, members) how much each member counts in the answers for a target: by what is asked, within the table's machines and sizes, beyond its sizes
+        (fading towards the anchor beyond what was rehearsed), or of a machine never seen."""
         out = np.tile(np.array(self._weights[name]), (len(questions), 1))
         if isinstance(questions, OpQuestions):
-            new = ~np.isin(questions.strata.astype(str), self._known)
-            for rows, weights in ((self.beyond(questions) & ~new, self._far), (new, self._strange)):
-                if weights:
-                    out[rows] = weights[name]
+            new, far = ~np.isin(questions.strata.astype(str), self._known), self.beyond(questions)
+            for rows, weights in (((far > 0.0) & ~new, self._far), (new, self._strange)):
+                if rows.any() and weights:
+                    out[rows] = _by_kind(weights[name], rehearsal.kinds(questions.ops)[rows])
+            settled = [m.name for m in self.members].index("anchored") if any(m.name == "anchored" for m in self.members) else None
+            if settled is not None and self._far and (far > 1.0).any():
+                fade = np.maximum(far - 1.0, 0.0)
+                out *= 1.0 - fade[:, None]
+                out[:, settled] += fade
         return out
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -171,13 +167,12 @@ class Ensemble:
         return out
 
 
-def _by_kind(points: Sequence[np.ndarray], shares: Mapping[str, Sequence[float]], kind: np.ndarray) -> np.ndarray:
-    """(n,) means with the shares of each row's kind, or of all."""
-    out = _mean(points, np.array(shares[""]))
+def _by_kind(shares: Mapping[str, Sequence[float]], kind: np.ndarray) -> np.ndarray:
+    """(n, members) the shares of each row's kind, or of all."""
+    out = np.tile(np.array(shares[""]), (len(kind), 1))
     for name, weights in shares.items():
-        rows = kind == name
-        if name and rows.any():
-            out[rows] = _mean([p[rows] for p in points], np.array(weights))
+        if name:
+            out[kind == name] = weights
     return out
 
 
