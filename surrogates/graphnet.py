@@ -19,6 +19,7 @@ from ..features.graph import GLOBAL_FEATURES, NODE_FEATURES, STRUCTURE_FEATURES,
 from ..features.graph_structure import depths
 from ..features.op import OP_FEATURES
 from . import graph_training
+from .graph_forward import GraphForward, neighbours, neighbours_of
 from .graph_layers import MIXINGS, POOLS, network
 from .prediction import Prediction, consistent
 from .target_scale import answers
@@ -58,6 +59,9 @@ class GraphNet:
                                           "places": places, "pretrain": pretrain, "seed": seed}
         self._progress, self._checkpoint = progress, checkpoint
         self._net: Any = None
+        #: a fitted or saved network without sweeps and attention answers in NumPy; `_saved`: weights that torch has not been given yet
+        self._plain: GraphForward | None = None
+        self._saved: dict[str, np.ndarray] = {}
         self._stats: dict[str, np.ndarray] = {}
 
     @property
@@ -75,6 +79,26 @@ class GraphNet:
         return network(len(NODE_FEATURES), len(GLOBAL_FEATURES), int(s["hidden"]), int(s["layers"]), str(s["mixing"]), str(s["pool"]),
                        len(STRUCTURE_FEATURES) if s["places"] else 0, len(self._heads))
 
+    def _answers_plainly(self) -> Self:
+        """From now on NumPy answers, where it can: the fitted network as the saved one will."""
+        if self._settings["mixing"] == "sage":
+            s = self._settings
+            arrays = self._saved or {name: values.numpy().copy() for name, values in self._net.state_dict().items()}
+            self._plain = GraphForward(arrays, len(NODE_FEATURES), len(GLOBAL_FEATURES), int(s["hidden"]), int(s["layers"]), str(s["pool"]),
+                                       len(STRUCTURE_FEATURES) if s["places"] else 0, len(self._heads))
+        return self
+
+    def _in_torch(self) -> Any:
+        """The network as torch has it; a saved one is given to torch when that is first needed. None where nothing was learned."""
+        if self._net is None and self._saved:
+            wait_asleep()
+            import torch
+
+            self._net = self._made()
+            self._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self._saved.items()})
+            self._net.eval()
+        return self._net
+
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains on graph questions; the weights of the best epoch on `valid` are kept. Raises TableError for other questions."""
         graphs = self._begin(table.questions)
@@ -89,12 +113,12 @@ class GraphNet:
         self._settings["pretrain"] = epochs
         self._fill_in(graphs)
         self._net.eval()
-        return self
+        return self._answers_plainly()
 
     def adapt(self, table: Table, valid: Table | None = None, *, epochs: int = 12, rate: float = 1e-3) -> Self:
         """Goes on learning from where it is, gently: from simulated graphs to measured ones. Targets that the table lacks stay as they are. Raises
         TableError for a network that has learned nothing yet, and for a table without any of its targets."""
-        if self._net is None:
+        if self._in_torch() is None:
             raise TableError("graphnet: nothing to adapt yet; fit or pretrain it first")
         if not isinstance(table.questions, GraphQuestions):
             raise TableError(f"graphnet learns from graph questions, got {table.questions.shape} ones")
@@ -115,7 +139,7 @@ class GraphNet:
         if self._settings["places"]:
             places = graphs.places(np.arange(len(graphs)))
             self._stats |= {"place_mean": places.mean(0), "place_std": _spread(places)}
-        self._net = self._made()
+        self._net, self._plain, self._saved = self._made(), None, {}
         return graphs
 
     def _fill_in(self, graphs: Graphs) -> None:
@@ -137,6 +161,7 @@ class GraphNet:
     def _learn(self, graphs: Graphs, table: Table, valid: Table | None, epochs: int, rate: float, what: str) -> Self:
         import torch
 
+        self._plain, self._saved = None, {}  # torch answers while it learns
         y = self._ratios(table, graphs, what)
         held = (graphs_of(valid.questions), valid) if valid is not None else None
         columns = {name: i for i, name in enumerate(("latency_s", *self._heads))}
@@ -148,7 +173,7 @@ class GraphNet:
         plan = graph_training.Plan(epochs, int(self._settings["batch"]), rate, int(self._settings["seed"]))
         graph_training.train(self._net, len(graphs), loss_of, plan, (lambda: self._error(*held)) if held is not None else None, self._progress,
                              self._unfinished(f"{what}-{epochs}-{rate:g}", graphs, *y.values()))
-        return self
+        return self._answers_plainly()
 
     def _unfinished(self, what: str, graphs: Graphs, *truth: np.ndarray) -> graph_training.Checkpoint | None:
         if not self._checkpoint:
@@ -179,26 +204,43 @@ class GraphNet:
         import torch
 
         nodes, edges, graph, estimate, machine = graphs.batch(index)
-        s, ours = self._stats, self._settings
-        place = _standard(graphs.places(index), s["place_mean"], s["place_std"]) if ours["places"] else np.zeros((0, 0), dtype=np.float32)
-        levels = np.stack([depths(edges, len(nodes)), depths(edges[::-1], len(nodes))]) if ours["mixing"] == "order" else np.zeros((2, 0), dtype=np.int64)
-        return (torch.from_numpy(_standard(nodes, s["node_mean"], s["node_std"])), torch.from_numpy(edges), torch.from_numpy(graph), torch.from_numpy(estimate),
-                torch.from_numpy(_standard(machine, s["machine_mean"], s["machine_std"])), torch.from_numpy(place), torch.from_numpy(levels))
+        x, device, place = self._standardised(graphs, index, nodes, machine)
+        levels = np.stack([depths(edges, len(nodes)), depths(edges[::-1], len(nodes))]) if self._settings["mixing"] == "order" else np.zeros((2, 0), dtype=np.int64)
+        return tuple(map(torch.from_numpy, (x, edges, graph, estimate, device, place, levels)))
+
+    def _standardised(self, graphs: Graphs, index: np.ndarray, nodes: np.ndarray, machine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        s = self._stats
+        place = _standard(graphs.places(index), s["place_mean"], s["place_std"]) if self._settings["places"] else np.zeros((0, 0), dtype=np.float32)
+        return _standard(nodes, s["node_mean"], s["node_std"]), _standard(machine, s["machine_mean"], s["machine_std"]), place
 
     def _raw(self, graphs: Graphs) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """(target -> (n,) logarithm over its estimate, (V,) each kernel's share of its graph's time)."""
+        out, shares = np.empty((len(graphs), 1 + len(self._heads))), []
+        ask = self._by_torch if self._plain is None else self._by_numpy
+        for at in range(0, len(graphs), _CHUNK):
+            index = np.arange(at, min(at + _CHUNK, len(graphs)))
+            out[index], share = ask(graphs, index)
+            shares.append(share.astype(np.float64))
+        return dict(zip(("latency_s", *self._heads), out.T, strict=True)), np.concatenate(shares)
+
+    def _by_torch(self, graphs: Graphs, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import torch
 
-        if self._net.training:
+        if self._in_torch().training:
             self._net.eval()
-        out, shares = np.empty((len(graphs), 1 + len(self._heads))), []
         with torch.inference_mode():
-            for at in range(0, len(graphs), _CHUNK):
-                index = np.arange(at, min(at + _CHUNK, len(graphs)))
-                found, share = self._net(*self._tensors(graphs, index))
-                out[index] = found.numpy()
-                shares.append(share.numpy().astype(np.float64))
-        return dict(zip(("latency_s", *self._heads), out.T, strict=True)), np.concatenate(shares)
+            found, share = self._net(*self._tensors(graphs, index))
+            return found.numpy(), share.numpy()
+
+    def _by_numpy(self, graphs: Graphs, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert self._plain is not None
+        if len(graphs) == 1:
+            nodes, graph, estimate, machine, mean = graphs.nodes, np.zeros(len(graphs.nodes), dtype=np.int64), graphs.estimate_s, graphs.machine, neighbours_of(graphs.workloads[0])
+        else:
+            nodes, edges, graph, estimate, machine = graphs.batch(index)
+            mean = neighbours(edges, len(nodes))
+        x, device, place = self._standardised(graphs, index, nodes, machine)
+        return self._plain(x, mean, graphs.node_start[index] - graphs.node_start[index[0]], graph, estimate, device, place)
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) answers in SI, latency never below the speed of light."""
@@ -224,7 +266,7 @@ class GraphNet:
         """Settings in JSON, weights and input statistics as safetensors."""
         from safetensors.numpy import save
 
-        arrays = {k: v.numpy() for k, v in self._net.state_dict().items()} | {f"stats.{k}": v for k, v in self._stats.items()}
+        arrays = (self._saved or {k: v.numpy() for k, v in self._net.state_dict().items()}) | {f"stats.{k}": v for k, v in self._stats.items()}
         return {"targets": list(self.targets), "settings": self._settings, "nodes": [n for n, _ in NODE_FEATURES], "machine": [n for n, _ in GLOBAL_FEATURES],
                 "places": [n for n, _ in STRUCTURE_FEATURES]}, {
             "network.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
@@ -232,8 +274,6 @@ class GraphNet:
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`, and of what was saved before there was a choice of mixings; raises FormatError when weights are missing or of another shape."""
-        wait_asleep()
-        import torch
         from safetensors.numpy import load
 
         out = cls(targets=spec["targets"], **{**_BEFORE, **spec["settings"]})
@@ -245,8 +285,10 @@ class GraphNet:
         try:
             arrays = load(files["network.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
-            out._net = out._made()
-            out._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items() if not k.startswith("stats.")})
+            out._saved = {k: v for k, v in arrays.items() if not k.startswith("stats.")}
+            out._answers_plainly()  # or raises
+            if out._plain is None:
+                out._in_torch()
             for kind, known in columns.items():
                 if any(out._stats[f"{kind}_{s}"].shape != (len(known),) for s in ("mean", "std")):
                     raise ValueError(f"statistics of {kind} columns of another length")
@@ -254,7 +296,6 @@ class GraphNet:
             raise FormatError(f"{folder}: network.safetensors is missing") from None
         except Exception as error:
             raise FormatError(f"{folder / 'network.safetensors'}: not this network's weights ({error})") from None
-        out._net.eval()
         return out
 
 
