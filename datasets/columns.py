@@ -68,11 +68,13 @@ class OpColumns:
 
     def take(self, index: np.ndarray) -> OpColumns:
         """The rows `index` (or a boolean mask)."""
-        return OpColumns(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return OpColumns(**{name: values[index] for name, values in vars(self).items()})
 
     @staticmethod
     def concat(parts: Sequence[OpColumns]) -> OpColumns:
         """The parts one after another."""
+        if len(parts) == 1:
+            return parts[0]
         return OpColumns(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(OpColumns)})
 
     @classmethod
@@ -153,11 +155,13 @@ class DeviceColumns:
 
     def take(self, index: np.ndarray) -> DeviceColumns:
         """The machines `index`, in that order."""
-        return DeviceColumns(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return DeviceColumns(**{name: values[index] for name, values in vars(self).items()})
 
     @staticmethod
     def concat(parts: Sequence[DeviceColumns]) -> DeviceColumns:
         """The parts one after another."""
+        if len(parts) == 1:
+            return parts[0]
         return DeviceColumns(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(DeviceColumns)})
 
     @classmethod

@@ -8,11 +8,13 @@ tiles, sustained instead of peak bandwidth, cache residency, pipeline fill, the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from ..datasets.columns import DeviceColumns, OpColumns, element_bytes, work_left
-from ..datasets.hardware import KINDS
+from ..datasets.dtypes import DTYPE_NAMES
+from ..datasets.hardware import KINDS, Hardware
 from ..datasets.ops import KIND_CODES
 from ..datasets.simulator import technology as tech
 from ..datasets.simulator.fpga import FABRIC_DTYPE
@@ -48,16 +50,28 @@ class Bounds:
     resident: np.ndarray        # share of the activations that stays in the last cache
 
 
+def computed_dtype(devices: DeviceColumns, dtype: np.ndarray) -> np.ndarray:
+    """(n,) codes of the formats that n machines compute the formats `dtype` (n,) in."""
+    return np.where(np.isfinite(devices.dsp), FABRIC_DTYPE[dtype], dtype).astype(np.int64)
+
+
+@lru_cache(maxsize=4096)
+def rows_of_machine(device: Hardware) -> MachineRows:
+    """One machine as `MachineRows`, a row for each number format; for reading only."""
+    dtype = np.arange(len(DTYPE_NAMES))
+    rows = DeviceColumns.from_devices([device]).take(np.zeros(len(dtype), dtype=np.int64))
+    return MachineRows.of(rows, dtype, element_bytes(dtype), computed_dtype(rows, dtype))
+
+
 def op_bounds(ops: OpColumns, devices: DeviceColumns, in_graph: bool, extra_bytes: np.ndarray | float = 0.0,
-              boundary_bytes: np.ndarray | float = 0.0) -> Bounds:
+              boundary_bytes: np.ndarray | float = 0.0, machines: MachineRows | None = None) -> Bounds:
     """Bounds of n operators on n machines (row i of each belong together).
 
     `in_graph`: activations that fit in the last cache need not travel to DRAM. `extra_bytes`: operands of fused epilogues.
-    `boundary_bytes`: graph inputs and outputs among the activations, which travel all the same.
+    `boundary_bytes`: graph inputs and outputs among the activations, which travel all the same. `machines`: the same devices as `MachineRows`, where they are at hand.
     """
     is_array, is_fabric = devices.dataflow >= 0, np.isfinite(devices.dsp)
-    computed = np.where(is_fabric, FABRIC_DTYPE[ops.dtype], ops.dtype).astype(np.int64)
-    d = MachineRows.of(devices, ops.dtype, element_bytes(ops.dtype), computed)
+    d = machines if machines is not None else MachineRows.of(devices, ops.dtype, element_bytes(ops.dtype), computed_dtype(devices, ops.dtype))
     matrix = _MATRIX[ops.kind]
     out = ops.output_bytes + extra_bytes
     live = ops.input_bytes + out

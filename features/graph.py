@@ -7,6 +7,7 @@ analytic parts on the machine at hand; the machine itself is one vector per grap
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def graphs_of(questions: GraphQuestions) -> Graphs:
                  np.log1p(b.waves), np.log1p(rows.extra_bytes), *(np.minimum(b.tiles_s[:, i] / each, 20.0) for i in range(len(CANONICAL_TILES)))]
         counts, own = node_counts[pairs], different[w[pairs]]
         at = inverse[_ranges(inverse_start[w[pairs]], counts)] + np.repeat(np.cumsum(own) - own, counts)
-        nodes.append(np.concatenate([op_vector(rows.ops), np.column_stack(parts).astype(np.float32)], axis=1)[at])
+        nodes.append(np.concatenate([_op_vector_of(questions.workloads[0]) if len(questions) == len(questions.workloads) == 1 else op_vector(rows.ops), np.column_stack(parts).astype(np.float32)], axis=1)[at])
         estimates.append(each.astype(np.float32)[at])
     machine = device_vector(questions.device_columns)
     known = np.isfinite(machine)
@@ -107,6 +108,12 @@ def graphs_of(questions: GraphQuestions) -> Graphs:
     return Graphs(np.concatenate(nodes), machine, np.concatenate(estimates), edges, np.concatenate([[0], np.cumsum(node_counts)]),
                   np.concatenate([[0], np.cumsum(edge_counts[w])]), dict(features.reference), features.floor["latency_s"],
                   tuple(questions.workloads[i] for i in w))
+
+
+@lru_cache(maxsize=256)
+def _op_vector_of(workload: Workload) -> np.ndarray:
+    """`op_vector` of a workload's different kernels."""
+    return op_vector(fuse(workload).unique.ops)
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

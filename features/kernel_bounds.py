@@ -46,8 +46,7 @@ def kernel_estimate(ops: OpColumns, machines: MachineRows, matrix: np.ndarray, k
     for mask, model in ((product, _product), (attention, _attention), (recurrent, _recurrent), (~matrix, _stream)):
         at = np.flatnonzero(mask)
         if len(at):
-            mine = MachineRows(**{name: values[at] for name, values in vars(machines).items()})
-            *found, tiles = model(ops.take(at), mine, keep[at], left[at], out[at])
+            *found, tiles = model(ops.take(at), machines.take(at), keep[at], left[at], out[at])
             for name, values in zip(parts, found, strict=True):
                 parts[name][at] = values
             if tiles is not None:

@@ -88,6 +88,10 @@ class MachineRows:
             local_j=tech.sram_j_per_byte(local_bytes, node) * voltage**2, static_w=np.where(np.isfinite(devices.idle_w), devices.idle_w, tech.STATIC_SHARE * filled(devices.tdp_w, 0.0)),
             limit_w=np.where(np.isfinite(devices.tdp_w), devices.tdp_w, np.inf))
 
+    def take(self, index: np.ndarray) -> MachineRows:
+        """The rows `index`."""
+        return MachineRows(**{name: values[index] for name, values in vars(self).items()})
+
 
 def filled(values: np.ndarray, typical: float | np.ndarray) -> np.ndarray:
     """(n,) values with `typical` where there is none."""

@@ -10,7 +10,7 @@ import numpy as np
 from ..datasets.columns import DeviceColumns, OpColumns
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import GraphQuestions
-from .bounds import Bounds, op_bounds
+from .bounds import Bounds, op_bounds, rows_of_machine
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def _computed(questions: GraphQuestions, unique: bool, most: int) -> Iterator[tu
         pair = np.repeat(np.arange(len(pairs)), counts)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         at = starts[questions.workload_index[pairs]][pair] + within
-        rows_ops = ops.take(at)
+        alone = len(questions) == 1 and len(questions.devices) == 1 and len(ops) == len(at)  # one network on one machine: its kernels as they are
+        rows_ops = ops if alone else ops.take(at)
         rows_devices = questions.device_columns.take(questions.device_index[pairs][pair])
-        bounds = op_bounds(rows_ops, rows_devices, in_graph=True, extra_bytes=extra[at], boundary_bytes=boundary[at])
+        bounds = op_bounds(rows_ops, rows_devices, in_graph=True, extra_bytes=extra[at], boundary_bytes=boundary[at],
+                           machines=rows_of_machine(questions.devices[0]).take(rows_ops.dtype) if alone else None)
         yield pairs, KernelRows(rows_ops, rows_devices, extra[at], pair, weight[at], bounds)

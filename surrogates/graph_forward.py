@@ -58,8 +58,7 @@ class GraphForward:
             raise ValueError(f"arrays of another network: {', '.join([*wrong, *sorted(set(a) - set(shapes))][:3])}")
         self._layer = {name.removesuffix(".weight"): (np.ascontiguousarray(a[name].T), a[name.removesuffix("weight") + "bias"])
                        for name in shapes if name.endswith(".weight") and name.partition(".")[0] in (*pairs, "weigh")}
-        self._mixing = [(np.ascontiguousarray(np.concatenate([a[f"down.{i}.lin_l.weight"], a[f"up.{i}.lin_l.weight"], a[f"down.{i}.lin_r.weight"]], axis=1).T),
-                         a[f"down.{i}.lin_l.bias"] + a[f"up.{i}.lin_l.bias"], a[f"norm.{i}.weight"], a[f"norm.{i}.bias"]) for i in range(layers)]
+        self._mixing = [(*(np.ascontiguousarray(a[f"{name}.weight"].T) for name in (f"down.{i}.lin_l", f"up.{i}.lin_l", f"down.{i}.lin_r")), a[f"down.{i}.lin_l.bias"] + a[f"up.{i}.lin_l.bias"], a[f"norm.{i}.weight"], a[f"norm.{i}.bias"]) for i in range(layers)]
         self._place = np.ascontiguousarray(a["place.weight"].T) if places else None
 
     def __call__(self, x: np.ndarray, mean: Any, starts: np.ndarray, graph: np.ndarray, estimate: np.ndarray, machine: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,11 +71,11 @@ class GraphForward:
         if self._place is not None:
             h += place @ self._place
         count, width = h.shape
-        beside = np.empty((count, 3 * width), dtype=np.float32)
-        for weight, bias, scale, shift in self._mixing:
+        for down, up, own, bias, scale, shift in self._mixing:
             heard = mean @ h
-            beside[:, :width], beside[:, width:2 * width], beside[:, 2 * width:] = heard[:count], heard[count:], h
-            mixed = beside @ weight
+            mixed = heard[:count] @ down  # three products: of one so large a library makes two threads, which costs more than it saves
+            mixed += heard[count:] @ up
+            mixed += h @ own
             mixed += bias
             mixed -= mixed.mean(1, keepdims=True)
             mixed *= scale / np.sqrt(np.einsum("ij,ij->i", mixed, mixed)[:, None] / width + np.float32(_LEAST_VARIANCE))
