@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from silicast.datasets.catalog import hardware
+from silicast.datasets.columns import OpColumns
 from silicast.datasets.errors import InputError, UnknownNameError, VersionError
+from silicast.datasets.ops import Op
+from silicast.datasets.table import GraphQuestions, OpQuestions
+from silicast.datasets.workload import WorkloadBuilder
 from silicast.surrogates import ready
 
 #: what comes with the package
@@ -82,3 +90,31 @@ def test_an_unknown_name_and_an_empty_home(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError, match="silicast models build all"):
         ready.load("networks")
 
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "ready.json"
+
+
+def answers() -> dict[str, Any]:
+    """Model -> its version and its latencies for a few questions: a small network on machines of four kinds; operators in circumstances it knows."""
+    build = WorkloadBuilder("golden", "mlp")
+    x = build.input("x", 64 * 1024)
+    for i in range(4):
+        x = build.add(Op.of(f"fc{i}", "gemm", m=64, n=1024, k=1024, params=1024 * 1024), [x])
+        x = build.add(Op.of(f"act{i}", "elementwise", elements=64 * 1024), [x])
+    network = GraphQuestions.cross(build.build(), [hardware(key) for key in ("h100_sxm", "t4", "xeon_8480", "tpu_v4")])
+    ops = OpColumns.from_ops([Op.of("o", "gemm", m=256, n=4096, k=4096, dtype="bfloat16"), Op.of("o", "softmax", rows=4096, cols=1024, dtype="float32")])
+    context = pd.DataFrame({"op": ["gemm", "softmax"], "dtype_name": ["bfloat16", "float32"], "framework": ["vllm", "pytorch"], "kernel_source": ["torch.nn.functional.linear", ""], "variant": ["", "softmax"]})
+    kernels = OpQuestions(ops, ("h100_sxm", "t4"), (hardware("h100_sxm"), hardware("t4")), np.arange(2), context, pd.DataFrame(index=range(2)))
+    return {name: {"version": ready.card(name).version, "latency_s": ready.load(name)[0].predict(questions).point[:, 0].tolist()} for name, questions in (("networks", network), ("gpu-kernels", kernels))}
+
+
+def test_they_answer_as_they_did_when_they_were_made() -> None:
+    """A feature or a machine's figure that moved without its version moves these: then build the models anew, and `python tests/surrogates/test_ready.py`."""
+    kept, now = json.loads(GOLDEN.read_text()), answers()
+    for name, told in kept.items():
+        assert now[name]["version"] == told["version"], name
+        np.testing.assert_allclose(now[name]["latency_s"], told["latency_s"], rtol=1e-3, err_msg=name)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(answers(), indent=1) + "\n", encoding="utf-8")
