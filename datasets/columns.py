@@ -15,9 +15,11 @@ import numpy as np
 
 from .dram import dram_j_per_byte
 from .dtypes import BITS, DTYPE_CODES, DTYPE_NAMES
-from .hardware import DATAFLOWS, KINDS, Hardware
+from .hardware import DATAFLOWS, KINDS, Hardware, stand_in
 from .ops import COUNTS, KIND_CODES, Op, count_columns, kind_of, sparsity_of
 
+#: up to so many machines their columns are kept one by one; of more they are computed all at once
+FEW_MACHINES = 64
 _BITS_BY_CODE = np.array([BITS[name] for name in DTYPE_NAMES], dtype=np.float64)
 
 
@@ -166,38 +168,65 @@ class DeviceColumns:
 
     @classmethod
     def from_devices(cls, devices: Sequence[Hardware]) -> DeviceColumns:
-        """The columns of a sequence of machines, in order; a machine's row is computed once and kept with it."""
-        return cls.concat([_device_row(h) for h in devices])
+        """The columns of a sequence of machines, in order; of a few machines each row is computed once and kept."""
+        return cls.concat([_device_row(h) for h in devices]) if len(devices) <= FEW_MACHINES else _device_columns(devices)
 
 
 @lru_cache(maxsize=65536)
 def _device_row(h: Hardware) -> DeviceColumns:
-    def one(value: float | int | None) -> np.ndarray:
-        return np.array([np.nan if value is None else float(value)])
+    row = _device_columns((h,))
+    for values in vars(row).values():
+        values.setflags(write=False)
+    return row
 
-    def of(part: object, figure: str) -> np.ndarray:
-        """A figure of a part the machine may lack."""
-        return one(getattr(part, figure, None))
 
-    caches = tuple(level for level in h.memory[:-1] if level.serves != ("weights",))  # banks that compute and wires are no caches
-    cache, local = (caches[-1], caches[0]) if caches else (None, None)
-    array, fabric = h.array, h.fabric
+def _device_columns(devices: Sequence[Hardware]) -> DeviceColumns:
+    """All at once: a design space shows thousands of machines that nobody asks about again."""
+    figures = np.array([_figures(h) for h in devices], dtype=np.float64).reshape(len(devices), len(_FIGURES)).T
+    matrix, vector = (np.array(rates, dtype=np.float64).reshape(len(devices), len(DTYPE_NAMES)) for rates in zip(*map(_rates, devices), strict=True))
+    kind = np.array([KINDS.index(h.kind) for h in devices], dtype=np.int16)
+    dataflow = np.array([DATAFLOWS.index(h.array.dataflow) if h.array else -1 for h in devices], dtype=np.int16)
+    return DeviceColumns(kind=kind, matrix_rate=matrix, vector_rate=vector, dataflow=dataflow, **{name: np.ascontiguousarray(x) for name, x in zip(_FIGURES, figures, strict=True)})
+
+
+#: the figures of `_figures`, in order
+_FIGURES = tuple(f.name for f in fields(DeviceColumns) if f.name not in ("kind", "matrix_rate", "vector_rate", "dataflow"))
+_NOTHING = (None,) * 5
+
+
+def _figures(h: Hardware) -> tuple[float | None, ...]:
+    """`_FIGURES` of one machine, None for what nobody published or a part the machine lacks."""
+    caches = [level for level in h.memory[:-1] if level.serves != ("weights",)]  # banks that compute and wires are no caches
+    cache = (caches[-1].capacity_bytes, caches[-1].bandwidth_bytes_per_s) if caches else (None, None)
+    local = (caches[0].capacity_bytes, caches[0].bandwidth_bytes_per_s) if caches else (None, None)
+    array, fabric, dram = h.array, h.fabric, h.dram
     kept, every = h.sparsity_pattern or (None, None)
     skips, serial = (array.skips_zeros, array.serial_bits) if array else ("", "")
-    return DeviceColumns(
-        kind=np.array([KINDS.index(h.kind)], dtype=np.int16),
-        matrix_rate=np.array([[h.rate(d) for d in DTYPE_NAMES]]), vector_rate=np.array([[h.rate(d, matrix=False) for d in DTYPE_NAMES]]),
-        units=one(h.units), clock_hz=one(h.clock_hz), dram_bandwidth=one(h.dram_bandwidth), dram_bytes=one(h.dram.capacity_bytes),
-        cache_bytes=of(cache, "capacity_bytes"), cache_bandwidth=of(cache, "bandwidth_bytes_per_s"),
-        local_bytes=of(local, "capacity_bytes"), local_bandwidth=of(local, "bandwidth_bytes_per_s"),
-        tdp_w=one(h.tdp_w), idle_w=one(h.idle_w), process_nm=one(h.process_nm), launch_s=one(h.launch_overhead_s),
-        dram_j_per_byte=one(h.dram.read_j_per_byte or dram_j_per_byte(h.dram.name)), mac_j=of(array, "mac_j"),
-        array_rows=of(array, "rows"), array_cols=of(array, "cols"), array_count=of(array, "count"),
-        dataflow=np.array([DATAFLOWS.index(array.dataflow) if array else -1], dtype=np.int16),
-        lut=of(fabric, "lut"), ff=of(fabric, "ff"), dsp=of(fabric, "dsp"),
-        bram_18k=of(fabric, "bram_18k"), uram=of(fabric, "uram"), sparse_kept=one(kept), sparse_of=one(every),
-        skips_weights=one(skips in ("weights", "both")), serial_weights=one(serial in ("weights", "both")), serial_inputs=one(serial in ("inputs", "both")),
-        weights_apart=one(h.dram.serves == ("weights",)))
+    return (h.units, h.clock_hz, h.dram_bandwidth, dram.capacity_bytes, *cache, *local, h.tdp_w, h.idle_w, h.process_nm, h.launch_overhead_s,
+            dram.read_j_per_byte or dram_j_per_byte(dram.name), *((array.mac_j, array.rows, array.cols, array.count) if array else _NOTHING[:4]),
+            *((fabric.lut, fabric.ff, fabric.dsp, fabric.bram_18k, fabric.uram) if fabric else _NOTHING), kept, every,
+            skips in ("weights", "both"), serial in ("weights", "both"), serial in ("inputs", "both"), dram.serves == ("weights",))
+
+
+def _rates(h: Hardware) -> tuple[list[float], list[float]]:
+    """(matrix, vector) op/s in every format, as `Hardware.rate` says."""
+    if h.array and not h.matrix_rate:
+        return [h.rate(d) for d in DTYPE_NAMES], [h.rate(d, matrix=False) for d in DTYPE_NAMES]
+    tables = h.matrix_rate, h.vector_rate
+    at = _rated(tuple(h.matrix_rate), tuple(h.vector_rate))
+    matrix, vector = ([h.rate(d, matrix=first) if name is None else float(tables[table][name]) for d, (table, name) in zip(DTYPE_NAMES, which, strict=True)]
+                      for first, which in ((True, at[0]), (False, at[1])))
+    return matrix, vector
+
+
+@lru_cache(maxsize=1024)
+def _rated(matrix: tuple[str, ...], vector: tuple[str, ...]) -> tuple[list[tuple[int, str | None]], list[tuple[int, str | None]]]:
+    """Per format which table (0 matrix, 1 vector) and which of its formats gives the rate, None where no table does: the same for all machines that publish the same
+    formats."""
+    def of(tables: Sequence[tuple[int, tuple[str, ...]]]) -> list[tuple[int, str | None]]:
+        return [next(((i, name) for i, table in tables if (name := stand_in(d, table)) is not None), (0, None)) for d in DTYPE_NAMES]
+
+    return of(((0, matrix), (1, vector))), of(((1, vector),))
 
 
 def work_left(ops: OpColumns, devices: DeviceColumns, paired: bool = False) -> np.ndarray:

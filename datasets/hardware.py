@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -203,7 +203,7 @@ class Hardware:
         if matrix and self.array and not self.matrix_rate:
             return 2.0 * self.array.rows * self.array.cols * self.array.count * self.clock_hz
         for table in ((self.matrix_rate, self.vector_rate) if matrix else (self.vector_rate,)):
-            name = _stand_in(dtype, table)
+            name = stand_in(dtype, table)
             if name is not None:
                 return float(table[name])
         if matrix:
@@ -216,7 +216,7 @@ class Hardware:
         if self.fabric:
             return dtype
         for table in (self.matrix_rate, self.vector_rate):
-            name = _stand_in(dtype, table)
+            name = stand_in(dtype, table)
             if name is not None:
                 return name
         return dtype
@@ -305,7 +305,7 @@ class Hardware:
             raise FormatError(f"hardware document: {type(error).__name__}: {error}") from None
 
 
-def _stand_in(dtype: str, table: Mapping[str, float]) -> str | None:
+def stand_in(dtype: str, table: Container[str]) -> str | None:
     """The format of `table` that work in `dtype` is computed in; None when the table is empty of any."""
     return next((name for name in (dtype, *STAND_INS[dtype], *NARROWER.get(dtype, ())) if name in table), None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.hardware import Hardware
 from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import Kernels, fuse
+from ..datasets.simulator.machine import Machines
 from ..datasets.simulator.memory_tiers import HARDWIRED
 from ..datasets.table import GraphQuestions
 from ..datasets.workload import Workload
@@ -128,7 +130,8 @@ class QuickNetworks:
         """((D, t) points, lows, highs of a network on D machines, (D,) whether any kernel lies outside what was learned)."""
         lanes = machines.lanes.get(network.said)
         if lanes is None:
-            lanes = machines.lanes[network.said] = Lanes.joined([self.student.machine_lanes(*one, machines.devices) for one in network.said])
+            figures = machines.figures
+            lanes = machines.lanes[network.said] = Lanes.joined([self.student.machine_lanes(*one, machines.devices, figures) for one in network.said])
         count, kernels = len(machines.devices), len(network.count)
         if count == 1:
             points, _, far = self.student.columns(lanes, network.group, network.sizes)
@@ -153,3 +156,8 @@ class _Machines:
     able: np.ndarray
     holds: np.ndarray
     lanes: dict[tuple[tuple[int, int, int], ...], Lanes]
+
+    @cached_property
+    def figures(self) -> Machines:
+        """The machines as the simulator sees them: put together once for all lanes."""
+        return Machines.of(self.devices)

@@ -25,6 +25,7 @@ from ..datasets.errors import FormatError, VersionError
 from ..datasets.hardware import KINDS, Hardware
 from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import Kernels
+from ..datasets.simulator.machine import Machines
 from .terms import TERMS_VERSION, Figures, Sizes, figure_columns, figures, machine_terms, names, terms
 
 _CORES = os.cpu_count() or 1
@@ -151,10 +152,11 @@ class Student:
             self._lanes[key] = found
         return found
 
-    def machine_lanes(self, kind: int, dtype: int, weight_dtype: int, devices: Sequence[Hardware]) -> Lanes:
-        """A lane for each of many machines at once, by their figures; for a student of `open_machines` without circumstances of its own."""
+    def machine_lanes(self, kind: int, dtype: int, weight_dtype: int, devices: Sequence[Hardware], machines: Machines | None = None) -> Lanes:
+        """A lane for each of many machines at once, by their figures; for a student of `open_machines` without circumstances of its own. `machines`: the devices as such, where
+        they are at hand."""
         at = np.arange(len(devices))
-        f = figure_columns(devices, at, np.full(len(devices), dtype))
+        f = figure_columns(devices, at, np.full(len(devices), dtype), machines)
         told = machine_terms(f, np.array([KINDS.index(d.kind) for d in devices])).T
         outside = ((told < self.arrays["machine_low"]) | (told > self.arrays["machine_high"])).any(1)
         bias = self._bias + (told - self.arrays["machine_centre"]) @ self.arrays["machine"]

@@ -106,9 +106,10 @@ def figures(device: Hardware | None, dtype: int, _known: dict[tuple[str, str, in
     return _known[key]
 
 
-def figure_columns(devices: Sequence[Hardware], device_index: np.ndarray, dtype: np.ndarray) -> Figures:
-    """(n,) figures of machine `devices[device_index[i]]` in the dtype with code `dtype[i]`."""
-    m = Machines.of(devices)
+def figure_columns(devices: Sequence[Hardware], device_index: np.ndarray, dtype: np.ndarray, machines: Machines | None = None) -> Figures:
+    """(n,) figures of machine `devices[device_index[i]]` in the dtype with code `dtype[i]`. `machines`: the devices as
+    such, where they are at hand."""
+    m = machines if machines is not None else Machines.of(devices)
     d: DeviceColumns = m.figures
     at = device_index
     rate = d.matrix_rate[at, dtype] * tech.MATRIX_EFFICIENCY

@@ -78,10 +78,10 @@ SPECIAL_PER_CLOCK = 16.0
 CHAIN_CLOCKS, CHAIN_BYTES = 33.0, 32.0
 
 
-def clock_voltage(clock_hz: float, process_nm: float, floor: float) -> float:
-    """Voltage of a GPU at its published clock, over that of the data-centre GPUs of its node: as the clock, down to `floor`."""
+def clock_voltage(clock_hz: np.ndarray | float, process_nm: np.ndarray | float, floor: float) -> np.ndarray:
+    """(n,) voltages of GPUs at their published clocks, over that of the data-centre GPUs of their nodes: as the clock, down to `floor`."""
     nodes, clocks = (np.array(c) for c in zip(*sorted(NODE_CLOCK_HZ), strict=True))
-    return float(max(clock_hz / np.interp(process_nm, nodes, clocks), floor))
+    return np.asarray(np.maximum(clock_hz / np.interp(process_nm, nodes, clocks), floor))
 
 
 def mac_j(process_nm: np.ndarray) -> np.ndarray:

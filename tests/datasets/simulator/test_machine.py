@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from silicast.datasets.catalog import hardware
-from silicast.datasets.dtypes import DTYPE_CODES
+from silicast.datasets.catalog import hardware, keys
+from silicast.datasets.columns import FEW_MACHINES, DeviceColumns
+from silicast.datasets.dtypes import DTYPE_CODES, DTYPE_NAMES
 from silicast.datasets.simulator import technology as tech
 from silicast.datasets.simulator.machine import Machines, static_w
 
@@ -49,3 +50,24 @@ def test_static_power():
     assert static_w(hardware("a100_sxm")) == pytest.approx(0.2 * 400)
     assert static_w(hardware("a100_sxm").at(power_limit_w=100.0)) == pytest.approx(50.0)
     assert np.isnan(static_w(hardware("stm32f746"))) == (hardware("stm32f746").tdp_w is None and hardware("stm32f746").idle_w is None)
+
+
+def test_many_machines_at_once_are_as_one_by_one():
+    every = [hardware(key) for key in keys()]
+    every += [card.at(clock_hz=0.8 * card.clock_hz) for card in every if card.kind == "gpu"]
+    assert len(every) > FEW_MACHINES
+    together, alone = Machines.of(every), [Machines.of([card]) for card in every]
+    for many, single in ((together, alone), (together.figures, [one.figures for one in alone])):
+        for name, values in vars(many).items():
+            if name == "figures":
+                continue
+            expected = np.concatenate([getattr(one, name) for one in single])
+            assert values.dtype == expected.dtype, name
+            assert all(values == expected) if values.dtype == object else np.array_equal(values, expected, equal_nan=True), name
+
+
+def test_rates_are_those_of_the_machine():
+    every = [hardware(key) for key in keys()]
+    columns = DeviceColumns.from_devices(every)
+    assert columns.matrix_rate.tolist() == [[card.rate(d) for d in DTYPE_NAMES] for card in every]
+    assert columns.vector_rate.tolist() == [[card.rate(d, matrix=False) for d in DTYPE_NAMES] for card in every]
