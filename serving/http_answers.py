@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..features.verdict import Domain
 from .coded import Coded
 from .predictor import Mixed, Predictor, select
 from .quick import Columns
@@ -48,8 +50,8 @@ class Answered:
         return self.prediction.speed if isinstance(self.prediction, Columns) else "exact"
 
     def coded(self) -> dict[str, np.ndarray | Coded]:
-        """T, T_low, T_high (n,) float64, NaN where there is none; `domain`, `domain_reason`, `error` (n,) few different texts, "" where there is none;
-        `calibrated` (n,) bool."""
+        """T, T_low, T_high, `novelty` (n,) float64, NaN where there is none; `domain`, `domain_reason`, `nearest`, `error` (n,) few different texts, "" where there is
+        none; `calibrated` (n,) bool. A student tells neither `novelty` nor `nearest`."""
         n, out = len(self), dict[str, np.ndarray | Coded]()
         told, whole = self.prediction, bool(self.keep.all())
         for j, name in enumerate(self.targets):
@@ -59,19 +61,27 @@ class Answered:
                     values[slice(None) if whole else self.keep] = getattr(told, of)[:, j]
                 out[name + ending] = values
         codes, verdicts = np.zeros(n, dtype=np.int64), [("", "")]
-        calibrated = np.zeros(n, dtype=bool)
+        calibrated, novelty, nearest = np.zeros(n, dtype=bool), np.full(n, np.nan), Coded.all("", n)
         if told is not None:
             where = slice(None) if whole else np.flatnonzero(self.keep)
             by_row = Coded(told.codes, told.verdicts) if isinstance(told, Columns) else Coded.of(told.domain)
             codes[where] = by_row.codes + 1
             verdicts += [(d.verdict, d.reason) for d in by_row.values]
             calibrated[where] = told.calibrated
+            doubts = told.exact if isinstance(told, Columns) else dict(enumerate(told.domain))
+            if doubts:
+                rows_asked = np.flatnonzero(self.keep)[list(doubts)]
+                novelty[rows_asked] = [d.novelty for d in doubts.values()]
+                texts = np.full(n, "", dtype=object)
+                texts[rows_asked] = [d.nearest if math.isfinite(d.novelty) else "" for d in doubts.values()]
+                nearest = Coded.of(texts.tolist())
         errors = Coded.all("", n)
         if self.faults:
             texts = np.full(n, "", dtype=object)
             texts[list(self.faults)] = list(self.faults.values())
             errors = Coded.of(texts.tolist())
-        return {**out, "domain": Coded(codes, tuple(v for v, _ in verdicts)), "domain_reason": Coded(codes, tuple(r for _, r in verdicts)), "calibrated": calibrated, "error": errors}
+        return {**out, "domain": Coded(codes, tuple(v for v, _ in verdicts)), "domain_reason": Coded(codes, tuple(r for _, r in verdicts)), "calibrated": calibrated,
+                "novelty": novelty, "nearest": nearest, "error": errors}
 
     def columns(self) -> dict[str, np.ndarray]:
         """The same with texts as (n,) objects."""
@@ -88,11 +98,20 @@ class Answered:
 
 def _listed(values: np.ndarray) -> list[Any]:
     if values.dtype == np.float64:
+        lost = np.flatnonzero(~np.isfinite(values)).tolist()
+        if len(lost) == len(values):
+            return [None] * len(lost)
         listed = values.tolist()
-        for at in np.flatnonzero(~np.isfinite(values)).tolist():
+        for at in lost:
             listed[at] = None
         return listed
     return [one if one != "" else None for one in values.tolist()] if values.dtype == object else values.tolist()
+
+
+def verdict(domain: Domain) -> dict[str, Any]:
+    """A verdict as it goes out; `novelty` and `nearest` are None where nobody measured them: a student answered, or the card tells none."""
+    told = math.isfinite(domain.novelty)
+    return {"verdict": domain.verdict, "reason": domain.reason, "novelty": domain.novelty if told else None, "nearest": domain.nearest or None if told else None}
 
 
 def rows(prediction: Any, units: Mapping[str, Any], targets: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -108,7 +127,7 @@ def rows(prediction: Any, units: Mapping[str, Any], targets: Sequence[str] | Non
     out = []
     for i, domain in enumerate(prediction.domain):
         one = {"targets": dict(zip(prediction.targets, told[i], strict=True)), "level": prediction.level, "calibrated": calibrated[i],
-               "domain": {"verdict": domain.verdict, "reason": domain.reason}, "model": prediction.model, "version": prediction.version,
+               "domain": verdict(domain), "model": prediction.model, "version": prediction.version,
                "speed": "columns" if quick is not None and quick[i] else "exact"}
         if stand_in is not None and stand_in[i]:
             one |= {"level": 0.0, "model": "simulator", "version": prediction.simulator_version}

@@ -55,7 +55,7 @@ def _column(name: str, chunked: Any) -> Column:
 
 
 def write(answered: Answered) -> bytes:
-    """T, T_low, T_high, domain, domain_reason, calibrated, error; model, version, level and units in the schema's metadata."""
+    """T, T_low, T_high, domain, domain_reason, calibrated, novelty, nearest (both null where a student answered), error; model, version, level and units in the schema's metadata."""
     import json
 
     import pyarrow as pa
@@ -63,7 +63,7 @@ def write(answered: Answered) -> bytes:
     arrays: dict[str, Any] = {}
     for name, values in answered.coded().items():
         if isinstance(values, Coded):
-            arrays[name] = pa.DictionaryArray.from_arrays(pa.array(values.codes.astype(np.int32)), pa.array([_text(v) for v in values.values], type=pa.string()))
+            arrays[name] = pa.DictionaryArray.from_arrays(pa.array(values.codes.astype(np.int32), mask=_absent(values) if name == "nearest" else None), pa.array([_text(v) for v in values.values], type=pa.string()))
         else:
             arrays[name] = pa.array(values, from_pandas=values.dtype == np.float64)
     model = answered.model
@@ -73,6 +73,10 @@ def write(answered: Answered) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
+
+
+def _absent(values: Coded) -> np.ndarray:
+    return np.array([one == "" for one in values.values], dtype=bool)[values.codes]
 
 
 def _text(value: str) -> str:

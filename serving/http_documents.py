@@ -98,6 +98,8 @@ class Verdict(BaseModel):
 
     verdict: Literal["in_domain", "extrapolating", "unsupported", "unchecked"]
     reason: str
+    novelty: float | None = Field(description="how much the answer is to be doubted: one in twenty rows held out of training lay beyond 1; null where a student answered or the card tells none")
+    nearest: str | None = Field(description="the trained row most like the question; null where `novelty` is, or the card names none")
 
 
 class Answer(BaseModel):
@@ -125,7 +127,7 @@ class PredictResponse(BaseModel):
 
 
 class BulkResponse(BaseModel):
-    """Per item an answer or `{"error": ...}`, in order; or the columns T, T_low, T_high, domain, domain_reason, calibrated, error."""
+    """Per item an answer or `{"error": ...}`, in order; or the columns T, T_low, T_high, domain, domain_reason, calibrated, novelty, nearest, error."""
 
     model_config = ConfigDict(protected_namespaces=())
     model: str

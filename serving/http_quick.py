@@ -79,7 +79,7 @@ def _frame(quick: Any, machine: str, domain: Any) -> tuple[str, str, str]:
         units = quick.card.units
         targets = ",".join(f'{said(t)}:{{"point":%s,"low":%s,"high":%s,"unit":{said(str(units.get(t, "")))}}}'.replace("%", "%%").replace("%%s", "%s") for t in quick.student.targets)
         begin = f'{{"workload":"","workload_digest":"","predictions":[{{"id":"%s","hardware":{said(machine).replace("%", "%%")},"targets":{{{targets}}},"level":{said(quick.level)},"calibrated":'
-        end = f',"domain":{said({"verdict": domain.verdict, "reason": domain.reason})},"model":{said(quick.name)},"version":{said(quick.version)},"speed":"columns"}}]}}'
+        end = f',"domain":{said({"verdict": domain.verdict, "reason": domain.reason, "novelty": None, "nearest": None})},"model":{said(quick.name)},"version":{said(quick.version)},"speed":"columns"}}]}}'
         if len(quick.frames) > 10_000:
             quick.frames.clear()
         found = quick.frames[key] = (begin, f"true{end}", f"false{end}")

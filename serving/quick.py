@@ -82,6 +82,8 @@ class Columns:
     quick: np.ndarray
     model: str
     version: str
+    #: row -> the guard's own verdict, with its novelty, where the model itself was asked
+    exact: Mapping[int, Domain] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.point)
@@ -99,8 +101,11 @@ class Columns:
 
     @property
     def domain(self) -> tuple[Domain, ...]:
-        """The verdict of each row."""
-        return tuple(self.verdicts[c] for c in self.codes.tolist())
+        """The verdict of each row, with its novelty where the model itself was asked and its card tells any."""
+        told = [self.verdicts[c] for c in self.codes.tolist()]
+        for row, domain in self.exact.items():
+            told[row] = domain
+        return tuple(told)
 
     def column(self, name: str) -> int:
         """The position of a target; raises InputError naming those there are."""
@@ -370,9 +375,9 @@ class Quick:
         verdicts: dict[Domain, int] = {IN_DOMAIN: 0, DOUBTED: 1}
         codes = np.array([verdicts.setdefault(d, len(verdicts)) for d in told.domain], dtype=np.int64)
         if quick is None:
-            return Columns(told.targets, told.point, told.low, told.high, told.level, codes, tuple(verdicts), np.zeros(len(rows), dtype=bool), self.name, self.version)
+            return Columns(told.targets, told.point, told.low, told.high, told.level, codes, tuple(verdicts), np.zeros(len(rows), dtype=bool), self.name, self.version, dict(enumerate(told.domain)))
         joined = quick.codes.astype(np.int64)
         joined[rows] = codes
         for into, values in ((quick.point, told.point), (quick.low, told.low), (quick.high, told.high)):
             into[rows] = values
-        return Columns(quick.targets, quick.point, quick.low, quick.high, quick.level, joined, tuple(verdicts), quick.quick, self.name, self.version)
+        return Columns(quick.targets, quick.point, quick.low, quick.high, quick.level, joined, tuple(verdicts), quick.quick, self.name, self.version, dict(zip(rows.tolist(), told.domain, strict=True)))
