@@ -60,7 +60,7 @@ class Distilled:
         out = cls.__new__(cls)
         out.student = Student.from_weights(spec["student"], files)
         out.targets, out.shape = tuple(spec["targets"]), str(spec["shape"])
-        kind, rest = member(spec["inner"]), {name: content for name, content in files.items() if name != "student.npz"}
+        kind, inner, rest = member(spec["inner"]), spec["inner_spec"], {name: content for name, content in files.items() if name != "student.npz"}
         out._inner, out._lock = None, Lock()
-        out._load = lambda: kind.from_weights(spec["inner_spec"], rest, folder, member)
+        out._load = lambda: kind.from_weights(inner, rest, folder, member)
         return out

@@ -31,7 +31,7 @@ class Simulated:
         from ..datasets.simulator import simulate_many
 
         if not isinstance(questions, GraphQuestions):
-            raise TableError(f"the simulator as a model answers whole workloads, got {questions.shape} questions")
+            raise TableError(f"the simulator as a model answers graph questions, got {questions.shape} ones")
         point = np.full((len(questions), len(self.targets)), np.nan)
         for w in np.unique(questions.workload_index):
             rows = np.flatnonzero(questions.workload_index == w)
