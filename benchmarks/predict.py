@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -253,19 +255,21 @@ def wholes(networks: Predictor, out: dict[str, Any], rng: np.random.Generator, r
     rows.append({"question": "the same", "who": "simulator", "p50 ms": p50 * 1e3, "p99 ms": p99 * 1e3})
     many = [sample_device(rng, "gpu", machines) for _ in range(1000 if quick else 10_000)]
     crossed = [GraphQuestions.cross(net, many) for net in nets[:3]]
-    out["network_devices"] = len(many)
-    turn = iter(range(10**9))
+    turn, few, out["network_devices"] = iter(range(10**9)), many[:40], len(many)
     found = rate(lambda: networks.predict_many(crossed[next(turn) % len(crossed)]), len(many), repeats)
     out |= {"network_devices_per_s": found, "network_devices_cpu_us": cpu(lambda i: networks.predict_many(crossed[i]), 3) / len(many) * 1e6}
     rows.append({"question": f"ResNet-50 on {len(many):,} made-up GPUs", "who": "silicast, student of the simulator", "answers/s": found})
-    few = many[:40]
-    rows.append({"question": "the same", "who": "simulator", "answers/s": rate(lambda: simulate_many(nets[0], few), len(few), 2)})
+    unseen = iter([[replace(d, key=f"{d.key}_{i}") for d in many] for i in range(repeats + 2)])
+    found = rate(lambda: networks.predict_many(GraphQuestions.cross(nets[0], next(unseen))), len(many), repeats)
+    out |= {"network_new_devices_per_s": found, "network_new_devices_cpu_us": cpu(lambda i: networks.predict_many(GraphQuestions.cross(nets[0], next(unseen))), 1) / len(many) * 1e6}
+    rows.append({"question": "the same, none of them seen before", "who": "silicast, student of the simulator", "answers/s": found})
+    rows.append({"question": "the same, 40 of them", "who": "simulator", "answers/s": rate(lambda: simulate_many(nets[0], few), len(few), 2)})
     told, truth = networks.predict_many(GraphQuestions.cross(nets[0], few)), [a.values["latency_s"] for a in simulate_many(nets[0], few)]
     out["network_median_error"] = float(np.median(np.abs(told.point[:, 0] / np.array(truth) - 1.0)))
     graph = graph_network(scratch, quick)
     if graph is not None:
         p50, p99 = best(lambda i: graph.predict_many(asks[i]), 40, repeats)
-        out |= {"graph_network_ms": p50 * 1e3, "graph_network_ms_p99": p99 * 1e3}
+        out |= {"graph_network_ms": p50 * 1e3, "graph_network_ms_p99": p99 * 1e3, "graph_network_cpu_ms": cpu(lambda i: graph.predict_many(asks[i]), 40) * 1e3}
         rows.append({"question": "ResNet-50 on one machine", "who": "silicast, graph network", "p50 ms": p50 * 1e3, "p99 ms": p99 * 1e3})
     return rows
 
@@ -372,9 +376,7 @@ def network_model(scratch: Path, quick: bool) -> Path:
 
 def graph_network(scratch: Path, quick: bool) -> Predictor | None:
     """A graph network of demo size; None where torch is not installed."""
-    try:
-        import torch_geometric  # noqa: F401
-    except ImportError:
+    if find_spec("torch_geometric") is None:
         return None
     generate(scratch / "set", count=200 if quick else 1500, seed=2, progress=False, say=lambda text: None)
     parts = split_by_group(read_generated(scratch / "set"), {"train": 0.7, "valid": 0.1, "calibrate": 0.2})

@@ -27,6 +27,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import Kernels
 from ..datasets.simulator.machine import Machines
 from .terms import TERMS_VERSION, Figures, Sizes, figure_columns, figures, machine_terms, names, terms
+from .threads import one_blas_thread
 
 _CORES = os.cpu_count() or 1
 #: rows of one chunk: its arrays fit in a core's cache
@@ -221,12 +222,16 @@ class Student:
             sizes = Sizes(*(x[rows] if isinstance(x, np.ndarray) else x for x in op)) if isinstance(op, Sizes) else op(rows)
             self._chunk(lanes, index[rows], sizes, out[rows], half[rows], doubted[rows])
 
-        if wanted < 2:
-            for at in starts:
-                chunk(at)
-        else:
-            with ThreadPoolExecutor(wanted) as pool:
-                list(pool.map(chunk, starts))
+        if 0 < n <= CHUNK // 4:
+            chunk(0)
+            return out, half, doubted
+        with one_blas_thread():
+            if wanted < 2:
+                for at in starts:
+                    chunk(at)
+            else:
+                with ThreadPoolExecutor(wanted) as pool:
+                    list(pool.map(chunk, starts))
         return out, half, doubted
 
     def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray, half: np.ndarray, doubted: np.ndarray) -> None:
