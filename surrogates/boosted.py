@@ -52,6 +52,11 @@ class Boosted:
         self._kin: Kin | None = None
         self._boosters: dict[str, Any] = {}
 
+    @property
+    def columns(self) -> str:
+        """Which columns it sees: "all", "plain", "portable" or "kin"."""
+        return str(self._settings["columns"])
+
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains one booster per learned target. Raises TableError for a constant or unanswered target."""
         wait_asleep()

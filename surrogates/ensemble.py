@@ -80,7 +80,8 @@ class Ensemble:
     def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> Rehearsed:
         """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members, and says what answers are worth there."""
         far, self._octaves = rehearsal.sizes(table, fresh, self.targets, seed)
-        self._far = {t: rehearsal.shares_by_kind(far, t) for t in self.targets} if far else {}
+        steady = next((i for i, m in enumerate(self.members) if getattr(m, "columns", "") == "plain"), None)
+        self._far = {t: rehearsal.shares_by_kind(far, t, steady) for t in self.targets} if far else {}
         parts = rehearsal.machines(table, fresh, self.targets, seed)
         if parts:
             self._strange = {t: rehearsal.shares_by_kind(parts, t) for t in self.targets}

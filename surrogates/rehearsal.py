@@ -29,8 +29,9 @@ _OVER, _LEFT, _LEAST_VALUES = (8.0, 4.0, 2.0, 1.25), 0.1, 5
 _LEAST_ROWS = 200
 #: rows of a kind of operator from which it has shares of its own
 _LEAST_OF_KIND = 100
-#: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few machines cannot tell finer)
-_STEPS, _CHOSEN = 4, 0.75
+#: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few machines cannot tell finer). Of sizes, where one rehearsal speaks for
+#: all, half of what is chosen and half of the member that sees sizes and figures alone: beyond the table it keeps the last ratio to physics that was measured
+_STEPS, _CHOSEN, _CHOSEN_OF_SIZES = 4, 0.75, 0.5
 #: an error beyond this (log ratio) counts as this much: one lost operator is not a lost machine
 _WORST = 1.5
 
@@ -94,21 +95,22 @@ def kinds(ops: OpColumns) -> np.ndarray:
     return np.array(KIND_NAMES, dtype=object)[ops.kind]
 
 
-def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str) -> dict[str, list[float]]:
+def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str, steady: int | None = None) -> dict[str, list[float]]:
     """`shares` of each kind of operator that has rows enough, and of all (the name "")."""
-    out = {"": shares(rehearsals, name)}
+    out = {"": shares(rehearsals, name, steady)}
     every = np.concatenate([r.kind for r in rehearsals])
     for kind in np.unique(every.astype(str)):
         if _LEAST_OF_KIND <= (every == kind).sum() < len(every):
             parts = [Rehearsal({name: r.truth[name][at]}, [{name: p[name][at]} for p in r.points], r.kind[at]) for r in rehearsals if (at := r.kind == kind).any()]
-            out[str(kind)] = shares(parts, name)
+            out[str(kind)] = shares(parts, name, steady)
     return out
 
 
-def shares(rehearsals: Sequence[Rehearsal], name: str) -> list[float]:
-    """Shares of the members that do best over the parts held out, each part counting alike, drawn to equal shares."""
+def shares(rehearsals: Sequence[Rehearsal], name: str, steady: int | None = None) -> list[float]:
+    """Shares of the members that do best over the parts held out, each part counting alike, drawn to equal shares, or to the member of the number `steady`."""
     count = len(rehearsals[0].points)
     equal = np.full(count, 1.0 / count)
+    prior, chosen = (equal, _CHOSEN) if steady is None else (np.eye(count)[steady], _CHOSEN_OF_SIZES)
     logs: list[tuple[np.ndarray, Any]] = []
     for part in rehearsals:
         stack = np.stack([p[name] for p in part.points])
@@ -124,4 +126,4 @@ def shares(rehearsals: Sequence[Rehearsal], name: str) -> list[float]:
         return float(np.mean([np.median(o) + np.mean(o) for o in off]))
 
     best = min([equal, *tried], key=error)
-    return [float(w) for w in _CHOSEN * best + (1.0 - _CHOSEN) * equal]
+    return [float(w) for w in chosen * best + (1.0 - chosen) * prior]

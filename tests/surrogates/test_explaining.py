@@ -82,7 +82,7 @@ def test_the_column_that_matters_comes_first(trees: tuple[Boosted, Table]) -> No
     found = explained(model, data, int(np.argmax(data.questions.ops.m)), "latency_s")
     told = [t for t in found.terms if t.name not in ("analytic estimate", "average of the training rows")]
     assert told[0].contribution > 0.05
-    assert setfound.limits <= set(LIMIT_WORDS)
+    assert set(found.limits) <= set(LIMIT_WORDS)
     assert found.words
 
 
