@@ -209,13 +209,13 @@ def test_no_answer_beats_the_speed_of_light(name: str, shape: str) -> None:
 @every
 def test_learns_twenty_rows_by_heart(name: str, shape: str) -> None:
     # what counts: nine of ten rows it was fitted to within 5 %, half of them within 2 %. The analytic baseline has one factor per
-    # stratum and no more; the rows' factors lie within 15 % of it
+    # stratum and no more, anchors a start and a share per machine, kind and circumstance; the rows' factors lie within 15 % of it
     rows = table(shape, 20)
     answer = make(name, shape, eager=True).fit(rows, rows).predict(rows.questions)
     for target in ("latency_s", "power_w"):
         error = np.abs(answer.point[:, answer.column(target)] / rows.targets[target] - 1.0)
         assert np.median(error) < (0.15 if name in ("analytic", "anchored") else 0.02), target
-        assert np.quantile(error, 0.9) < (0.3 if name == "analytic" else 0.05), target
+        assert np.quantile(error, 0.9) < (0.3 if name in ("analytic", "anchored") else 0.05), target
 
 
 @every_one
