@@ -36,7 +36,7 @@ class Anchor:
         levels = [np.full(len(questions), "", dtype=object), *_levels(questions, questions.strata.astype(str))]
         fits: dict[str, dict[str, list[float]]] = {}
         for name, truth in targets.items():
-            if name not in features.reference or name in features.guessed:
+            if name not in features.reference:
                 continue
             with np.errstate(invalid="ignore", divide="ignore"):
                 y = np.log(truth)

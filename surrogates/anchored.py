@@ -14,7 +14,7 @@ from ..datasets.table import OpQuestions, Questions, Table
 from ..features.tabular import learn_vocabulary, tabular_features
 from .kin import Kin
 from .prediction import Prediction
-from .target_scale import all_points, answers, choose_scale, floor_share, learned_targets
+from .target_scale import all_points, answers, floor_share, learned_targets
 
 
 class Anchored:
@@ -41,7 +41,8 @@ class Anchored:
         moved = {}
         for name in learned_targets(self.targets):
             truth = answers(name, table.targets, features.reference)
-            if choose_scale(name, truth, features) == "ratio":
+            good = truth[np.isfinite(truth)]
+            if name in features.reference and (good > 0).all():  # a guessed reference too: what each machine settles at makes up for a guess
                 moved[name], self._share[name] = truth, floor_share(name, truth, features)
             else:
                 self._middle[name] = float(np.nanmedian(truth))
