@@ -7,7 +7,6 @@ other, PARALLEL and `flatten` copy the body, copies share the ports of the array
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import FormatError
-from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, read_hls
+from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, opened, read_hls
 
 #: cycles of a floating-point unit, and words an array gives per cycle (assumptions)
 _UNIT_CYCLES, _PORTS = 5.0, 2.0
@@ -29,14 +28,7 @@ _PROBES: tuple[int | str, ...] = (977, "flatten")
 def design_of(path: Path, point: Any, fields: Mapping[str, Any]) -> tuple[HlsDesign, dict[str, float]]:
     """The design of a program graph at a design point (a mapping, JSON text, or None) and `fields`, single pragmas of their own columns; with the figures
     of `figures_of`. Raises what `read_hls` raises."""
-    if isinstance(point, str):
-        try:
-            point = json.loads(point)
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"{path}: the design point is no JSON ({str(error)[:80]})") from None
-    if point is not None and not isinstance(point, Mapping):
-        raise FormatError(f"{path}: expected a design point as a mapping of pragma names to values, got {point!r}")
-    choices = {str(k): _choice(v) for k, v in {**(point or {}), **fields}.items()}
+    choices = {str(k): _choice(v) for k, v in {**opened(point, path), **fields}.items()}
     bounds = tuple(sorted((k, int(v)) for k, v in choices.items() if k.startswith("loop") and isinstance(v, int)))
     design = _base(path, bounds)
     loops = list(design.loops)

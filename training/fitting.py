@@ -32,6 +32,7 @@ from ..features import FEATURE_VERSION
 from ..features import domain as domains
 from ..features.tabular import learn_vocabulary, tabular_features
 from ..surrogates import store
+from ..surrogates.blended import whole_groups
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Prediction
 from ..surrogates.target_scale import answers
@@ -239,7 +240,7 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
         why = f"{len(data)} rows in {groups} group{'s' if groups > 1 else ''} (by {by}): no rows are left to judge on; no figures and no intervals (3 rows in 2 groups are the least)"
         return _Fitted(surrogate, known, {}, len(data), f"none: all rows trained on, by {by}", 0.0, [why])
     notes = [f"only {groups} groups (by {by}): figures and intervals say little about a group unlike them"] if groups < _FEW_GROUPS else []
-    fold = surrogate.inner.fold if plain else _folds(data.groups, min(FOLDS, groups), seed)  # a blend has held its own folds out already
+    fold = surrogate.inner.fold if plain else whole_groups(data.groups, min(FOLDS, groups), seed)  # a blend has held its own folds out already
     folds = int(fold.max()) + 1
     say(f"few rows or groups: {folds}-fold cross-validation by {by}, then a fit to all rows")
     point = surrogate.inner.out_of_fold.point if plain else _out_of_fold(data, wanted, fold, seed)
@@ -270,17 +271,6 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
     surrogate.calibrate_from(strata, scored(every))
     known = witnessed(known, asked, prediction)
     return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
-
-
-def _folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(n,) fold of each row, 0 .. count - 1: groups whole, folds of about equal rows, none empty."""
-    labels, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    place, filled = np.zeros(len(labels), dtype=np.int64), np.zeros(count, dtype=np.int64)
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
-        place[group] = int(np.argmin(filled))
-        filled[place[group]] += sizes[group]
-    return place[inverse]
 
 
 def _out_of_fold(data: Table, wanted: Sequence[str], fold: np.ndarray, seed: int) -> np.ndarray:

@@ -116,7 +116,7 @@ def read_hls(path: str | Path, point: Mapping[str, int | str] | str | None = Non
 
 def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
     nodes, edges = load_graph(file)
-    choices = _opened(point, file)
+    choices = opened(point, file)
     try:
         program = Program(nodes, edges, {k: _count(k, v) for k, v in choices.items() if k.startswith("loop")}, str(file))
     except RecursionError:
@@ -155,7 +155,8 @@ def read_hls_workload(path: Path, dims: Mapping[str, int], unknown_ops: Literal[
     return recast(workload, dtype) if dtype else workload
 
 
-def _opened(point: Mapping[str, int | str] | str | None, file: Path) -> Mapping[str, int | str]:
+def opened(point: Mapping[str, int | str] | str | None, file: Path) -> Mapping[str, int | str]:
+    """A design point (a mapping of pragma names to values, its JSON text, or None) as a mapping. Raises FormatError for anything else."""
     if isinstance(point, str):
         try:
             point = json.loads(point)

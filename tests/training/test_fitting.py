@@ -13,6 +13,7 @@ import pytest
 from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
 from silicast.surrogates import store
+from silicast.surrogates.blended import whole_groups
 from silicast.surrogates.card import ModelCard
 from silicast.training import fitting
 from silicast.training.fitting import evaluate_table, fit_table
@@ -83,10 +84,10 @@ def test_no_row_is_judged_by_a_model_that_saw_its_group(tmp_path: Path, monkeypa
 
 def test_folds_are_whole_even_and_never_empty() -> None:
     groups = np.array(["big"] * 50 + [f"g{i}" for i in range(50)], dtype=object)
-    fold = fitting._folds(groups, 10, 3)
+    fold = whole_groups(groups, 10, 3)
     assert len(set(fold[:50])) == 1
     assert sorted(np.bincount(fold)) == [5] * 4 + [6] * 5 + [50]     # 50 lone rows over the nine others
-    assert set(fitting._folds(groups[49:52], 3, 0)) == {0, 1, 2}
+    assert set(whole_groups(groups[49:52], 3, 0)) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(("rows", "sites", "split", "told"), [
