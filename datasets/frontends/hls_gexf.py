@@ -115,7 +115,7 @@ def load_graph(path: Path) -> tuple[list[GraphNode], list[GraphEdge]]:
         reader.parser().Parse(data, True)
     except expat.ExpatError as error:
         raise FormatError(f"{path}: not a GEXF document, or truncated ({error})") from None
-    except (_Refused, ValueError) as error:
+    except (_Refused, ValueError, LookupError) as error:  # LookupError: a text encoding that nobody knows
         raise FormatError(f"{path}: refused: {error}") from None
     nodes = [GraphNode(key, _whole(path, key, "type", n), _whole(path, key, "block", n), _whole(path, key, "function", n), n.get("full_text") or n.get("text", ""))
              for key, n in reader.nodes.items()]

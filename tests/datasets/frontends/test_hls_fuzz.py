@@ -110,6 +110,13 @@ def test_what_was_found(tmp_path):
         read_hls(long)
 
 
+def test_a_text_encoding_that_nobody_knows(tmp_path):
+    text = source("contracts/frontends/hls.py").graph()(tmp_path).read_text()
+    (tmp_path / "f.gexf").write_text("<?xml version='1.0' encoding='alue'?>" + text.partition("?>")[2], encoding="utf-8")
+    with pytest.raises(SilicastError, match="f.gexf: refused: unknown encoding: alue"):
+        read_hls(tmp_path / "f.gexf")
+
+
 def test_padding_of_what_has_no_axes(tmp_path):
     wired = json.loads(json.dumps(models()[1]))
     wired["config"]["layers"][1] |= {"class_name": "ZeroPadding2D"}
