@@ -1,7 +1,7 @@
 """HTTP: the application, its OpenAPI document, and the server that runs it.
 
 `http_route` says what a route is; `http_v1`, `http_bulk`, `http_v2` and `http_health` hold them; `http_limits.Gate` stands before all of them;
-`http_desk.Desk` is what they work with. Only this file knows FastAPI and uvicorn.
+`http_desk.Desk` is what they work with. Only this file knows FastAPI, and only this one and `http_wire` uvicorn.
 """
 
 from __future__ import annotations
@@ -209,6 +209,15 @@ async def _ours(request: Request, error: Exception) -> Response:
     return _response(fault(500, f"internal error: {type(error).__name__}: {error}"))
 
 
+def _wire() -> Any:
+    """The protocol that answers some questions itself, where httptools is there; uvicorn's own choice where it is not."""
+    try:
+        from .http_wire import Wire
+    except ImportError:
+        return "auto"
+    return Wire
+
+
 def from_environment() -> FastAPI:
     """The application of one worker of several, by the settings its parent has put in the environment."""
     settings = Settings.from_json(os.environ[_SETTINGS])
@@ -224,7 +233,7 @@ def run(settings: Settings, predictors: Sequence[Predictor], host: str, port: in
     import uvicorn
 
     common: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False, "server_header": False, "backlog": 8192, "timeout_keep_alive": 65,
-                              "timeout_graceful_shutdown": drain_s}
+                              "timeout_graceful_shutdown": drain_s, "proxy_headers": False, "http": _wire()}
     log = Log(settings.log)
     log.event("serving", host=host, port=port, workers=workers, models={one.name: one.version for one in predictors}, token=settings.token_file is not None)
     if host not in ("127.0.0.1", "localhost", "::1") and settings.token_file is None:

@@ -6,9 +6,9 @@ Whatever is not plainly such a question goes the long way, which says what is wr
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,21 +21,43 @@ _KNOWN = frozenset({"model", "op", "hardware", "context"})
 _SIZES = frozenset({"m", "n", "k", "b"})
 #: a size that a float holds exactly
 _MOST = 2**53
+#: longest question that is looked at here, and replies whose text is kept
+MOST_BYTES, _MOST_FRAMES = 2000, 10_000
+#: how a figure is written: the student computes in single precision, seven digits
+_FIGURE = "%.12g"
+_ENDLESS = float("inf")
+#: reads a document without the regular expressions for blanks around it, which take longer than the document
+_READ: Any = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
+
+
+class Frame(NamedTuple):
+    """A reply's text but for its id and figures, kept with the student; `bare`: without intervals. `counts`: the figures under `/metrics` it adds one to."""
+
+    text: bytes
+    bare: bool
+    counts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 def single(desk: Any, asked: Asked) -> Told | None:
     """The reply to a question about one product of matrices on a machine of the catalogue; None for any other."""
-    if len(asked.body) > 2000:
+    found = at_once(desk, asked.body)
+    return Told(found[0], noted=found[1]) if found is not None else None
+
+
+def at_once(desk: Any, body: bytes) -> tuple[bytes, dict[str, Any]] | None:
+    """(the reply's body, what the log notes of it) where the student answers; None for any other question, and for what cannot be read."""
+    if len(body) > MOST_BYTES:
         return None
     try:
-        given = json.loads(asked.body)
-        if type(given) is not dict or not given.keys() <= _KNOWN:
+        text = body.decode("utf-8")
+        given, end = _READ(text, 0)
+        if (end != len(text) and not text[end:].isspace()) or type(given) is not dict or not given.keys() <= _KNOWN:
             return None
         loaded = desk.shelf.get(given.get("model"))
-        model = loaded.predictor
-        quick = model.quick
+        quick = loaded.predictor.quick
         op, machine, context = given["op"], given["hardware"], given.get("context", {})
-        if quick is None or type(machine) is not str or type(op) is not dict or type(context) is not dict or op.get("kind", quick.only_kind) != "gemm" or "/" in machine or "\\" in machine:
+        if (quick is None or not quick.plain or type(machine) is not str or type(op) is not dict or type(context) is not dict or op.get("kind", quick.only_kind) != "gemm"
+                or "/" in machine or "\\" in machine):
             return None
         sizes, dtype = {}, "float16"
         for name, value in op.items():
@@ -45,44 +67,58 @@ def single(desk: Any, asked: Asked) -> Told | None:
                 dtype = value
             elif name != "kind":
                 return None
-        if not all(type(value) is str for value in context.values()) or not quick.plain:
-            return None
+        for value in context.values():
+            if type(value) is not str:
+                return None
         answer = quick.ready(sizes, machine, dtype, context)
+        if answer is None:  # the model itself is asked, beside others
+            return None
+        key = (machine, dtype, answer.domain.verdict, *context.items())
+        frame = quick.frames.get(key) or _frame(quick, key, quick.key_of(machine, dtype, context), answer.domain)
+        figures = answer.point if frame.bare else [x for each in zip(answer.point, answer.low, answer.high, strict=True) for x in each]
+        if not sum(figures) < _ENDLESS:
+            return None
     except Exception:  # the long way says what it is
         return None
-    if answer is None:  # the model itself is asked, beside others
-        return None
-    name = f"{secrets.token_hex(8)}-0"
-    frame = _frame(quick, quick.key_of(machine, dtype, context), answer.domain)
-    figures = [_number(x) for each in zip(answer.point, answer.low, answer.high, strict=True) for x in each]
-    text = frame[0] % (name, *figures) + (frame[1] if answer.calibrated else frame[2])
-    labels = (("model", model.name),)
-    desk.metrics.add("silicast_rows_total", 1, labels)
-    desk.metrics.add("silicast_verdicts_total", 1, (*labels, ("verdict", answer.domain.verdict)))
+    told = frame.text % (new_id(), *figures)
+    desk.metrics.count(frame.counts)
     if desk.drift is not None:
-        desk.record(json.loads(text)["predictions"], [{**op, **context, "hardware": machine}])
-    return Told(text.encode("ascii"), noted={"model": model.name, "version": loaded.version, "rows": 1})
+        desk.record(json.loads(told)["predictions"], [{**op, **context, "hardware": machine}])
+    return told, {"model": quick.name, "version": quick.version, "rows": 1}
 
 
-def _number(value: float) -> str:
-    return repr(float(value)) if abs(value) < float("inf") else "null"
+class _Ids:
+    """Random names of 16 digits; the system is asked for many at once, since each asking costs as much as a tenth of an answer."""
+
+    def __init__(self) -> None:
+        self._ready: list[bytes] = []
+
+    def __call__(self) -> bytes:
+        ready = self._ready
+        if not ready:
+            drawn = os.urandom(2048).hex().encode("ascii")
+            ready.extend(drawn[i:i + 16] for i in range(0, len(drawn), 16))
+        return ready.pop()
 
 
-def _frame(quick: Any, machine: str, domain: Any) -> tuple[str, str, str]:
-    """The reply's text but for its id and figures (%s), and its end where the interval holds and where it does not; kept with the student."""
-    key = (machine, domain)
-    found: tuple[str, str, str] | None = quick.frames.get(key)
-    if found is None:
-        def said(content: Any) -> str:
-            return encode(content).decode("ascii")
+new_id = _Ids()
 
-        units = quick.card.units
-        targets = ",".join(f'{said(t)}:{{"point":%s,"low":%s,"high":%s,"unit":{said(str(units.get(t, "")))}}}'.replace("%", "%%").replace("%%s", "%s") for t in quick.student.targets)
-        begin = f'{{"workload":"","workload_digest":"","predictions":[{{"id":"%s","hardware":{said(machine).replace("%", "%%")},"targets":{{{targets}}},"level":{said(quick.level)},"calibrated":'
-        end = f',"domain":{said({"verdict": domain.verdict, "reason": domain.reason, "novelty": None, "nearest": None})},"model":{said(quick.name)},"version":{said(quick.version)},"speed":"columns"}}]}}'
-        if len(quick.frames) > 10_000:
-            quick.frames.clear()
-        found = quick.frames[key] = (begin, f"true{end}", f"false{end}")
+
+def _frame(quick: Any, key: Any, machine: str, domain: Any) -> Frame:
+    """The frame of replies about one machine with one verdict."""
+    def said(content: Any) -> str:
+        return encode(content).decode("ascii").replace("%", "%%")
+
+    bare = quick.level <= 0
+    limits = '"low":null,"high":null' if bare else f'"low":{_FIGURE},"high":{_FIGURE}'
+    targets = ",".join(f'{said(t)}:{{"point":{_FIGURE},{limits},"unit":{said(str(quick.card.units.get(t, "")))}}}' for t in quick.student.targets)
+    calibrated = not bare and domain.verdict == "in_domain"
+    text = (f'{{"workload":"","workload_digest":"","predictions":[{{"id":"%b-0","hardware":{said(machine)},"targets":{{{targets}}},"level":{said(quick.level)},"calibrated":{said(calibrated)},'
+            f'"domain":{said({"verdict": domain.verdict, "reason": domain.reason, "novelty": None, "nearest": None})},"model":{said(quick.name)},"version":{said(quick.version)},"speed":"columns"}}]}}')
+    labels = (("model", quick.name),)
+    if len(quick.frames) > _MOST_FRAMES:
+        quick.frames.clear()
+    found = quick.frames[key] = Frame(text.encode("ascii"), bare, (("silicast_rows_total", labels), ("silicast_verdicts_total", (*labels, ("verdict", domain.verdict)))))
     return found
 
 

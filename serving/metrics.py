@@ -43,6 +43,13 @@ class Metrics:
             of = self._values[name]
             of[labels] = of.get(labels, 0.0) + by
 
+    def count(self, which: Iterable[tuple[str, Labels]]) -> None:
+        """Counts one for each of several."""
+        with self._lock:
+            for name, labels in which:
+                of = self._values[name]
+                of[labels] = of.get(labels, 0.0) + 1.0
+
     def set(self, name: str, values: Mapping[Labels, float]) -> None:
         """Puts a gauge, all its labels at once."""
         with self._lock:

@@ -128,7 +128,7 @@ class Quick:
     version: str
     exact: Callable[[OpQuestions], Prediction]
     #: what `http_quick` keeps of its replies
-    frames: dict[Any, tuple[str, str, str]] = field(default_factory=dict, repr=False)
+    frames: dict[Any, Any] = field(default_factory=dict, repr=False)
     _ways: dict[Any, _Way] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
