@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import lightgbm
 import numpy as np
@@ -34,6 +35,20 @@ def test_same_as_lightgbm(booster: lightgbm.Booster) -> None:
     edges = rng.choice(thresholds, ROWS // 2).astype(np.float32)
     x[: ROWS // 2, 1] = np.where(rng.random(ROWS // 2) < 0.5, edges, np.nextafter(edges, np.float32(np.inf)))
     assert CompiledTrees(booster).predict(x) == pytest.approx(booster.predict(x, num_threads=1), rel=1e-5, abs=1e-5)
+
+
+def test_one_row_at_a_time_from_several_threads(booster: lightgbm.Booster) -> None:
+    """A row alone goes a way of its own, and no thread reads another's; an answer outlives the next."""
+    rng = np.random.default_rng(2)
+    x = np.column_stack([rng.normal(size=400), rng.normal(size=400), rng.integers(0, 32, 400), rng.integers(0, 6, 400)])  # double precision, too
+    trees = CompiledTrees(booster)
+    whole = trees.predict(x.astype(np.float32))
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda i: trees.predict(x[i:i + 1]), range(400)))
+    assert np.concatenate(told) == pytest.approx(whole, rel=1e-6)
+    assert told[0].dtype == np.float64
+    with pytest.raises(Exception, match=r"(?i)dimension|shape|invalid"):
+        trees.predict(x[:1, :3])
 
 
 def test_missing_and_unseen_categories(booster: lightgbm.Booster) -> None:
