@@ -1,8 +1,8 @@
 """`/v2`: the Open Inference Protocol (KServe V2, REST), so that clients that speak it need nothing of ours.
 
 Inputs are the columns of a model's questions (`http_columns.fields`): texts as BYTES, numbers as FP64 or integers, all of one length n (or of
-shape [n, 1]). Outputs are T, T_low, T_high (FP64), domain, domain_reason, error (BYTES) and calibrated (BOOL), each of shape [n]; a figure that
-is not there is null.
+shape [n, 1]). Outputs are T, T_low, T_high, novelty (FP64), domain, domain_reason, nearest, error (BYTES) and calibrated (BOOL), each of shape [n]; a
+figure that is not there is null.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ async def metadata(desk: Any, asked: Asked) -> Told:
 
 def _outputs(model: Any) -> list[tuple[str, str]]:
     figures = [(name + ending, "FP64") for name in model.targets for ending in ("", "_low", "_high")]
-    return [*figures, ("domain", "BYTES"), ("domain_reason", "BYTES"), ("calibrated", "BOOL"), ("error", "BYTES")]
+    return [*figures, ("domain", "BYTES"), ("domain_reason", "BYTES"), ("calibrated", "BOOL"), ("novelty", "FP64"), ("nearest", "BYTES"), ("error", "BYTES")]
 
 
 async def model_ready(desk: Any, asked: Asked) -> Told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ with warnings.catch_warnings():
     from fastapi.testclient import TestClient
 
 from silicast.datasets.catalog import hardware
+from silicast.datasets.table import GraphQuestions
 from silicast.serving.http import create_app
 from silicast.serving.predictor import Predictor
 
@@ -49,7 +51,10 @@ def test_inference_is_the_models_answer(client: TestClient, predictor: Predictor
     told = client.post("/v2/models/tiny/infer", json=body).json()
     assert (told["model_name"], told["model_version"], told["id"]) == ("tiny", "7", "a1")
     out = {one["name"]: one for one in told["outputs"]}
-    assert list(out) == [*(n + e for n in TARGETS for e in ("", "_low", "_high")), "domain", "domain_reason", "calibrated", "error"]
+    assert list(out) == [*(n + e for n in TARGETS for e in ("", "_low", "_high")), "domain", "domain_reason", "calibrated", "novelty", "nearest", "error"]
+    doubt = predictor.predict_many(GraphQuestions.cross(gemms(256, 4, 16), [hardware("t4"), hardware("v100_sxm")])).domain
+    assert out["novelty"]["data"] == [*(d.novelty if math.isfinite(d.novelty) else None for d in doubt), None]
+    assert out["nearest"]["data"] == [*(d.nearest or None if math.isfinite(d.novelty) else None for d in doubt), None]
     assert out["latency_s"]["data"][0] == predictor.predict(gemms(256, 4, 16), hardware("t4")).point[0, 0]
     assert out["latency_s"]["data"][2] is None
     assert "no workload of digest" in out["error"]["data"][2]
