@@ -15,6 +15,9 @@ Vocabulary = Mapping[str, tuple[str, ...]]
 #: what a column tells. `physics`: a ratio of two quantities, which means the same on every machine and at every size; `size`: of the work alone;
 #: `device`: of the machine alone; `own`: the table's own numbers; `context`: circumstances, and codes of formats and kinds
 ROLES = ("physics", "size", "device", "own", "context")
+#: what a forecaster knows who has heard of the roofline and nothing more: `Features.roofline`
+_ROOFLINE = frozenset({"log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes",
+                       "log_output_bytes"})
 #: the ceilings of `Features.ceilings`: arithmetic as tiles and waves allow it, every operand once from memory, traffic through the last cache, start and end
 CEILINGS = ("compute", "memory", "cache", "fixed")
 
@@ -56,6 +59,22 @@ class Features:
         """Only sizes, the machine's figures, the table's own numbers and circumstances: what physics makes of them stands in the reference alone. All columns where
         roles are not told."""
         return self._picked([i for i, role in enumerate(self.roles) if role != "physics"]) if self.roles else self
+
+    def roofline(self) -> Features:
+        """Only sizes, the roofline, the machine's figures, the table's own numbers and circumstances, and no reference but the speed of light: what a plain forecaster sees, free of
+        whatever the simulator has wrong. All columns where roles are not told."""
+        kept = self._picked([i for i, (n, role) in enumerate(zip(self.names, self.roles, strict=True)) if n in _ROOFLINE or role in ("device", "own", "context")]) if self.roles else self
+        return replace(kept, reference=dict(self.floor), guessed=frozenset(), ceilings=None)
+
+    def full_tails(self) -> Features:
+        """The same with a last tile that is full told as a tail of all of it, not of none: it belongs beside sizes that nearly fill their last tile, not beside those that waste most of
+        it. Trees cut a scale in two, and few random sizes are whole tiles: they would answer those as the most wasteful."""
+        at = [i for i, name in enumerate(self.names) if "_tail_" in name and self.roles and self.roles[i] == "physics"]
+        if not at:
+            return self
+        values = self.values.copy()
+        values[:, at] = np.where(values[:, at] == 0.0, 1.0, values[:, at])
+        return replace(self, values=values)
 
     def rows(self, at: np.ndarray) -> Features:
         """The rows `at`."""

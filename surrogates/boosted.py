@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .kin import Kin
+from .neighbours import Neighbours, learned_near
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
 from .threads import wait_asleep
@@ -31,30 +33,31 @@ class Boosted:
     """Boosted trees.
 
     `trees`, `leaves`, `rate`: LightGBM's rounds, leaves and learning rate; fewer trees are kept when `valid` stops improving.
-    `objective`: LightGBM's loss on the learned scale. `bins`: values of a column told apart. `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
-    as its kin would).
+    `objective`: LightGBM's loss on the learned scale. `bins`: values of a column told apart. `columns`: "all", "plain" for sizes and figures without what physics makes of them, "roofline" for that and the roofline in place of the simulator, "portable" for what means the same on machines and at sizes never seen, "kin" for that and the machine's name (`kin`: one never seen answers
+    as its kin would), or "near" for all and what was read nearby (`neighbours`; tables of operators). `full_tails`: whether a last tile that is full is told so (`Features.full_tails`).
     """
 
     name = "boosted"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s", "power_w", "energy_j", "memory_bytes"), trees: int = 800, leaves: int = 63,
-                 rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", bins: int = 255, columns: str = "all", seed: int = 0,
+                 rate: float = 0.06, min_leaf: int = 10, column_share: float = 0.6, objective: str = "regression_l1", bins: int = 255, columns: str = "all", full_tails: bool = False, seed: int = 0,
                  threads: int = 0) -> None:
         self.targets = tuple(targets)
         self.shape = ""
         self._settings: dict[str, Any] = {"trees": trees, "leaves": leaves, "rate": rate, "min_leaf": min_leaf, "column_share": column_share, "objective": objective,
-                          "bins": bins, "columns": columns, "seed": seed, "threads": threads}
+                          "bins": bins, "columns": columns, "full_tails": full_tails, "seed": seed, "threads": threads}
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
         self._scale: dict[str, str] = {}
         self._least: dict[str, float] = {}
         self._share: dict[str, float] = {}
         self._kin: Kin | None = None
+        self._near: Neighbours | None = None
         self._boosters: dict[str, Any] = {}
 
     @property
     def columns(self) -> str:
-        """Which columns it sees: "all", "plain", "portable" or "kin"."""
+        """Which columns it sees: "all", "plain", "roofline", "portable", "kin" or "near"."""
         return str(self._settings["columns"])
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
@@ -65,7 +68,11 @@ class Boosted:
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
         self._kin = self._kinship(table)
-        features = self._seen(table.questions)
+        if self.columns == "near" and isinstance(table.questions, OpQuestions):
+            self._near, features = learned_near(table, self._vocabulary, learned_targets(self.targets), int(self._settings["seed"]))
+            features = features.full_tails() if self._settings["full_tails"] else features
+        else:
+            features = self._seen(table.questions)
         valid_features = self._seen(valid.questions) if valid is not None else None
         self._features = list(features.names)
         for name in learned_targets(self.targets):
@@ -97,8 +104,11 @@ class Boosted:
 
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
-        if self._settings["columns"] in ("all", "plain"):
-            return features if self._settings["columns"] == "all" else features.plain()
+        if self._settings["columns"] == "near":
+            features = self._near.applied(features, questions) if self._near and isinstance(questions, OpQuestions) else features
+            return features.full_tails() if self._settings["full_tails"] else features
+        if self._settings["columns"] in ("all", "plain", "roofline"):
+            return {"all": features.full_tails if self._settings["full_tails"] else lambda: features, "plain": features.plain, "roofline": features.roofline}[self._settings["columns"]]()
         return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
     def predict(self, questions: Questions) -> Prediction:
@@ -132,7 +142,12 @@ class Boosted:
         if self._kin is not None:
             return None
         features = self._seen(questions).ordered(self._features)
-        return np.asarray(self._boosters[name].predict(features.values, pred_contrib=True), dtype=np.float64), self._scale[name], features
+        found = np.asarray(self._boosters[name].predict(features.values, pred_contrib=True), dtype=np.float64)
+        if self._near is not None and name in self._near.ratios:  # what moves the reference is the neighbours' doing
+            plain = tabular_features(questions, self._vocabulary).reference
+            found[:, features.names.index(f"near_{name}")] += np.log(features.reference[name] / plain[name])
+            features = replace(features, reference=plain)
+        return found, self._scale[name], features
 
     def _params(self, rows: int) -> dict[str, Any]:
         s = self._settings
@@ -144,8 +159,9 @@ class Boosted:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Settings in JSON, one LightGBM text file per target."""
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None}
-        return spec, {f"{name}.txt": booster.model_to_string(num_iteration=booster.best_iteration).encode() for name, booster in self._boosters.items()}
+                "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None, "near": self._near.to_json() if self._near else None}
+        files = {f"{name}.txt": booster.model_to_string(num_iteration=booster.best_iteration).encode() for name, booster in self._boosters.items()}
+        return spec, files | (self._near.files() if self._near else {})
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -155,6 +171,7 @@ class Boosted:
         out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         out._kin = Kin.from_json(spec["kin"]) if spec["kin"] else None
+        out._near = Neighbours.from_weights(spec["near"], files, folder) if spec.get("near") else None
         for name in learned_targets(out.targets):
             if f"{name}.txt" not in files:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")

@@ -24,6 +24,8 @@ from .prediction import Prediction
 
 #: multiples of the median spread that are tried as base, how narrow intervals must become, and rows below which plain residuals do
 _BASES, _NARROWER, _LEAST_TO_SCALE = (0.25, 0.5, 1.0, 2.0, 4.0), 0.97, 200
+#: widths about machines never seen where none could be held out, over those about known ones (assumption)
+_NEVER_REHEARSED = 2.0
 
 
 class Conformal:
@@ -38,6 +40,7 @@ class Conformal:
         self._width: dict[str, dict[str, float]] = {}
         self._known: tuple[str, ...] = ()
         self._strangers: dict[str, float] = {}
+        self._stretch = 1.0  # of the widths about machines never seen
         self._far: dict[str, float] = {}
         self._base: dict[str, float] = {}  # of targets whose widths are factors of (base + spread)
         self._scale: dict[str, str] = {}
@@ -118,11 +121,14 @@ class Conformal:
         best = min(tried, key=lambda b: tried[b])
         return float(best) if best > 0 and tried[best] < _NARROWER * wide(np.ones(len(score))) else None
 
-    def expect_strangers(self, known: Sequence[str], scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
+    def expect_strangers(self, known: Sequence[str], scored: Mapping[str, tuple[np.ndarray, np.ndarray]], held: np.ndarray | None = None) -> Self:
         """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
-        and (n,) point in SI. A target whose truth is not positive throughout keeps the width of all."""
+        and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. Nothing rehearsed: twice the
+        widths about what is known. A target whose truth is not positive throughout keeps the width of all."""
         self._known = tuple(known)
-        self._strangers = self._rehearsed(scored)
+        each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}) for label in np.unique(held) for at in [held == label]] if held is not None else []
+        self._strangers = {t: max([width, *(e[t] for e in each if t in e)]) for t, width in self._rehearsed(scored).items()}
+        self._stretch = 1.0 if scored else _NEVER_REHEARSED
         return self
 
     def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
@@ -177,8 +183,8 @@ class Conformal:
             if name in self._base:
                 # an answer without a spread (no members, or one that is not positive) is as unsure as they come
                 width = width * (self._base[name] + _told(bare.spread[:, j] if bare.spread is not None else np.full(len(strata), np.nan)))
-            if stranger is not None:
-                width = np.where(np.isin(strata, self._known), width, np.maximum(width, stranger))
+            if stranger is not None or self._stretch > 1.0:
+                width = np.where(np.isin(strata, self._known), width, np.maximum(width * self._stretch, stranger or 0.0))
             if far is not None and name in self._far:
                 width = np.where(far > 0.0, np.maximum(width, self._far[name]) * np.maximum(far, 1.0), width)
             if self._scale[name] == "log":
@@ -193,7 +199,7 @@ class Conformal:
         """The widths, and all of `inner`."""
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
-                "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base}, files
+                "known": list(self._known), "strangers": self._strangers, "stretch": self._stretch, "far": self._far, "base": self._base}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -201,7 +207,7 @@ class Conformal:
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder, member), spec["level"], spec["least"])
         out._width = {t: dict(w) for t, w in spec["width"].items()}
         out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec["far"])
-        out._scale, out._base = dict(spec["scale"]), dict(spec["base"])
+        out._scale, out._base, out._stretch = dict(spec["scale"]), dict(spec["base"]), float(spec.get("stretch", 1.0))
         return out
 
 

@@ -20,17 +20,20 @@ from . import rehearsal
 from .base import Surrogate
 from .prediction import Prediction, apart, consistent
 
-#: the shares of the first of two members that are tried; more members start from equal shares
-_STEPS = np.linspace(0.0, 1.0, 11)
+#: the shares of a member that are tried, rounds of trying, how much of what is chosen is kept, and the relative error beyond which a row counts no more
+_STEPS, _ROUNDS, _CHOSEN, _WORST = np.linspace(0.0, 1.0, 11), 3, 2.0 / 3.0, 1.5
+#: share of the members that know the roofline alone in the watts of a machine that nothing could be rehearsed for (assumption)
+_WATTS = 0.75
 
 
 @dataclass(frozen=True)
 class Rehearsed:
     """Target -> (truth, answer), each (n,) in SI, on machines held out and on the largest sizes held out: what answers there are worth. Empty where there was
-    nothing to hold out (fewer than three machines, too few sizes)."""
+    nothing to hold out (a single machine, too few sizes). `machine`: (n,) number of the machine held out."""
 
     machines: dict[str, tuple[np.ndarray, np.ndarray]]
     sizes: dict[str, tuple[np.ndarray, np.ndarray]]
+    machine: np.ndarray
 
 
 class Ensemble:
@@ -68,7 +71,7 @@ class Ensemble:
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
-        self._strange, self._far = {t: {"": list(equal)} for t in self.targets}, {}
+        self._strange, self._far = {t: {"": self._unrehearsed(t)} for t in self.targets}, {}
         if valid is not None and len(self.members) > 1:
             points = [m.predict(valid.questions).point for m in self.members]
             for j, name in enumerate(self.targets):
@@ -85,7 +88,15 @@ class Ensemble:
         parts = rehearsal.machines(table, fresh, self.targets, seed)
         if parts:
             self._strange = {t: rehearsal.shares_by_kind(parts, t) for t in self.targets}
-        return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far))
+        return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far), np.repeat(np.arange(len(parts)), [len(p.kind) for p in parts]))
+
+    def _unrehearsed(self, target: str) -> list[float]:
+        """Shares about machines never seen where no machine could be held out: equal ones. Of answers that are no latency most is the members' who know the roofline alone: the others
+        all lean on the simulator's watts, which are as far off on the next machine as they like."""
+        apart = np.array([getattr(m, "columns", "") == "roofline" for m in self.members])
+        if target == "latency_s" or apart.all() or not apart.any():
+            return [1.0 / len(self.members)] * len(self.members)
+        return [_WATTS / apart.sum() if own else (1.0 - _WATTS) / (~apart).sum() for own in apart]
 
     def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], _by_kind(shares[t], p.kind).T) for p in parts]))
@@ -100,22 +111,28 @@ class Ensemble:
         return np.where(octaves > 0.0, 2.0 - 2.0 ** -np.maximum(octaves - self._octaves, 0.0), 0.0)
 
     def _best(self, points: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
-        """Coordinate search over shares: each member in turn takes the share that lowers the median error most."""
-        weights = np.full(len(points), 1.0 / len(points))
-        good = np.isfinite(truth)
+        """Rounds of coordinate search over shares: each member in turn takes the share that lowers the error most, the usual error and the mean one alike. Few held-out rows tell
+        no finer than so: a third is shared by how right each member is alone, where that costs no more than a standard error, and less than the best member alone."""
+        count, good = len(points), np.isfinite(truth)
+        scale = np.where(np.abs(truth[good]) > 0, np.abs(truth[good]), 1.0)
+
+        def far_off(w: np.ndarray) -> np.ndarray:
+            return np.minimum(np.abs(_mean(points, w)[good] - truth[good]) / scale, _WORST)
 
         def error(w: np.ndarray) -> float:
-            mean = _mean(points, w)[good]
-            scale = np.abs(truth[good])
-            return float(np.median(np.abs(mean - truth[good]) / np.where(scale > 0, scale, 1.0)))
+            off = far_off(w)
+            return float(np.median(off) + np.mean(off))
 
-        for i in range(len(points)):
+        weights = np.full(count, 1.0 / count)
+        for i in [*range(count)] * _ROUNDS:
             others = np.delete(weights, i)
             others = others / others.sum() if others.sum() > 0 else np.full(len(others), 1.0 / max(len(others), 1))
-            tries = [np.insert(others * (1 - s), i, s) for s in _STEPS]
-            tries.append(weights)
-            weights = min(tries, key=error)
-        return [float(w) for w in weights]
+            weights = min([weights, *(np.insert(others * (1.0 - s), i, s) for s in _STEPS)], key=error)
+        alone = np.array([error(w) for w in np.eye(count)])
+        right = 1.0 / np.maximum(alone, 1e-9) ** 2
+        drawn = _CHOSEN * weights + (1.0 - _CHOSEN) * right / right.sum()
+        most = min(alone.min(), error(weights) + float(np.std(far_off(weights))) / np.sqrt(good.sum()))
+        return [float(w) for w in (drawn if error(drawn) <= most else weights)]
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) weighted answers in SI."""

@@ -30,23 +30,25 @@ COLUMN = "on_machine"
 
 @dataclass(frozen=True)
 class Kin:
-    """The machines trained on: `names` and their (D, f) `figures`, a row of NaN for one that no catalogue knows; `anchor`: where each settles."""
+    """The machines trained on: `names` and their (D, f) `figures`, a row of NaN for one that no catalogue knows; `anchor`: where each settles; `full_tails`: whether columns are seen
+    so (`Features.full_tails`; models made before it was there do not)."""
 
     names: tuple[str, ...]
     figures: np.ndarray
     anchor: Anchor = field(default_factory=Anchor)
+    full_tails: bool = False
 
     @classmethod
     def of(cls, features: Features, questions: OpQuestions, targets: Mapping[str, np.ndarray], seed: int) -> Self:
         """The machines that the questions are about, anchored to the answers `targets`."""
         used = np.unique(questions.device_index)
-        return cls(tuple(questions.device_names[i] for i in used), np.array([_figures(questions.devices[i]) for i in used]), Anchor.of(features, questions, targets, seed))
+        return cls(tuple(questions.device_names[i] for i in used), np.array([_figures(questions.devices[i]) for i in used]), Anchor.of(features, questions, targets, seed), True)
 
     def seen(self, features: Features, questions: OpQuestions) -> Features:
         """`features` from the anchor, with one more column: the code of the machine, NaN for one never seen."""
         strangers = [i for i in np.unique(questions.device_index) if questions.device_names[i] not in self.names]
         shares = {int(i): {n: float(s) for n, s in zip(self.names, self.shares(questions.devices[i]), strict=True) if s > 0.0} for i in strangers}
-        features = self.anchor.applied(features, questions, shares)
+        features = self.anchor.applied(features.full_tails() if self.full_tails else features, questions, shares)
         place = {name: float(i) for i, name in enumerate(self.names)}
         code = np.array([place.get(name, np.nan) for name in questions.device_names], dtype=np.float32)[questions.device_index]
         return replace(features, names=(*features.names, COLUMN), units=(*features.units, "code"), values=np.column_stack([features.values, code]),
@@ -86,12 +88,13 @@ class Kin:
     def to_json(self) -> dict[str, Any]:
         """A plain dict; a figure nobody published is null."""
         return {"names": list(self.names), "figures": [[float(x) if np.isfinite(x) else None for x in row] for row in self.figures],
-                "anchor": self.anchor.to_json()}
+                "anchor": self.anchor.to_json(), "full_tails": self.full_tails}
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(tuple(spec["names"]), np.array([[np.nan if x is None else x for x in row] for row in spec["figures"]], dtype=np.float64), Anchor.from_json(spec["anchor"]))
+        return cls(tuple(spec["names"]), np.array([[np.nan if x is None else x for x in row] for row in spec["figures"]], dtype=np.float64), Anchor.from_json(spec["anchor"]),
+                   bool(spec.get("full_tails", False)))
 
 
 def _figures(device: Hardware | None) -> np.ndarray:

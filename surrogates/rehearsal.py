@@ -54,11 +54,11 @@ def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], S
 
 
 def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> list[Rehearsal]:
-    """Each of the machines with most rows held out in turn; empty with fewer than three machines."""
+    """Each of the machines with most rows held out in turn; empty with a single machine."""
     strata = table.questions.strata.astype(str)
     names, counts = np.unique(strata, return_counts=True)
     rng = np.random.default_rng(seed)
-    every = [(np.flatnonzero(strata == name), np.flatnonzero(strata != name)) for name in names[np.argsort(-counts, kind="stable")][:MACHINES]] if len(names) >= 3 else []
+    every = [(np.flatnonzero(strata == name), np.flatnonzero(strata != name)) for name in names[np.argsort(-counts, kind="stable")][:MACHINES]] if len(names) >= 2 else []
     return [hold(table, held, rest, fresh, targets, rng) for held, rest in every if min(len(held), len(rest)) >= _LEAST_ROWS]
 
 

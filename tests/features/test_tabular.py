@@ -130,6 +130,31 @@ def test_ordered() -> None:
         features.ordered(("a", "b", "c", "z"))
 
 
+def test_a_last_tile_that_is_full_stands_beside_nearly_full_ones() -> None:
+    """By hand: 128 is whole tiles of 16, 129 has one of sixteen rows in its last one, 143 all but one."""
+    ops = OpColumns.from_ops([Op.of("o", "gemm", m=m, n=64, k=64) for m in (128, 129, 143)])
+    questions = OpQuestions(ops, ("h100_sxm",), (catalog.hardware("h100_sxm"),), np.zeros(3, dtype=np.int64), pd.DataFrame(index=range(3)), pd.DataFrame(index=range(3)))
+    features = tabular_features(questions, {})
+    at = features.names.index("m_tail_16")
+    np.testing.assert_allclose(features.values[:, at], [0.0, 1 / 16, 15 / 16])
+    full = features.full_tails()
+    np.testing.assert_allclose(full.values[:, at], [1.0, 1 / 16, 15 / 16])
+    others = [i for i, name in enumerate(features.names) if "_tail_" not in name]
+    np.testing.assert_array_equal(full.values[:, others], features.values[:, others])
+    np.testing.assert_array_equal(full.full_tails().values, full.values)
+
+
+def test_the_roofline_knows_no_simulator() -> None:
+    ops = OpColumns.from_ops([Op.of("o", "gemm", m=128, n=64, k=64)])
+    questions = OpQuestions(ops, ("h100_sxm",), (catalog.hardware("h100_sxm"),), np.zeros(1, dtype=np.int64), pd.DataFrame(index=range(1)), pd.DataFrame(index=range(1)))
+    features = tabular_features(questions, {})
+    seen = features.roofline()
+    assert set(seen.reference) == {"latency_s"}
+    np.testing.assert_array_equal(seen.reference["latency_s"], features.floor["latency_s"])
+    assert {"log_bound", "m", "log_tdp", "dtype"} <= set(seen.names)
+    assert not {"log_simulated", "log_estimate", "best_waves", "m_tail_16"} & set(seen.names)
+
+
 def test_missing_context_is_named() -> None:
     with pytest.raises(TableError, match="'site'"):
         tabular_features(op_questions(), {"site": ("s",)})

@@ -34,6 +34,12 @@ class Fixed:
         return {}, {}
 
 
+class FixedAsSaved(Fixed):
+    @classmethod
+    def from_weights(cls, spec: Any, files: Any, folder: Any, member: Any) -> Any:
+        return cls()
+
+
 def plain(n: int, seed: int, noise: float = 0.3) -> Table:
     """Truth is the answer times a log-normal factor: exchangeable rows."""
     rng = np.random.default_rng(seed)
@@ -168,6 +174,28 @@ def test_machines_never_seen_get_the_width_of_the_rehearsal() -> None:
     assert answer.high[:, 0] == pytest.approx([1.01, 2.0])
     spec, _ = known.weights()
     assert spec["strangers"]["latency_s"] == pytest.approx(np.log(2.0))
+
+
+def test_the_next_machine_may_be_as_odd_as_the_oddest() -> None:
+    """By hand: nine machines in ten rows each off by 10 %, one by a factor of 2; all together the tenth would be cut off, told apart it is not."""
+    names = np.array(["a"] * 120, dtype=object)
+    held = np.repeat(np.arange(11), 20)
+    scored = {"latency_s": (np.where(held == 3, 2.0, 1.1), np.ones(220))}
+    widths = [Conformal(Fixed(), level=0.9, least=10).calibrate_from(names, {"latency_s": (np.full(120, 1.01), np.ones(120))}).expect_strangers(["a"], scored, labels).weights()[0]["strangers"]
+              for labels in (None, held)]
+    assert [w["latency_s"] for w in widths] == pytest.approx([np.log(1.1), np.log(2.0)])
+
+
+def test_where_no_machine_could_be_held_out_the_next_is_twice_as_uncertain() -> None:
+    names = np.array(["a"] * 120, dtype=object)
+    known = Conformal(Fixed(), level=0.9, least=10).calibrate_from(names, {"latency_s": (np.full(120, 1.1), np.ones(120))}).expect_strangers(["a"], {})
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((2, 1))), np.array(["a", "new"], dtype=object))
+    assert answer.high[:, 0] == pytest.approx([1.1, 1.1**2])
+    spec, _ = known.weights()
+    old = {k: v for k, v in spec.items() if k != "stretch"}
+    for written, high in ((spec, 1.1**2), (old, 1.1)):  # folders made before this was told keep their widths
+        back = Conformal.from_weights(written, {}, None, lambda name: FixedAsSaved)  # type: ignore[arg-type]
+        assert back.around(Prediction.bare(("latency_s",), np.ones((1, 1))), np.array(["new"], dtype=object)).high[0, 0] == pytest.approx(high)
 
 
 def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() -> None:

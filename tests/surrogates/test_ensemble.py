@@ -79,6 +79,14 @@ def test_members_must_agree_on_targets() -> None:
             Ensemble(members)
 
 
+def test_watts_of_a_machine_that_nothing_is_rehearsed_for_come_from_who_leans_on_no_simulator() -> None:
+    members = [Off(0.0, targets=("latency_s", "power_w")) for _ in range(3)]
+    members[1].columns = "roofline"  # type: ignore[attr-defined]
+    model = Ensemble(members)
+    assert model._unrehearsed("latency_s") == pytest.approx([1 / 3] * 3)
+    assert model._unrehearsed("power_w") == pytest.approx([0.125, 0.75, 0.125])
+
+
 class Squared(Off):
     """Answers the square of the truth: half a share of it, with nothing beside, would be right, and is no mean."""
 
