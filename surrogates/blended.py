@@ -4,6 +4,8 @@ Candidates: boosted trees by absolute and by squared error, and a Gaussian proce
 from other groups only; those answers choose the shares, per target, then every member worth a share learns from all rows. The answers
 themselves stay in `out_of_fold` until the model is saved: they are what intervals and figures come from.
 
+A machine never seen in a plain table is answered as those of the table were (`newcomer`): each held out in turn says how far off that is.
+
 A target that is yes or no is learned as a score and answered as a calibrated probability (`classifier`).
 """
 
@@ -20,14 +22,14 @@ from ..datasets.errors import TableError
 from ..datasets.networks import NetworkQuestions
 from ..datasets.table import Questions, Table
 from ..features.network_table import widened
-from . import classifier
+from . import classifier, newcomer
 from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
 from .prediction import Prediction, apart, consistent
 
 #: folds by rows of the table: (rows up to which, folds)
-_FOLDS = ((800, 10), (10_000, 5), (50_000, 3), (10**9, 5))
+_FOLDS = ((300, 10), (10_000, 5), (50_000, 3), (10**9, 5))
 #: of a table with more rows one fold is held out and answered, not all: enough to choose shares by
 _MOST_FOLDED = 50_000
 #: more rows than this and shares come from a sample of them
@@ -40,9 +42,11 @@ _MOST_TWICE = 100_000
 _REHEARSED = 4
 #: target -> the column of a table of networks that it is learned as a ratio to
 _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cycles", "interval_cycles": "network.plain_cycles"}
-#: with fewer machines than this a rehearsal cannot tell which member carries over to another one: a process over three figures of four machines forecast an H100 25 times
-#: too slow. The middle one of all answers counts then (assumption: eight)
+#: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
+#: of networks, priced on the machine itself, the middle one of all answers counts
 _FEW_MACHINES = 8
+#: a machine never seen beside a single one may be off by this factor (assumption: nothing could be rehearsed)
+_NEVER_REHEARSED = 2.0
 _STEPS = np.linspace(0.0, 1.0, 21)
 
 
@@ -60,6 +64,8 @@ class Blended:
         self._probability: dict[str, dict[str, Any]] = {}
         self._strangers: dict[str, dict[str, Any]] = {}
         self._counted: list[str] = []
+        #: after `fit`: target -> (truth, answer) of rows on machines held out in turn, in SI; empty where none could be
+        self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._networks, self._machines = False, ""
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
@@ -98,7 +104,7 @@ class Blended:
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         self._members = {name: candidates[name] for name in kept}
-        points = self._mix(answers, len(table), self._shares) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
+        points = _mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
             j = self.targets.index(t)
@@ -157,26 +163,93 @@ class Blended:
         return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
 
     def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
-        """Shares for machines never seen: those that did best when machines were held out, one after the other. Machines are the values of a column
-        most of which the catalogue knows."""
-        columns = dict.fromkeys(c["source"] for c in candidates["kernel"].columns if c["how"] == "figure")
-        for column in columns:
+        """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the
+        values of a column most of which the catalogue knows."""
+        for column in newcomer.machine_columns(table.questions.frame):
             values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
             names, counts = np.unique(values, return_counts=True)
-            if len(names) < 3 or len(table) > _MOST_FOLDED:
+            few = len(names) < _FEW_MACHINES
+            told: dict[str, Any] = {"known": [str(n) for n in names], "shares": {t: {"newcomer": 1.0} for t in self.targets}}
+            if (self._networks or not few) and (len(names) < 3 or len(table) > _MOST_FOLDED):
                 continue
-            answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in candidates}
-            for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED]:
+            self._strangers[column] = told
+            answers: dict[str, np.ndarray] = {}
+            for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED] if len(names) > 1 and len(table) <= _MOST_FOLDED else ():
                 here = values == held
-                rest = table.take(~here)
-                varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
-                for name, fresh in self._candidates(len(rest), varied).items() if varied else ():
-                    found = fresh.fit(rest).predict(table.questions.take(np.flatnonzero(here)))
-                    for t in varied:
-                        answers[name][here, self.targets.index(t)] = found.point[:, found.column(t)]
-            self._strangers[column] = {"known": [str(n) for n in names], "shares": self._weigh(table, answers)}
-            if len(names) < _FEW_MACHINES:
-                self._strangers[column]["middle"] = list(candidates)
+                self._answer_stranger(table, column, here, candidates, few, answers)
+            if self._networks or (not few and answers):
+                told["shares"] = self._weigh(table, answers)
+            if self._networks and few:
+                told["middle"] = list(candidates)
+            self._remember(table, values, answers, told, few)
+
+    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray]) -> None:
+        """Into `answers`: what each member, and `newcomer`, says of the rows `here`, a machine that no one saw."""
+        rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
+        varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+        if not varied:
+            return
+        if self._networks:
+            fresh = {name: member.fit(rest) for name, member in self._candidates(len(rest), varied).items()}
+        else:  # trees by half, and the process with the weights it has
+            whole = varied == list(self.targets)
+            fresh = {"absolute": Boosted(targets=tuple(varied), trees=150, leaves=15, min_leaf=5, seed=int(self._settings["seed"]), threads=1).fit(rest),
+                     "kernel": candidates["kernel"].sibling().learn_rows(rest) if whole else Kernel(targets=tuple(varied), seed=int(self._settings["seed"])).fit(rest)}
+
+        def put(name: str, points: np.ndarray) -> None:
+            kept = answers.setdefault(name, np.full((len(table), len(self.targets)), np.nan))
+            kept[np.ix_(here, np.array([self.targets.index(t) for t in varied]))] = points
+
+        if self._networks or not few:
+            for name, member in fresh.items():
+                put(name, member.predict(asked).point)
+        if not self._networks:
+            known = sorted(set(rest.questions.frame[column].astype(str)))
+            usual = {t: _of_those(self._shares[t], fresh) for t in varied}
+            put("newcomer", self._as_known(asked, column, known, lambda q: _mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied))
+
+    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str]) -> np.ndarray:
+        """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
+        out = np.full((len(questions), len(targets)), np.nan)
+        written = questions.frame[column].astype(str).to_numpy(dtype=str)
+        for name in np.unique(written):
+            rows = np.flatnonzero(written == name)
+            counts = newcomer.shares(str(name), known) > 0
+            every = np.full((len(known), len(rows), len(targets)), np.nan)
+            mine = questions.take(rows)
+            for at, machine in enumerate(known):
+                if counts[at]:
+                    every[at] = ask(replace(mine, frame=mine.frame.assign(**{column: machine})))
+            for j, t in enumerate(targets):
+                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j])
+        return out
+
+    def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool) -> None:
+        """What is expected of answers about machines never seen, per target: the rehearsed ones; where machines are few, those of the machine that was answered
+        worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where there is but one, `_NEVER_REHEARSED` off."""
+        point = np.full((len(table), len(self.targets)), np.nan)
+        if answers:
+            point = np.median(list(answers.values()), axis=0) if "middle" in told else _mixed(answers, told["shares"], self.targets, self._counted)
+        for j, t in enumerate(self.targets):
+            truth = table.targets[t]
+            good = np.isfinite(truth) & np.isfinite(point[:, j]) & (truth > 0) & (point[:, j] > 0)
+            if few and good.any():
+                off = np.abs(np.log(np.where(good, point[:, j], 1.0) / np.where(good, truth, 1.0)))
+                held = np.unique(values[good])
+                worst = held[np.argmax([np.quantile(off[good & (values == name)], 0.9) for name in held])]
+                good &= values == worst
+                point[good, j] *= (point[good, j] / truth[good]) ** (1.0 / len(held))
+            if good.any():
+                self.rehearsed[t] = (truth[good], point[good, j])
+            elif len(told["known"]) == 1 and (truth[np.isfinite(truth)] > 0).all():
+                self.rehearsed[t] = (truth, truth * _NEVER_REHEARSED)
+
+    def beyond(self, questions: Questions) -> np.ndarray:
+        """(n,) 1 where a row is about a machine never trained on, 0 elsewhere: intervals are as wide there as errors were when machines were held out."""
+        out = np.zeros(len(questions))
+        for column, told in self._strangers.items():
+            out = np.maximum(out, ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))  # type: ignore[attr-defined]
+        return out
 
     def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
         """Shares per target: a coordinate search for the least error on the blended scale."""
@@ -195,23 +268,6 @@ class Blended:
             out[t] = {name: float(w) for name, w in zip(names, shares / shares.sum(), strict=True) if w > 0}
         return out
 
-    def _mix(self, answers: Mapping[str, np.ndarray], rows: int, every: Mapping[str, Mapping[str, float]]) -> np.ndarray:
-        """(n, t) blended answers in SI: in log space where every member's answer is positive."""
-        out = np.full((rows, len(self.targets)), np.nan)
-        for j, t in enumerate(self.targets):
-            shares = every[t]
-            stack = np.stack([answers[name][:, j] for name in shares])
-            weight = np.array(list(shares.values()))
-            positive = (stack > 0).all(0)
-            logs = np.log(np.where(positive, stack, 1.0))
-            if t in self._counted:  # less than half of one is none
-                stack = np.where(stack < 0.5, 0.0, stack)
-                positive &= (stack > 0).all(0)
-            out[:, j] = np.where(positive, np.exp(np.tensordot(weight, logs, 1)), np.tensordot(weight, stack, 1))
-            if t in self._counted:
-                out[:, j] = np.where(out[:, j] < 0.5, 0.0, out[:, j])
-        return out
-
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) blended answers in SI; a yes or no is a probability with its low and high."""
         if questions.shape != self.shape:
@@ -220,12 +276,21 @@ class Blended:
             return Prediction.nothing(self.targets)
         questions = self._seen(questions)
         answers = {name: member.predict(questions).point for name, member in self._members.items()}
-        mixed = self._mix(answers, len(questions), self._shares)
+        mixed = _mixed(answers, self._shares, self.targets, self._counted)
         for column, told in self._strangers.items():
-            new = ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])  # type: ignore[attr-defined]
-            if new.any():
-                strange = np.median([answers[name] for name in told["middle"]], axis=0) if "middle" in told else self._mix(answers, len(questions), told["shares"])
-                mixed = np.where(new[:, None], strange, mixed)
+            new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))  # type: ignore[attr-defined]
+            if not len(new):
+                continue
+            if "middle" in told:
+                mixed[new] = np.median([answers[name][new] for name in told["middle"]], axis=0)
+                continue
+            here = {name: points[new] for name, points in answers.items()}
+            if any("newcomer" in shares for shares in told["shares"].values()):
+                def ask(q: Any) -> np.ndarray:
+                    return _mixed({name: member.predict(q).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
+
+                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], ask, self.targets)
+            mixed[new] = _mixed(here, told["shares"], self.targets, self._counted)
         mixed = mixed * self._references_of(questions)
         points = consistent({t: mixed[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
@@ -261,6 +326,31 @@ class Blended:
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
         return out
+
+
+def _of_those(shares: Mapping[str, float], members: Mapping[str, Any]) -> dict[str, float]:
+    """The shares of some members, summing to 1; trees stand for trees. Equal ones where none has a share."""
+    found = {name: shares.get(name, 0.0) + (shares.get("squared", 0.0) if name == "absolute" and "squared" not in members else 0.0) for name in members}
+    total = sum(found.values())
+    return {name: w / total if total > 0 else 1.0 / len(found) for name, w in found.items()}
+
+
+def _mixed(answers: Mapping[str, np.ndarray], every: Mapping[str, Mapping[str, float]], targets: Sequence[str], counted: Sequence[str]) -> np.ndarray:
+    """(n, t) blended answers in SI: in log space where every member's answer is positive."""
+    out = np.full((len(next(iter(answers.values()))), len(targets)), np.nan)
+    for j, t in enumerate(targets):
+        shares = every[t]
+        stack = np.stack([answers[name][:, j] for name in shares])
+        weight = np.array(list(shares.values()))
+        positive = (stack > 0).all(0)
+        logs = np.log(np.where(positive, stack, 1.0))
+        if t in counted:  # less than half of one is none
+            stack = np.where(stack < 0.5, 0.0, stack)
+            positive &= (stack > 0).all(0)
+        out[:, j] = np.where(positive, np.exp(np.tensordot(weight, logs, 1)), np.tensordot(weight, stack, 1))
+        if t in counted:
+            out[:, j] = np.where(out[:, j] < 0.5, 0.0, out[:, j])
+    return out
 
 
 def _measured_machines(questions: NetworkQuestions) -> str:

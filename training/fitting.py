@@ -226,6 +226,8 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
         if rehearsed.sizes:
             say("rehearsed on the largest sizes held out: intervals beyond the table's sizes are as wide as the errors there")
             surrogate.expect_far(rehearsed.sizes)
+    elif inner.name == "blended":
+        surrogate.expect_far(inner.rehearsed)
     return surrogate
 
 
@@ -269,6 +271,8 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
         notes.append(f"{len(data)} rows are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
         return _Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
     surrogate.calibrate_from(strata, scored(every))
+    if plain:
+        surrogate.expect_far(surrogate.inner.rehearsed)
     known = witnessed(known, asked, prediction)
     return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 

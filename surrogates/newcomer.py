@@ -1,0 +1,129 @@
+"""A machine never seen in a plain table is answered as the machines of the table were, its published rates beside theirs.
+
+Few machines teach no law of machines: a process over three figures of four machines forecast an H100 25 times too slow. What carries over is asked instead: the same row on
+each machine of the table, brought to the new one by the ratio of what both are rated at, and the weighted median of those. Machines of one vendor and kind run the same
+software and count eight times; across vendors software differs by more than rates do (a llama on an MI250 takes 1.6 times an A100's time at 1.6 times its bandwidth), so no
+rate is brought over there but what goes beyond a factor of two. Rates that bound a kernel are the memory's and the arithmetic units' (Williams et al. 2009, "Roofline"); which of them holds a plain table does not say, and what
+is rated is not all reached, so time goes with the 0.35th power of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from ..datasets import catalog
+from ..datasets.columns import DeviceColumns
+from ..datasets.errors import SilicastError
+from ..datasets.hardware import Hardware
+from ..datasets.measurement import TARGETS
+from ..features.device import DEVICE_FEATURES, device_vector
+
+#: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions)
+_KIN, _POWER = 8.0, 0.35
+#: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption)
+_SOFTWARE = 0.69
+#: machines that a row is asked for at most, nearest first
+MOST_ASKED = 8
+_NAMES = [name for name, _ in DEVICE_FEATURES]
+_BANDWIDTH, _RATE, _LIMIT, _NODE = (_NAMES.index(name) for name in ("log_dram_bandwidth", "log_vector_rate_fp32", "log_tdp", "process_nm"))
+#: what free target names end with -> quantity
+_ENDINGS: Mapping[str, str] = {"_s": "time", "_ms": "time", "_us": "time", "_ns": "time", "_j": "energy", "_w": "power", "_per_s": "throughput", "throughput": "throughput"}
+
+
+def quantity(target: str) -> str:
+    """The `units.UNITS` quantity of a target, by what its name ends with where it is a free one; "" where that says nothing."""
+    if target in TARGETS:
+        return TARGETS[target].quantity
+    ends = [end for end in _ENDINGS if target.lower().endswith(end)]
+    return _ENDINGS[max(ends, key=len)] if ends else ""
+
+
+def shares(new: str, known: Sequence[str]) -> np.ndarray:
+    """(D,) how much each known machine counts for a new one, summing to 1; `MOST_ASKED` at most are not zero. Equal ones for a machine no catalogue knows."""
+    figures, kin = _beside(new, known)
+    apart = figures - _figures(new)
+    told = np.isfinite(apart)
+    distance = np.sqrt((np.where(told, apart, 0.0) ** 2).sum(1) / np.maximum(told.sum(1), 1))
+    weight = np.where(kin, _KIN, 1.0) * np.exp(-np.where(told.any(1), distance, 0.0))
+    if len(known) > MOST_ASKED:
+        weight[np.argsort(-weight, kind="stable")[MOST_ASKED:]] = 0.0
+    return np.asarray(weight / weight.sum())
+
+
+def factors(new: str, known: Sequence[str], target: str) -> np.ndarray:
+    """(D,) logarithms of what an answer on each known machine is multiplied by to be one on the new: 0 where figures are missing."""
+    figures, kin = _beside(new, known)
+    apart = _figures(new) - figures
+    rates, limit = apart[:, _BANDWIDTH] + apart[:, _RATE], apart[:, _LIMIT]
+    faster = np.where(kin, _POWER * rates, _excess(rates / 2.0))
+    log = {"time": -faster, "throughput": faster, "power": np.where(kin, limit, _excess(limit)), "energy": np.where(kin, limit, _excess(limit)) - faster}
+    return np.nan_to_num(log.get(quantity(target), np.zeros(len(known))))
+
+
+def _excess(log: np.ndarray) -> np.ndarray:
+    """What goes beyond `_SOFTWARE`."""
+    return np.asarray(np.sign(log) * np.maximum(np.abs(log) - _SOFTWARE, 0.0))
+
+
+def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray) -> np.ndarray:
+    """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive."""
+    weight = shares(new, known)
+    asked = weight > 0
+    values, weight, log = answers[asked], weight[asked], factors(new, known, target)[asked]
+    if (values > 0).all():
+        return np.exp(_median(np.log(values) + log[:, None], weight))
+    return _median(values, weight)
+
+
+def machine_columns(frame: object) -> list[str]:
+    """The columns of words most of whose values name machines of the catalogue."""
+    out = []
+    for name, values in frame.items():  # type: ignore[attr-defined]
+        if values.dtype.kind in "fiub":
+            continue
+        words = values.astype(str).unique()
+        if 0 < len(words) <= 200 and np.mean([_machine(str(w)) is not None for w in words]) >= 0.5:
+            out.append(str(name))
+    return out
+
+
+def _median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(n,) weighted medians of (D, n) values, between two by interpolation."""
+    order = np.argsort(values, axis=0, kind="stable")
+    ranked, w = np.take_along_axis(values, order, 0), (weight / weight.sum())[order]
+    middle = np.cumsum(w, axis=0) - w / 2.0
+    above = np.clip((middle < 0.5).sum(0), 0, len(values) - 1)[None, :]
+    below = np.maximum(above - 1, 0)
+    m0, m1, v0, v1 = (np.take_along_axis(a, at, 0)[0] for a in (middle, ranked) for at in (below, above))
+    return np.asarray(v0 + (v1 - v0) * np.clip((0.5 - m0) / np.maximum(m1 - m0, 1e-12), 0.0, 1.0))
+
+
+def _beside(new: str, known: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """((D, f) figures of the known machines, (D,) whether each is of the new one's vendor and kind)."""
+    own, others = _machine(new), [_machine(name) for name in known]
+    kin = [own is not None and other is not None and bool(own.vendor) and (own.vendor, own.kind) == (other.vendor, other.kind) for other in others]
+    return np.array([_figures(name) for name in known]), np.array(kin, dtype=bool)
+
+
+@lru_cache(maxsize=1024)
+def _machine(name: str) -> Hardware | None:
+    if "/" in name or name.lower().endswith(catalog.SUFFIXES):
+        return None
+    try:
+        return catalog.hardware(name)
+    except SilicastError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _figures(name: str) -> np.ndarray:
+    """(f,) figures on scales where 1 is a factor of e; NaN where nobody published one, or nobody knows the machine."""
+    machine = _machine(name)
+    if machine is None:
+        return np.full(len(_NAMES), np.nan)
+    row = device_vector(DeviceColumns.from_devices([machine]))[0].astype(np.float64)
+    row[_NODE] = np.log(row[_NODE])
+    return row

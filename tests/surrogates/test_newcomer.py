@@ -1,0 +1,78 @@
+"""A machine never seen: who its kin are, what is brought over, and what a table of few machines says of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets import catalog
+from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates import newcomer, store
+from silicast.surrogates.blended import Blended
+
+
+def test_kin_are_of_one_vendor_and_kind_and_shares_sum_to_one() -> None:
+    share = newcomer.shares("h100_sxm", ["a100_sxm", "mi250", "gaudi2"])
+    assert share.sum() == pytest.approx(1.0)
+    assert share[0] > 0.6  # NVIDIA's, as it is
+    assert newcomer.shares("nobody knows it", ["a100_sxm", "mi250"]) == pytest.approx([0.5, 0.5])
+    assert np.count_nonzero(newcomer.shares("h100_sxm", sorted(catalog.keys())[:30])) == newcomer.MOST_ASKED
+
+
+def test_rates_are_brought_over_among_kin() -> None:
+    new, old = catalog.hardware("h100_sxm"), catalog.hardware("a100_sxm")
+    ratio = (new.dram_bandwidth / old.dram_bandwidth * new.rate("float32", matrix=False) / old.rate("float32", matrix=False)) ** 0.35
+    time, speed = newcomer.factors("h100_sxm", ["a100_sxm"], "latency_s")[0], newcomer.factors("h100_sxm", ["a100_sxm"], "throughput_tok_s")[0]
+    assert np.exp(speed) == pytest.approx(ratio, rel=0.02)
+    assert time == -speed
+    assert np.exp(newcomer.factors("h100_sxm", ["a100_sxm"], "power_w")[0]) == pytest.approx(700.0 / 400.0)
+    assert newcomer.factors("h100_sxm", ["a100_sxm"], "lut")[0] == 0.0
+    assert newcomer.factors("h100_sxm", ["mi250"], "latency_s")[0] == 0.0  # another vendor's, of like rates
+
+
+def test_a_free_name_tells_its_quantity_by_how_it_ends() -> None:
+    assert [newcomer.quantity(t) for t in ("epoch_s", "tokens_per_s", "board_w", "value", "latency_s")] == ["time", "throughput", "power", "", "time"]
+
+
+def test_a_median_of_one_answer_is_that_answer_and_one_bad_machine_does_not_move_it() -> None:
+    one = np.array([[2.0, 3.0]])
+    assert newcomer.joined("nobody", ["x"], "value", one) == pytest.approx([2.0, 3.0])
+    three = np.array([[2.0, 3.0], [2.0, 3.0], [900.0, 900.0]])
+    assert newcomer.joined("nobody", ["x", "y", "z"], "value", three) == pytest.approx([2.0, 3.0])
+
+
+def table(machines: dict[str, float]) -> Table:
+    rng = np.random.default_rng(0)
+    frame = pd.concat([pd.DataFrame({"batch": 2.0 ** rng.integers(0, 8, 40), "gpu": name}) for name in machines], ignore_index=True)
+    seconds = 1e-3 * frame["batch"].to_numpy() ** 0.7 * frame["gpu"].map(machines).to_numpy()
+    return Table(FeatureQuestions(frame), {"latency_s": seconds}, np.arange(len(frame)).astype(str).astype(object), pd.DataFrame(index=range(len(frame))), "made")
+
+
+def test_a_machine_beside_a_single_one_is_faster_by_its_rates_and_its_interval_is_wide() -> None:
+    rows = table({"a100_sxm": 1.0})
+    model = store.member("conformal")(Blended(targets=("latency_s",), threads=1)).fit(rows)
+    point = model.inner.out_of_fold.point
+    model.calibrate_from(rows.questions.strata, {"latency_s": (rows.targets["latency_s"], point[:, 0])}).expect_far(model.inner.rehearsed)
+    asked = FeatureQuestions(pd.DataFrame({"batch": [16.0, 64.0], "gpu": ["a100_sxm", "h100_sxm"]}))
+    found = model.predict(asked)
+    faster = np.exp(newcomer.factors("h100_sxm", ["a100_sxm"], "latency_s")[0])
+    assert found.point[:, 0] == pytest.approx([1e-3 * 16**0.7, 1e-3 * 64**0.7 * faster], rel=0.1)
+    width = np.log(found.high[:, 0] / found.low[:, 0])
+    assert width[0] < 0.5
+    assert width[1] == pytest.approx(2.0 * np.log(2.0))
+
+
+def test_machines_held_out_in_turn_say_how_wide_intervals_are(tmp_path: object) -> None:
+    rows = table({"a100_sxm": 1.0, "h100_sxm": 0.5, "mi250": 1.5})
+    model = Blended(targets=("latency_s",), threads=1).fit(rows)
+    truth, point = model.rehearsed["latency_s"]
+    assert len(truth) == 40  # the machine that was answered worst
+    assert np.quantile(np.abs(np.log(point / truth)), 0.9) > 0.05
+    spec, files = model.weights()
+    asked = FeatureQuestions(pd.DataFrame({"batch": [16.0], "gpu": ["v100_sxm"]}))
+    again = Blended.from_weights(spec, files, tmp_path, store.member)  # type: ignore[arg-type]
+    assert again.predict(asked).point == pytest.approx(model.predict(asked).point, rel=1e-6)
+    assert model.beyond(asked).tolist() == [1.0]
+    # an A100 is slower than an H100 and a V100 slower still, by what is published
+    assert model.predict(asked).point[0, 0] > 1e-3 * 16**0.7
