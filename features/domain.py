@@ -292,11 +292,13 @@ def device_figures(devices: Sequence[Hardware]) -> np.ndarray:
     return figures
 
 
-@lru_cache(maxsize=4096)
 def _workload_figures(w: Workload) -> np.ndarray:
-    c = w.columns
-    return np.array([np.log1p(w.flops), np.log1p(w.params), np.log1p(w.weight_bytes), np.log1p(w.peak_activation_bytes), np.log(len(fuse(w).kernels)),
-                     np.log1p(c.matrix_flops.max()), w.weight_bytes / max(w.params, 1)])
+    """Taken once, and kept with the workload: a cache here would keep the workloads, too."""
+    kept: np.ndarray | None = w.__dict__.get("_domain_figures")
+    if kept is None:
+        kept = w.__dict__["_domain_figures"] = np.array([np.log1p(w.flops), np.log1p(w.params), np.log1p(w.weight_bytes), np.log1p(w.peak_activation_bytes), np.log(len(fuse(w).kernels)),
+                                                         np.log1p(w.columns.matrix_flops.max()), w.weight_bytes / max(w.params, 1)])
+    return kept
 
 
 def _op_figures(ops: OpColumns) -> np.ndarray:

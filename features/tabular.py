@@ -6,7 +6,6 @@ the logarithm of truth over reference. `floor` is the speed of light, where ther
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -110,11 +109,14 @@ def _graph_features(questions: GraphQuestions) -> Features:
 
 
 
-@lru_cache(maxsize=4096)
 def _workload_figures(w: Workload) -> tuple[float, float, float, float, float]:
-    """Logarithms of FLOPs, parameters, bytes of weights and of live activations; bytes of both. Sums over thousands of operators, taken once."""
-    weights, activations = float(w.weight_bytes), float(w.peak_activation_bytes)
-    return float(np.log1p(w.flops)), float(np.log1p(w.params)), float(np.log1p(weights)), float(np.log1p(activations)), weights + activations
+    """Logarithms of FLOPs, parameters, bytes of weights and of live activations; bytes of both. Sums over thousands of operators, taken once and kept with the workload:
+    a cache of them here would keep every workload that a server was ever asked about."""
+    kept: tuple[float, float, float, float, float] | None = w.__dict__.get("_tabular_figures")
+    if kept is None:
+        weights, activations = float(w.weight_bytes), float(w.peak_activation_bytes)
+        kept = w.__dict__["_tabular_figures"] = (float(np.log1p(w.flops)), float(np.log1p(w.params)), float(np.log1p(weights)), float(np.log1p(activations)), weights + activations)
+    return kept
 
 
 #: group -> (kinds,) whether each kind code belongs to it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import warnings
 from typing import Any
@@ -15,6 +16,7 @@ with warnings.catch_warnings():
 
 from silicast.datasets.catalog import hardware
 from silicast.datasets.errors import InputError
+from silicast.datasets.workload import Workload
 from silicast.serving.http import ROUTES, create_app
 from silicast.serving.http_limits import Limits
 from silicast.serving.predictor import Predictor
@@ -206,3 +208,13 @@ def test_unknown_paths_and_methods(client: TestClient) -> None:
     assert client.get("/nowhere").status_code == 404
     assert client.get("/v1/predict").status_code == 405
     assert list(client.get("/nowhere").json()) == ["error"]
+
+
+def test_networks_asked_about_are_let_go_again(predictor: Predictor) -> None:
+    """Beyond the few hundred that are kept on purpose: a server that holds on to every document grows without end."""
+    with TestClient(create_app(predictor)) as client:
+        for i in range(400):
+            assert client.post("/v1/predict", json={"workload": gemms(64 + i, 1, 1).to_json(), "hardware": "t4"}).status_code == 200
+        gc.collect()
+        alive = {o.name for o in gc.get_objects() if isinstance(o, Workload) and o.name.startswith("gemms")}
+    assert len(alive) < 330
