@@ -22,7 +22,7 @@ from .prediction import Prediction, apart, consistent
 
 #: the shares of a member that are tried, rounds of trying, how much of what is chosen is kept, and the relative error beyond which a row counts no more
 _STEPS, _ROUNDS, _CHOSEN, _WORST = np.linspace(0.0, 1.0, 11), 3, 2.0 / 3.0, 1.5
-#: share of the members that know the roofline alone in the watts of a machine that nothing could be rehearsed for (assumption)
+#: share of the members that know the roofline alone in the watts of a machine never seen, before anything is rehearsed (assumption)
 _WATTS = 0.75
 
 
@@ -71,7 +71,7 @@ class Ensemble:
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
-        self._strange, self._far = {t: {"": self._unrehearsed(t)} for t in self.targets}, {}
+        self._strange, self._far = {t: {"": self._likely(t)} for t in self.targets}, {}
         if valid is not None and len(self.members) > 1:
             points = [m.predict(valid.questions).point for m in self.members]
             for j, name in enumerate(self.targets):
@@ -83,20 +83,25 @@ class Ensemble:
     def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> Rehearsed:
         """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members, and says what answers are worth there."""
         far, self._octaves = rehearsal.sizes(table, fresh, self.targets, seed)
-        steady = next((i for i, m in enumerate(self.members) if getattr(m, "columns", "") == "plain"), None)
-        self._far = {t: rehearsal.shares_by_kind(far, t, steady) for t in self.targets} if far else {}
+        plain = self._of("plain")  # beyond the table it keeps the last ratio to physics that was measured
+        self._far = {t: rehearsal.shares_by_kind(far, t, plain / plain.sum() if plain.any() else None) for t in self.targets} if far else {}
         parts = rehearsal.machines(table, fresh, self.targets, seed)
         if parts:
-            self._strange = {t: rehearsal.shares_by_kind(parts, t) for t in self.targets}
+            self._strange = {t: rehearsal.shares_by_kind(parts, t, self._likely(t)) for t in self.targets}
         return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far), np.repeat(np.arange(len(parts)), [len(p.kind) for p in parts]))
 
-    def _unrehearsed(self, target: str) -> list[float]:
-        """Shares about machines never seen where no machine could be held out: equal ones. Of answers that are no latency most is the members' who know the roofline alone: the others
-        all lean on the simulator's watts, which are as far off on the next machine as they like."""
-        apart = np.array([getattr(m, "columns", "") == "roofline" for m in self.members])
-        if target == "latency_s" or apart.all() or not apart.any():
+    def _of(self, columns: str) -> np.ndarray:
+        """(members,) which of the trees see these columns."""
+        return np.array([getattr(m, "columns", "") == columns for m in self.members])
+
+    def _likely(self, target: str) -> list[float]:
+        """Shares about machines never seen, before anything is rehearsed: half equal ones, half those made for it, who answer as the kin of a machine would. Of answers that are no
+        latency, three quarters of those who know the roofline alone: the others all lean on the simulator's watts, which are as far off on the next machine as they like."""
+        made, share = (self._of("kin"), 0.5) if target == "latency_s" else (self._of("roofline"), _WATTS)
+        if made.all() or not made.any():
             return [1.0 / len(self.members)] * len(self.members)
-        return [_WATTS / apart.sum() if own else (1.0 - _WATTS) / (~apart).sum() for own in apart]
+        rest = np.full(len(made), 1.0 / len(made)) if target == "latency_s" else ~made / (~made).sum()
+        return [float(w) for w in share * made / made.sum() + (1.0 - share) * rest]
 
     def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([_mean([m[t] for m in p.points], _by_kind(shares[t], p.kind).T) for p in parts]))

@@ -29,10 +29,10 @@ _OVER, _LEFT, _LEAST_VALUES = (8.0, 4.0, 2.0, 1.25), 0.1, 5
 _LEAST_ROWS = 200
 #: rows of a kind of operator from which it has shares of its own
 _LEAST_OF_KIND = 100
-#: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few machines cannot tell finer). Of sizes, where one rehearsal speaks for
-#: all, half of what is chosen and half of the member that sees sizes and figures alone: beyond the table it keeps the last ratio to physics that was measured
-_STEPS, _CHOSEN, _CHOSEN_OF_SIZES = 4, 0.75, 0.5
-#: an error beyond this (log ratio) counts as this much: one lost operator is not a lost machine
+#: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few parts cannot tell finer); half and half where shares were given that
+#: are likely beforehand
+_STEPS, _CHOSEN, _CHOSEN_OVER_LIKELY = 4, 0.75, 0.5
+#: a relative error beyond this counts as this much: one lost operator is not a lost machine
 _WORST = 1.5
 
 
@@ -95,22 +95,22 @@ def kinds(ops: OpColumns) -> np.ndarray:
     return np.array(KIND_NAMES, dtype=object)[ops.kind]
 
 
-def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str, steady: int | None = None) -> dict[str, list[float]]:
+def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str, likely: Sequence[float] | None = None) -> dict[str, list[float]]:
     """`shares` of each kind of operator that has rows enough, and of all (the name "")."""
-    out = {"": shares(rehearsals, name, steady)}
+    out = {"": shares(rehearsals, name, likely)}
     every = np.concatenate([r.kind for r in rehearsals])
     for kind in np.unique(every.astype(str)):
         if _LEAST_OF_KIND <= (every == kind).sum() < len(every):
             parts = [Rehearsal({name: r.truth[name][at]}, [{name: p[name][at]} for p in r.points], r.kind[at]) for r in rehearsals if (at := r.kind == kind).any()]
-            out[str(kind)] = shares(parts, name, steady)
+            out[str(kind)] = shares(parts, name, likely)
     return out
 
 
-def shares(rehearsals: Sequence[Rehearsal], name: str, steady: int | None = None) -> list[float]:
-    """Shares of the members that do best over the parts held out, each part counting alike, drawn to equal shares, or to the member of the number `steady`."""
+def shares(rehearsals: Sequence[Rehearsal], name: str, likely: Sequence[float] | None = None) -> list[float]:
+    """Shares of the members that do best over the parts held out, each part counting alike, drawn to equal shares, or more to those that were `likely` beforehand."""
     count = len(rehearsals[0].points)
     equal = np.full(count, 1.0 / count)
-    prior, chosen = (equal, _CHOSEN) if steady is None else (np.eye(count)[steady], _CHOSEN_OF_SIZES)
+    prior, chosen = (equal, _CHOSEN) if likely is None else (np.array(likely), _CHOSEN_OVER_LIKELY)
     logs: list[tuple[np.ndarray, Any]] = []
     for part in rehearsals:
         stack = np.stack([p[name] for p in part.points])
@@ -118,11 +118,11 @@ def shares(rehearsals: Sequence[Rehearsal], name: str, steady: int | None = None
         if good.any():
             logs.append((np.log(part.truth[name][good]), np.log(stack[:, good])))
     if not logs or count == 1:
-        return [float(w) for w in equal]
+        return [float(w) for w in prior]
     tried = [np.array(w) / _STEPS for w in product(range(_STEPS + 1), repeat=count) if sum(w) == _STEPS]
 
     def error(weights: np.ndarray) -> float:
-        off = [np.minimum(np.abs(weights @ points - truth), _WORST) for truth, points in logs]
+        off = [np.minimum(np.abs(np.expm1(weights @ points - truth)), _WORST) for truth, points in logs]
         return float(np.mean([np.median(o) + np.mean(o) for o in off]))
 
     best = min([equal, *tried], key=error)

@@ -79,12 +79,14 @@ def test_members_must_agree_on_targets() -> None:
             Ensemble(members)
 
 
-def test_watts_of_a_machine_that_nothing_is_rehearsed_for_come_from_who_leans_on_no_simulator() -> None:
-    members = [Off(0.0, targets=("latency_s", "power_w")) for _ in range(3)]
-    members[1].columns = "roofline"  # type: ignore[attr-defined]
+def test_shares_before_anything_is_rehearsed() -> None:
+    """A new machine's latency comes from its kin, its watts from who leans on no simulator."""
+    members = [Off(0.0, targets=("latency_s", "power_w")) for _ in range(4)]
+    assert Ensemble(members)._likely("power_w") == pytest.approx([0.25] * 4)
+    members[1].columns, members[2].columns = "roofline", "kin"  # type: ignore[attr-defined]
     model = Ensemble(members)
-    assert model._unrehearsed("latency_s") == pytest.approx([1 / 3] * 3)
-    assert model._unrehearsed("power_w") == pytest.approx([0.125, 0.75, 0.125])
+    assert model._likely("latency_s") == pytest.approx([0.125, 0.125, 0.625, 0.125])
+    assert model._likely("power_w") == pytest.approx([0.25 / 3, 0.75, 0.25 / 3, 0.25 / 3])
 
 
 class Squared(Off):

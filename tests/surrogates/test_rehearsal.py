@@ -23,6 +23,12 @@ def test_who_is_right_on_most_parts_gets_most() -> None:
     assert min(found) >= 0.25 / 3 - 1e-12  # drawn to equal: a few parts cannot tell finer
 
 
+def test_likely_shares_keep_half_of_what_is_chosen() -> None:
+    found = shares([part(1.0, 2.0, 3.0)], "t", [0.0, 0.5, 0.5])
+    assert found == pytest.approx([0.5, 0.25, 0.25])
+    assert shares([part(-1.0, 1.0)], "t", [0.3, 0.7]) == pytest.approx([0.3, 0.7])
+
+
 def test_opposite_errors_are_joined() -> None:
     assert shares([part(1.5, 1 / 1.5)], "t") == [0.5, 0.5]
 
