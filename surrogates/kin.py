@@ -42,7 +42,7 @@ class Kin:
     def of(cls, features: Features, questions: OpQuestions, targets: Mapping[str, np.ndarray], seed: int) -> Self:
         """The machines that the questions are about, anchored to the answers `targets`."""
         used = np.unique(questions.device_index)
-        return cls(tuple(questions.device_names[i] for i in used), np.array([_figures(questions.devices[i]) for i in used]), Anchor.of(features, questions, targets, seed), True)
+        return cls(tuple(questions.device_names[i] for i in used), np.array([machine_figures(questions.devices[i]) for i in used]), Anchor.of(features, questions, targets, seed), True)
 
     def seen(self, features: Features, questions: OpQuestions) -> Features:
         """`features` from the anchor, with one more column: the code of the machine, NaN for one never seen."""
@@ -56,7 +56,7 @@ class Kin:
 
     def shares(self, device: Hardware | None) -> np.ndarray:
         """(D,) shares of the machines trained on in what is said of another one: equal ones where figures are not known."""
-        own = _figures(device)
+        own = machine_figures(device)
         both = np.isfinite(self.figures) & np.isfinite(own)
         if not both.any():
             return np.full(len(self.names), 1.0 / len(self.names))
@@ -97,7 +97,8 @@ class Kin:
                    bool(spec.get("full_tails", False)))
 
 
-def _figures(device: Hardware | None) -> np.ndarray:
+def machine_figures(device: Hardware | None) -> np.ndarray:
+    """(f,) figures of a machine on scales that distances mean something on, NaN where nobody published any."""
     if device is None:
         return np.full(len(DEVICE_FEATURES), np.nan)
     row = device_vector(DeviceColumns.from_devices([device]))[0].astype(np.float64)

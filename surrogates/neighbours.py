@@ -17,9 +17,11 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import FormatError
+from ..datasets.hardware import Hardware
 from ..datasets.table import OpQuestions, Table
 from ..features.matrix import Features, Vocabulary
 from ..features.tabular import tabular_features
+from .kin import machine_figures
 from .target_scale import clipped
 
 #: neighbours that have a say, asked for at first and, where most are of the row's own group, at last
@@ -42,7 +44,8 @@ _FILE = "neighbours.safetensors"
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """n readings: `places` (n, d) in scaled logarithms of the columns `dims`, `cell` (n,) codes of circumstances, `ratios`: target -> (n,) log(truth / reference), NaN where
-    there is none. `machines`, `cards`: how circumstances become codes."""
+    there is none. `machines`, `cards`: how circumstances become codes. `figures`: (D, f) of the machines, NaN where nobody published any: a machine never seen has the neighbours
+    of the one most like it that ran the same."""
 
     dims: tuple[str, ...]
     scales: np.ndarray
@@ -52,6 +55,7 @@ class Neighbours:
     places: np.ndarray
     cell: np.ndarray
     ratios: Mapping[str, np.ndarray]
+    figures: np.ndarray
     key: str = ""
     _trees: dict[int, Any] = field(default_factory=dict, repr=False)
 
@@ -68,7 +72,8 @@ class Neighbours:
                 ratio = np.log(truth / features.reference[name]).astype(np.float32)
                 ratio[np.isfinite(ratio)] = clipped(ratio[np.isfinite(ratio)])[0]
                 ratios[name] = ratio
-        first = cls(dims, np.full(len(dims), 1.0 / _START), _NOISES[1], machines, cards, raw, np.zeros(len(raw), dtype=np.int64), ratios)
+        first = cls(dims, np.full(len(dims), 1.0 / _START), _NOISES[1], machines, cards, raw, np.zeros(len(raw), dtype=np.int64), ratios,
+                    np.array([machine_figures(questions.devices[i]) for i in used]))
         first = replace(first, cell=first._cells(features, questions))
         made = first._tuned(groups, seed) if ratios and dims else first
         digest = hashlib.sha256(made.places.tobytes())
@@ -113,15 +118,28 @@ class Neighbours:
         return (raw * self.scales).astype(np.float32)
 
     def _cells(self, features: Features, questions: OpQuestions) -> np.ndarray:
-        """(n,) code of the circumstances of each row, -1 for a machine or a word never seen."""
+        """(n,) code of the circumstances of each row, of the machine most like its own where that was never seen; -1 for a word never seen."""
         place = {name: i for i, name in enumerate(self.machines)}
-        out = np.array([place.get(name, -1) for name in questions.device_names], dtype=np.int64)[questions.device_index]
-        lost = out < 0
+        lost, rest, span = np.zeros(len(features.values), dtype=bool), np.zeros(len(features.values), dtype=np.int64), 1
         for j, card in zip(features.categorical, self.cards, strict=True):
             code = np.nan_to_num(features.values[:, j], nan=-1.0).astype(np.int64)
             lost |= code >= card - 1
-            out = out * card + code + 1
+            rest, span = rest * card + code + 1, span * card
+        out = np.full(len(rest), -1, dtype=np.int64)
+        for index in np.unique(questions.device_index):
+            name, rows = questions.device_names[index], questions.device_index == index
+            if name in place:
+                out[rows] = place[name] * span + rest[rows]
+                continue
+            for like in self._kin(questions.devices[index]):
+                left = rows & (out < 0)
+                out[left] = np.where(np.isin(like * span + rest[left], np.unique(self.cell)), like * span + rest[left], -1)
         return np.where(lost, -1, out)
+
+    def _kin(self, device: Hardware | None) -> np.ndarray:
+        """Numbers of the machines, the one most like another first; none for one without figures."""
+        apart = np.array([np.nanmean((own - machine_figures(device)) ** 2) if np.isfinite(own - machine_figures(device)).any() else np.inf for own in self.figures])
+        return np.array([i for i in np.argsort(apart, kind="stable") if np.isfinite(apart[i])], dtype=np.int64)
 
     def columns(self) -> tuple[str, ...]:
         """The names of the columns added to features."""
@@ -198,7 +216,8 @@ class Neighbours:
         from safetensors.numpy import save
 
         cells, index = np.unique(self.cell, return_inverse=True)
-        arrays = {"places": np.ascontiguousarray(self.places, dtype=np.float32), "cells": cells, "cell": index.astype(np.int32), "scales": self.scales.astype(np.float64)}
+        arrays = {"places": np.ascontiguousarray(self.places, dtype=np.float32), "cells": cells, "cell": index.astype(np.int32), "scales": self.scales.astype(np.float64),
+                  "figures": np.ascontiguousarray(self.figures, dtype=np.float64)}
         return {_FILE: save(arrays | {f"ratio.{name}": np.ascontiguousarray(ratio, dtype=np.float32) for name, ratio in self.ratios.items()})}
 
     @classmethod
@@ -212,9 +231,11 @@ class Neighbours:
             arrays = load(files[_FILE])
             ratios = {name: arrays[f"ratio.{name}"] for name in spec["targets"]}
             cell = arrays["cells"][arrays["cell"]]
-            if arrays["places"].shape != (len(cell), len(spec["dims"])) or any(r.shape != (len(cell),) for r in ratios.values()) or arrays["scales"].shape != (len(spec["dims"]),):
+            if arrays["places"].shape != (len(cell), len(spec["dims"])) or any(r.shape != (len(cell),) for r in ratios.values()) or arrays["scales"].shape != (len(spec["dims"]),) \
+                    or len(arrays["figures"]) != len(spec["machines"]):
                 raise ValueError("readings of another shape")
-            return cls(tuple(spec["dims"]), arrays["scales"], float(spec["noise"]), tuple(spec["machines"]), tuple(int(c) for c in spec["cards"]), arrays["places"], cell, ratios, str(spec["key"]))
+            return cls(tuple(spec["dims"]), arrays["scales"], float(spec["noise"]), tuple(spec["machines"]), tuple(int(c) for c in spec["cards"]), arrays["places"], cell, ratios, arrays["figures"],
+                       str(spec["key"]))
         except Exception as error:
             raise FormatError(f"{folder / _FILE}: not readings to find neighbours among ({error})") from None
 

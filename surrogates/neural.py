@@ -17,6 +17,7 @@ from ..datasets.table import OpQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from .forward import Forward
 from .kin import Kin
+from .neighbours import Neighbours, learned_near
 from .network import network
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
@@ -27,14 +28,16 @@ _CHUNK = 16384
 _HIDDEN = 0.02
 #: a few rows are a step or two an epoch: fewer steps in all than this and the weights have hardly moved
 _LEAST_STEPS = 400
+#: rows of a step times width of the network from which a second thread brings more than waiting for it costs (a small step took ten times the processor time on two threads)
+_LEAST_FOR_THREADS = 100_000
 #: standard deviations beyond which an input counts as this far: beyond what was seen a network knows nothing
 _FARTHEST = 4.0
 
 
 class Neural:
     """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
-    `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, or "kin" for that and the machine's name (`kin`: one never seen answers
-    as its kin would). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio").
+    `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, "kin" for that and the machine's name (`kin`: one never seen answers
+    as its kin would), or "near" for all and what was read nearby (`neighbours`; tables of operators). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio").
 
     Deterministic in `seed` on one machine.
     """
@@ -56,6 +59,7 @@ class Neural:
         self._least: dict[str, float] = {}
         self._share: dict[str, float] = {}
         self._kin: Kin | None = None
+        self._near: Neighbours | None = None
         self._stats: dict[str, np.ndarray] = {}
         self._net: Any = None
         self._ceilings = 0
@@ -68,8 +72,8 @@ class Neural:
 
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
-        if self._settings["columns"] in ("all", "plain"):
-            return features if self._settings["columns"] == "all" else features.plain()
+        if self._settings["columns"] in ("all", "plain", "near"):
+            return self._near.applied(features, questions) if self._near and isinstance(questions, OpQuestions) else features.plain() if self._settings["columns"] == "plain" else features
         return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
@@ -79,7 +83,10 @@ class Neural:
         self.shape = table.questions.shape
         self._vocabulary = learn_vocabulary(table.questions)
         self._kin = self._kinship(table)
-        features = self._seen(table.questions)
+        if self._settings["columns"] == "near" and isinstance(table.questions, OpQuestions):
+            self._near, features = learned_near(table, self._vocabulary, learned_targets(self.targets), int(self._settings["seed"]))
+        else:
+            features = self._seen(table.questions)
         self._features = list(features.names)
         numeric = [j for j in range(len(features.names)) if j not in features.categorical]
         x = np.nan_to_num(features.values[:, numeric])
@@ -118,6 +125,16 @@ class Neural:
         import torch
 
         s = self._settings
+        before = torch.get_num_threads()
+        if int(s["batch"]) * int(s["hidden"]) < _LEAST_FOR_THREADS:
+            torch.set_num_threads(1)
+        try:
+            self._descend(torch, features, truth, held)
+        finally:
+            torch.set_num_threads(before)
+
+    def _descend(self, torch: Any, features: Features, truth: np.ndarray, held: tuple[Features, np.ndarray] | None) -> None:
+        s = self._settings
         torch.manual_seed(int(s["seed"]))
         x, codes, limits = (torch.from_numpy(a) for a in self._inputs(features))
         y = torch.from_numpy(truth)
@@ -125,7 +142,7 @@ class Neural:
         steps = max(1, -(-n // batch))
         epochs = max(int(np.clip(s["samples"] // n, 4, 80)), -(-_LEAST_STEPS // steps))
         self._net = network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1], self._ceilings)
-        optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3)
+        optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s["rate"], total_steps=steps * epochs, pct_start=0.15)
         beta = 0.15  # of a standard deviation: absolute error beyond, squared within
         unseen = torch.tensor([c - 1 for c in self._cards])
@@ -215,8 +232,9 @@ class Neural:
 
         arrays = self._net.arrays | {f"stats.{k}": v for k, v in self._stats.items()}
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None, "ceilings": self._ceilings}
-        return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()})}
+                "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None,
+                "near": self._near.to_json() if self._near else None, "ceilings": self._ceilings}
+        return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}), **(self._near.files() if self._near else {})}
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -229,6 +247,7 @@ class Neural:
         out._scale, out._least, out._share = dict(spec["scale"]), dict(spec["least"]), dict(spec["share"])
         out._vocabulary, out._ceilings = {k: tuple(v) for k, v in spec["vocabulary"].items()}, int(spec["ceilings"])
         out._kin = Kin.from_json(spec["kin"]) if spec["kin"] else None
+        out._near = Neighbours.from_weights(spec["near"], files, folder) if spec.get("near") else None
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
