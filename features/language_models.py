@@ -1,0 +1,136 @@
+"""Names of language models in a plain table -> what the named models are: parameters, those a token meets, the cache a token leaves, layers and width.
+
+A name says nothing about a model never measured; its figures do. Those the catalogue knows (`datasets/catalog/transformers`, each with its published source) bring
+all of them, in whatever way the name is decorated (owner, `-Instruct`, number format); of others only what the name itself tells is known: "235B-A22B" has 235e9
+parameters of which a token meets 22e9, "8x7B" eight experts of 7e9. Where a column names the machine, what a token costs there stands beside them: reading the parameters it meets,
+and two operations for each of them, at the machine's published rates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from ..datasets import catalog
+from ..datasets.catalog.transformers import keys, transformer
+from ..datasets.columns import DeviceColumns
+from ..datasets.dtypes import DTYPE_CODES
+from ..datasets.errors import SilicastError
+from ..datasets.transformer import Transformer
+
+#: what is told of a model, per column of names: all as plain numbers
+FIGURES = ("params", "active_params", "cache_numbers", "layers", "hidden")
+#: what a name may end with and still be the same network: training beyond the base, formats, packaging
+_ENDINGS = re.compile(r"[-_.](hf|instruct|chat|base|it|fp8|fp4|nvfp4|mxfp4|fp16|bf16|int8|int4|awq|gptq|gguf|w4a16|w8a8|dynamic|v\d+(\.\d+)*|\d{4})$", re.IGNORECASE)
+#: "70b", "8x7B", "350M" in a name, and "-A22B" behind it
+_COUNT = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])(?:-[aA](\d+(?:\.\d+)?)[bB])?")
+#: share of a column's values that must be known
+_LEAST_KNOWN = 0.5
+#: of a model on a machine, per token, at two bytes a number and the rate of float16
+COSTS = ("read_s", "compute_s")
+_BYTES = 2.0
+
+
+def named(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The text columns of a table that hold names of language models: at least half of their values tell their parameters, and the catalogue knows two of them (one, if there is no other)."""
+    out = []
+    for column in map(str, frame.columns):
+        if pd.api.types.is_numeric_dtype(frame[column]):
+            continue
+        values = frame[column].astype(str).unique()
+        known = sum(find(v) is not None for v in values[:1000])
+        told = sum(bool(np.isfinite(figures(v)[0])) for v in values[:1000])
+        if known >= min(2, len(values)) and told >= _LEAST_KNOWN * min(len(values), 1000):
+            out.append(column)
+    return tuple(out)
+
+
+def widened(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """`frame` with `FIGURES` of each of the columns, named `column.figure`, and `COSTS` on the machine that another column names; NaN where nobody knows. A column that is NaN
+    throughout stays: a model is asked with the columns it was learned with."""
+    rates = _rates(frame, columns) if columns else None
+    parts: dict[str, np.ndarray] = {}
+    for column in columns:
+        words, inverse = np.unique(frame[column].astype(str).to_numpy(dtype=str), return_inverse=True)
+        told = np.array([figures(str(w)) for w in words]).reshape(len(words), len(FIGURES))[inverse]
+        parts |= {f"{column}.{name}": told[:, j] for j, name in enumerate(FIGURES)}
+        met = told[:, FIGURES.index("active_params")]
+        for name, amount, rate in zip(COSTS, (_BYTES, 2.0), rates if rates is not None else [np.full(len(frame), np.nan)] * 2, strict=True):
+            parts[f"{column}.{name}"] = amount * met / rate
+    return pd.concat([frame.reset_index(drop=True), pd.DataFrame(parts)], axis=1) if parts else frame
+
+
+def _rates(frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """((n,) bytes per second, (n,) operations per second) of the machines that the first column of known machines names."""
+    for column in map(str, frame.columns):
+        if column in names or pd.api.types.is_numeric_dtype(frame[column]):
+            continue
+        words, inverse = np.unique(frame[column].astype(str).to_numpy(dtype=str), return_inverse=True)
+        found = np.array([_machine(str(w)) for w in words]).reshape(len(words), 2)
+        if np.isfinite(found).all(1).any():
+            return found[inverse, 0], found[inverse, 1]
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _machine(name: str) -> tuple[float, float]:
+    """(bytes per second of memory, operations per second in float16) of a machine of the catalogue, NaN of another word."""
+    if "/" in name or name.lower().endswith(catalog.SUFFIXES):
+        return float("nan"), float("nan")
+    try:
+        device = DeviceColumns.from_devices([catalog.hardware(name)])
+    except SilicastError:
+        return float("nan"), float("nan")
+    return float(device.dram_bandwidth[0]), float(device.matrix_rate[0, DTYPE_CODES["float16"]])
+
+
+@lru_cache(maxsize=4096)
+def figures(name: str) -> tuple[float, ...]:
+    """(len(FIGURES),) of a model by name; `cache_numbers`: numbers of keys and values that a token adds to the cache."""
+    model = find(name)
+    if model is not None:
+        cache = model.kv_rank + model.rope_dim if model.kv_rank else 2 * model.kv_heads * model.head_dim
+        return float(model.params), float(model.active_params), float(model.layers * cache), float(model.layers), float(model.hidden)
+    counted = _COUNT.search(name)
+    if counted is None:
+        return (float("nan"),) * len(FIGURES)
+    experts, number, unit, active = counted.groups()
+    params = float(experts or 1) * float(number) * (1e9 if unit in "bB" else 1e6)
+    return params, float(active) * 1e9 if active else float("nan") if experts else params, float("nan"), float("nan"), float("nan")
+
+
+@lru_cache(maxsize=4096)
+def find(name: str) -> Transformer | None:
+    """The catalogue's model that a name stands for, None where it has none: as it is written, without its owner, without what it ends with."""
+    text = name.strip()
+    while text:
+        for written in (text, text.rpartition("/")[2]):
+            key = _known().get(_plain(written))
+            if key is not None:
+                return transformer(key)
+        shorter = _ENDINGS.sub("", text)
+        if shorter == text:
+            return None
+        text = shorter
+    return None
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[str, str]:
+    """Keys, names and aliases as `_plain` writes them, with and without owners and endings -> key."""
+    out: dict[str, str] = {}
+    for key in keys():
+        model = transformer(key)
+        for name in (key, model.name, *model.aliases):
+            for written in (name, name.rpartition("/")[2]):
+                out.setdefault(_plain(written), key)
+                out.setdefault(_plain(_ENDINGS.sub("", written)), key)
+    return out
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-]", "", name.casefold().removeprefix("meta-"))

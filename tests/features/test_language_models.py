@@ -1,0 +1,50 @@
+"""Names of language models become figures: the catalogue's where it knows them, else what the name tells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.catalog.transformers import keys, transformer
+from silicast.features.language_models import COSTS, FIGURES, figures, find, named, widened
+
+
+@pytest.mark.parametrize(("name", "key"), [
+    ("meta-llama/Llama-3.1-8B-Instruct", "llama3_8b"), ("meta-llama/Llama-2-7b-hf", "llama2_7b"), ("nvidia/Qwen3-32B-NVFP4", "qwen3_32b"), ("Qwen/Qwen3-235B-A22B-FP8", "qwen3_235b_a22b"),
+    ("mistralai/Mixtral-8x7B-v0.1", "mixtral_8x7b"), ("llama2-70b", "llama2_70b"), ("deepseek-ai/DeepSeek-R1", "deepseek_v3"), ("resnet50", None), ("", None), ("-instruct", None),
+])
+def test_a_name_in_any_dress(name: str, key: str | None) -> None:
+    found = find(name)
+    assert (found.key if found else None) == key
+
+
+def test_every_model_of_the_catalogue_is_found_by_its_key() -> None:
+    assert all(find(key) is not None and find(key).key == key for key in keys())
+
+
+def test_published_sizes() -> None:
+    """Llama 3 70B: 80 layers of width 8,192, 8 key and value heads of 128: 163,840 numbers a token (arXiv:2407.21783, table 3). DeepSeek-V3: 37e9 of 671e9 parameters, a latent of
+    512 + 64 per layer (arXiv:2412.19437, section 4.2)."""
+    told = dict(zip(FIGURES, figures("meta-llama/Llama-3.1-70B"), strict=True))
+    assert (told["cache_numbers"], told["layers"], told["hidden"]) == (163_840.0, 80.0, 8192.0)
+    assert told["params"] == told["active_params"] == pytest.approx(70.6e9, rel=0.005)
+    told = dict(zip(FIGURES, figures("deepseek-ai/DeepSeek-V3"), strict=True))
+    assert (told["params"], told["active_params"]) == (pytest.approx(671e9, rel=0.005), pytest.approx(37e9, rel=0.03))
+    assert told["cache_numbers"] == 61 * 576
+
+
+@pytest.mark.parametrize(("name", "params", "active"), [("a/Newcomer-397B-A17B", 397e9, 17e9), ("somebody-350M", 350e6, 350e6), ("mixture-8x11B", 88e9, np.nan), ("v2.5-turbo", np.nan, np.nan)])
+def test_what_a_name_tells_of_a_model_nobody_knows(name: str, params: float, active: float) -> None:
+    np.testing.assert_equal(figures(name), (params, active, np.nan, np.nan, np.nan))
+
+
+def test_only_columns_of_language_models_are_widened() -> None:
+    frame = pd.DataFrame({"model": ["llama2-70b", "bloom-176b", "odd"], "gpu": ["h100", "a100", "board"], "kernel": ["gemm", "2mm", "bert"], "batch": [1, 2, 3]})
+    assert named(frame) == ("model",)
+    wide = widened(frame, named(frame))
+    assert list(wide.columns) == [*frame.columns, *(f"model.{name}" for name in (*FIGURES, *COSTS))]
+    # 2 B of 69e9 parameters at 3.35 TB/s (H100 SXM data sheet): 41 ms
+    assert wide["model.read_s"][0] == pytest.approx(2 * transformer("llama2_70b").active_params / 3.35e12, rel=0.01)
+    assert wide.loc[2, [f"model.{name}" for name in (*FIGURES, *COSTS)]].isna().all()
+    assert widened(frame, ()).equals(frame)
