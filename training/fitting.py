@@ -219,7 +219,7 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
     inner = best_surrogate(wanted, train, seed, say, networks)
     surrogate = store.member("conformal")(inner, level=level).fit(train, valid).conformalize(calibrate)
     if inner.name == "ensemble" and surrogate.shape == "op":
-        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks and networks_help(len(train))), seed)
+        rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks and networks_help(len(train)), near=networks), seed)
         if rehearsed.machines:
             say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors about the worst of them")
         surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines, rehearsed.machine)
@@ -318,9 +318,9 @@ def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say, ne
     helpful = networks_help(len(train))
     if networks and not helpful and len(train) >= LEAST_ROWS_FOR_NETWORK:
         say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
-    networks = networks and helpful
+    near, networks = networks, networks and helpful
     if train.questions.shape == "op":
-        return store.member("ensemble")(op_members(targets, seed, len(train), networks=networks, progress=progress))
+        return store.member("ensemble")(op_members(targets, seed, len(train), networks=networks, near=near, progress=progress))
     boosted = best_trees(targets, seed)
     return store.member("ensemble")([boosted, store.member("neural")(targets=targets, seed=seed, progress=progress)]) if networks else boosted
 
@@ -330,16 +330,18 @@ def networks_help(rows: int) -> bool:
     return rows >= LEAST_ROWS_FOR_NETWORK and importlib.util.find_spec("torch") is not None
 
 
-def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, networks: bool = True, progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
-    """The unfitted members for an op table of `rows`: trees and a network that see everything, trees that see sizes and figures alone, and ones that see what is the same on
+def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, networks: bool = True, near: bool = True,
+               progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
+    """The unfitted members for an op table of `rows`: trees and a network that see everything, the trees what was read nearby too (`near`: the model then holds the table's
+    readings), trees that see sizes and figures alone, and ones that see what is the same on
     machines and at sizes never measured, from where each machine settles, the network as achieved fractions of ceilings; where each machine settles alone;
     and trees that know the roofline and no simulator. `small`: copies that rehearse."""
     boosted, neural = store.member("boosted"), store.member("neural")
     trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5, "full_tails": True}
-    grown = (120, 120, 31) if small else (500, 300, int(np.clip(rows // 250, 63, 255)))
+    grown = (120, 120, 31) if small else (400, 300, int(np.clip(rows // 250, 63, 127 if near else 255)))
     nets: list[dict[str, Any]] = [{"samples": 100_000, "hidden": 64, "blocks": 2, "batch": 256}] * 2 if small else [
         {"samples": 2_600_000, "hidden": 192, "progress": progress}, {"samples": 800_000, "hidden": 128, "blocks": 2, "batch": 512}]
-    members = [boosted(**trees, trees=grown[0], leaves=grown[2]), boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="plain"),
+    members = [boosted(**trees, trees=grown[0], leaves=grown[2], columns="near" if near else "all"), boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="plain"),
                boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="kin"), store.member("anchored")(targets=targets, seed=seed),
                boosted(targets=targets, seed=seed, trees=120 if small else 300, rate=0.1, leaves=31, min_leaf=20, column_share=1.0, columns="roofline")]
     if networks:
