@@ -53,13 +53,18 @@ def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], S
     return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops))
 
 
-def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> list[Rehearsal]:
-    """Each of the machines with most rows held out in turn; empty with a single machine."""
+def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int, least: int = _LEAST_ROWS) -> list[Rehearsal]:
+    """Each of the machines with most rows held out in turn, where at least `least` rows stand on either side and every target varies in the rest; empty with a single machine."""
     strata = table.questions.strata.astype(str)
     names, counts = np.unique(strata, return_counts=True)
     rng = np.random.default_rng(seed)
     every = [(np.flatnonzero(strata == name), np.flatnonzero(strata != name)) for name in names[np.argsort(-counts, kind="stable")][:MACHINES]] if len(names) >= 2 else []
-    return [hold(table, held, rest, fresh, targets, rng) for held, rest in every if min(len(held), len(rest)) >= _LEAST_ROWS]
+    return [hold(table, held, rest, fresh, targets, rng) for held, rest in every if min(len(held), len(rest)) >= least and all(_varied(table.targets[t][rest]) for t in targets)]
+
+
+def _varied(truth: np.ndarray) -> bool:
+    good = truth[np.isfinite(truth)]
+    return len(good) > 1 and bool(np.ptp(good) > 0)
 
 
 def sizes(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> tuple[list[Rehearsal], float]:

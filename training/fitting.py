@@ -31,7 +31,7 @@ from ..datasets.units import UNITS
 from ..features import FEATURE_VERSION
 from ..features import domain as domains
 from ..features.tabular import learn_vocabulary, tabular_features
-from ..surrogates import store
+from ..surrogates import rehearsal, store
 from ..surrogates.blended import whole_groups
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Prediction
@@ -51,6 +51,8 @@ LEAST_ROWS_FOR_NETWORK = 1500
 LEAST_ROWS_TO_CUT, LEAST_GROUPS_TO_CUT = 1000, 40
 #: a plain feature table with fewer rows is judged by folds: its models hold groups out anyway, to be blended
 MOST_ROWS_FOR_FOLDS = 20_000
+#: rows of a machine, and of all others, from which a small table is rehearsed with it held out
+LEAST_ROWS_OF_MACHINE = 30
 #: folds, where there are as many groups
 FOLDS = 10
 #: with fewer groups than this, figures and intervals say little about the next group, and the card says so
@@ -273,6 +275,8 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
     surrogate.calibrate_from(strata, scored(every))
     if plain:
         surrogate.expect_far(surrogate.inner.rehearsed)
+    elif data.questions.shape == "op":
+        surrogate.expect_strangers(sorted(set(strata.astype(str))), *_machines_out(data, wanted, seed))
     known = witnessed(known, asked, prediction)
     return _Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 
@@ -292,6 +296,13 @@ def _out_of_fold(data: Table, wanted: Sequence[str], fold: np.ndarray, seed: int
             for name in varied:
                 point[here, wanted.index(name)] = found.point[:, found.column(name)]
     return point
+
+
+def _machines_out(data: Table, wanted: Sequence[str], seed: int) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """(each target's (n,) truth and answer in SI on machines held out in turn, (n,) number of the machine); nothing where machines or rows are too few."""
+    parts = rehearsal.machines(data, lambda: [_small_trees(wanted, data, seed)], wanted, seed, least=LEAST_ROWS_OF_MACHINE)
+    scored = {t: (np.concatenate([p.truth[t] for p in parts]), np.concatenate([p.points[0][t] for p in parts])) for t in wanted} if parts else {}
+    return scored, np.repeat(np.arange(len(parts)), [len(p.kind) for p in parts])
 
 
 def _small_trees(targets: Sequence[str], train: Table, seed: int) -> Any:

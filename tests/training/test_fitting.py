@@ -54,6 +54,19 @@ def fit(frame: pd.DataFrame, schema: dict[str, Any], out: Path, **rest: Any) -> 
 
 
 @pytest.mark.usefixtures("few_trees")
+def test_few_rows_about_a_machine_never_seen(tmp_path: Path) -> None:
+    """One of two machines runs three times slower than the simulator can know: intervals about a third are as wide as that. Of one machine alone they are twice the usual."""
+    two = pd.concat([gemms(60, 20), gemms(60, 20, 1).assign(gpu="a100_sxm", ms=lambda frame: 3.0 * frame["ms"])])
+    for frame, named in ((two, "a100_sxm"), (gemms(100, 20), "t4")):
+        fit(frame, GEMM, tmp_path / named)
+        surrogate, _ = store.load(tmp_path / named)
+        asked = pd.concat([gemms(5, 5, 2).assign(gpu=gpu) for gpu in ("t4", "h100_sxm")])
+        answer = surrogate.predict(read_measured(asked, GEMM, need_targets=False).questions)
+        widths = np.log(answer.high[:, 0] / answer.point[:, 0])
+        assert widths[5] == pytest.approx(2.0 * widths[0]) if named == "t4" else widths[5] > max(widths[0], np.log(3.0))
+
+
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("rows", "sites", "folds"), [(15, 5, 5), (60, 60, 10), (100, 12, 10)])
 def test_few_rows_are_judged_by_folds(tmp_path: Path, rows: int, sites: int, folds: int, seed: int) -> None:
