@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import compile_cli, drift_cli, explaining, llm, models_cli, ready_cli
+from . import compile_cli, drift_cli, explaining, llm, models_cli, ready_cli, summing_cli
 from .reply import Reply, misused, spoken
 
 
@@ -207,6 +207,7 @@ def models_list(as_json: Json = False) -> Reply:
 
 
 compile_cli.add_to(app)
+summing_cli.add_to(app)
 models_cli.add_to(models)
 ready_cli.add_to(models)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, or (show) ready:NAME.")]

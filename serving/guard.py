@@ -20,6 +20,8 @@ from ..datasets.table import GraphQuestions, OpQuestions
 from ..surrogates.prediction import Domain, Prediction
 from .quantities import quantity
 
+#: shape of the domain of a model that adds kernels up and tells verdicts itself (`surrogates.summed`)
+KERNELS = "kernels"
 NO_DOMAIN = Domain("unchecked", "the model's card describes no domain; nothing says where it may be believed")
 
 
@@ -27,7 +29,9 @@ def verdicts(domain: Mapping[str, Any], questions: Any, prediction: Prediction |
     """The n verdicts on `questions` for a model whose card has this `domain`; with its answers the novelty of each, too, where the card tells any. Raises
     FormatError when the card's domain is damaged."""
     found = [NO_DOMAIN] * len(questions)
-    if domain and len(questions):
+    if domain.get("shape") == KERNELS and prediction is not None:
+        found = list(prediction.domain)
+    elif domain and len(questions):
         from ..features import domain as seen
         from ..surrogates.trust import guarded
 

@@ -12,7 +12,7 @@ and, where calibration rows belong to networks, W is stretched by the quantile o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,32 +20,40 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import TableError
 from ..datasets.ops import KIND_NAMES
 from ..datasets.table import GraphQuestions, OpQuestions, Questions, Table
 from ..features.pairs import KernelRows, kernel_rows
 from .base import Surrogate
-from .prediction import Prediction
+from .prediction import Domain, Prediction
+from .trust import guarded
 
 #: rows of a machine that count as much as all machines together, when its own correlation is estimated
 _SHRINK = 200.0
+#: a circumstance that is every kernel's own number format
+OWN = "(its own)"
+#: share of a network's time in doubted kernels from which it is doubted itself (assumption)
+_DOUBTED = 0.05
 #: networks below which their sums say nothing about the stretch
 _LEAST_NETWORKS = 20
 
 
 class Summed:
     """`inner` answers single operators with intervals; this answers networks with `latency_s`. `context`: the circumstances asked about, for an inner model
-    that knows some. Until `conformalize`, operators count as fully correlated: too wide, never too narrow."""
+    that knows some; `OWN` stands for a circumstance that is every kernel's own number format. `known`: the domain in the card of `inner`; with it networks get verdicts,
+    from their kernels'. Until `conformalize`, operators count as fully correlated: too wide, never too narrow."""
 
     name = "summed"
 
-    def __init__(self, inner: Surrogate, *, context: Mapping[str, str] | None = None, level: float = 0.9) -> None:
+    def __init__(self, inner: Surrogate, *, context: Mapping[str, str] | None = None, level: float = 0.9, known: Mapping[str, Any] | None = None) -> None:
         if inner.shape not in ("op", "") or "latency_s" not in inner.targets:
             raise TableError(f"summed: needs a model of single operators that answers latency_s; got one of shape {inner.shape!r} that answers {', '.join(inner.targets)}")
         self.inner, self.level = inner, level
         self.targets: tuple[str, ...] = ("latency_s",)
         self.shape = "graph"
         self._context = dict(context or {})
+        self._known = dict(known or {})
         self._correlation: dict[str, tuple[float, float]] = {"": (1.0, 1.0)}
         self._stretch = 1.0
 
@@ -121,14 +129,19 @@ class Summed:
         if not n:
             return Prediction.nothing(self.targets)
         point, width = np.empty(n), np.empty(n)
+        domain: list[Domain] = [Domain("unchecked", "nothing says what the model of operators was trained on")] * n
         keys = tuple(d.key for d in questions.devices)
         for pairs, rows in kernel_rows(questions, unique=True):
             asked = kernel_questions(questions, pairs, rows, self._context)
-            each, half = self._answered(self.inner.predict(asked))
+            answer = self.inner.predict(asked)
+            each, half = self._answered(answer)
             point[pairs] = np.bincount(rows.pair, each * rows.weight, minlength=len(pairs))
             width[pairs] = self._widths(rows.pair, len(pairs), each, half, rows.weight, rows.ops.kind, np.array(keys)[questions.device_index[pairs]])
+            if self._known:
+                for pair, verdict in zip(pairs, _verdicts(guarded(self._known, asked, answer).domain, rows.pair, each * rows.weight, len(pairs)), strict=True):
+                    domain[pair] = verdict
         width = width * self._stretch
-        bare = Prediction.bare(self.targets, point[:, None])
+        bare = Prediction.bare(self.targets, point[:, None]).with_domain(tuple(domain))
         if not np.isfinite(width).all():
             return bare
         return replace(bare, low=(point * np.exp(-width))[:, None], high=(point * np.exp(width))[:, None], level=self.level)
@@ -137,12 +150,12 @@ class Summed:
         """The correlations, and all of `inner`."""
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "context": self._context, "level": self.level, "correlation": {k: list(v) for k, v in self._correlation.items()},
-                "stretch": self._stretch}, files
+                "stretch": self._stretch, "known": self._known}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`."""
-        out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder, member), context=spec["context"], level=float(spec["level"]))
+        out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], files, folder, member), context=spec["context"], level=float(spec["level"]), known=spec.get("known"))
         out._correlation = {k: (float(v[0]), float(v[1])) for k, v in spec["correlation"].items()}
         out._stretch = float(spec["stretch"])
         return out
@@ -150,8 +163,29 @@ class Summed:
 
 def kernel_questions(questions: GraphQuestions, pairs: np.ndarray, rows: KernelRows, context: Mapping[str, str] | None = None) -> OpQuestions:
     """Kernel rows of some pairs (`features.pairs.kernel_rows`) as questions about single operators, in those circumstances."""
-    told = pd.DataFrame({name: np.full(len(rows.ops), value, dtype=object) for name, value in (context or {}).items()}, index=range(len(rows.ops)))
+    own = np.array(DTYPE_NAMES, dtype=object)[rows.ops.dtype]
+    told = pd.DataFrame({name: own if value == OWN else np.full(len(rows.ops), value, dtype=object) for name, value in (context or {}).items()}, index=range(len(rows.ops)))
     return OpQuestions(rows.ops, tuple(d.key for d in questions.devices), questions.devices, questions.device_index[pairs][rows.pair], told, pd.DataFrame(index=range(len(rows.ops))))
+
+
+def _verdicts(kernels: Sequence[Domain], pair: np.ndarray, seconds: np.ndarray, count: int) -> list[Domain]:
+    """(count,) verdicts on networks from those on their kernels: unsupported where one kernel is, extrapolating where more than `_DOUBTED` of the time is in kernels that are."""
+    out = []
+    doubted = np.array([one.verdict not in ("in_domain", "unchecked") for one in kernels])
+    unsupported = np.array([one.verdict == "unsupported" for one in kernels])
+    total, within = np.bincount(pair, seconds, minlength=count), np.bincount(pair, seconds * doubted, minlength=count)
+    for at in range(count):
+        mine = np.flatnonzero((pair == at) & doubted)
+        lost = mine[unsupported[mine]]
+        if len(lost):
+            more = f"; and {len(lost) - 1} more of its kernels" if len(lost) > 1 else ""
+            out.append(Domain("unsupported", f"kernel: {kernels[lost[0]].reason}{more}"))
+        elif len(mine) and not within[at] <= _DOUBTED * total[at]:
+            worst = mine[int(np.argmax(seconds[mine]))]
+            out.append(Domain("extrapolating", f"{within[at] / total[at]:.0%} of its time is in kernels the model of operators doubts; the longest: {kernels[worst].reason}"))
+        else:
+            out.append(Domain("in_domain"))
+    return out
 
 
 def _pairwise(z: np.ndarray, device: np.ndarray, kind: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
