@@ -33,6 +33,8 @@ from ..surrogates.trust import guarded
 Say = Callable[[str], None]
 #: questions asked of the model, hidden units and layers of the student, rows shown while it learns
 QUESTIONS, HIDDEN, LAYERS, SHOWN = 160_000, 96, 2, 5_000_000
+#: rows of a step, and the highest rate it is taken at: of 256 and 512, 4e-3 to 1.6e-2 the pair that left students of two teachers (GEMMs, the simulator) least off on rows held back
+BATCH, RATE = 256, 8e-3
 #: questions the model is asked at once
 _PIECE = 8_000
 #: share of the questions that judge
@@ -165,7 +167,7 @@ def ask(model: Any, domain: Mapping[str, Any], questions: OpQuestions) -> Lesson
 
 
 def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: bool = False, shown: int = SHOWN, hidden: int = HIDDEN, layers: int = LAYERS, seed: int = 0,
-          batch: int = 512, rate: float = 4e-3, conformal: float = 0.0, say: Say = lambda text: None) -> tuple[Student, dict[str, Any]]:
+          batch: int = BATCH, rate: float = RATE, conformal: float = 0.0, say: Say = lambda text: None) -> tuple[Student, dict[str, Any]]:
     """(a student of the lesson, what it is off on the share of it that was held back). `shown`: rows shown in all. `conformal`: the level of intervals made from
     what it is off, where the lesson has none. Deterministic in `seed` on one machine."""
     from ..surrogates.threads import wait_asleep
