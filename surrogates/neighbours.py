@@ -34,6 +34,8 @@ _HIDDEN = 0.08
 _NOISES = (0.02, 0.05, 0.15)
 #: rows left out to choose scales by, where scales start (octaves), and the factors tried
 _TUNED, _START, _FACTORS = 600, 3.0, (0.4, 2.5)
+#: circumstances that are told apart without fail; more could share a code by chance
+_MOST_CELLS = 1 << 48
 #: rows answered at once
 _CHUNK = 2000
 #: sizes that tell where a row lies; of those that follow from others the first is kept
@@ -124,7 +126,7 @@ class Neighbours:
         for j, card in zip(features.categorical, self.cards, strict=True):
             code = np.nan_to_num(features.values[:, j], nan=-1.0).astype(np.int64)
             lost |= code >= card - 1
-            rest, span = rest * card + code + 1, span * card
+            rest, span = rest * card + code + 1, min(span * card, _MOST_CELLS)
         out = np.full(len(rest), -1, dtype=np.int64)
         for index in np.unique(questions.device_index):
             name, rows = questions.device_names[index], questions.device_index == index
@@ -166,7 +168,7 @@ class Neighbours:
         With `groups` (n,), readings whose group (`own`) is the row's are left out."""
         out = np.full((len(places), 2 * len(self.ratios) + 2), np.nan, dtype=np.float32)
         stack = np.column_stack(list(self.ratios.values())) if self.ratios else np.zeros((len(self.cell), 0), dtype=np.float32)
-        for code in np.unique(cell[cell >= 0]) if self.ratios else ():
+        for code in np.unique(cell[cell >= 0]) if self.ratios and self.dims else ():
             rows = self._rows(int(code))
             if len(rows) < _LEAST:
                 continue

@@ -350,8 +350,8 @@ def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = F
     boosted, neural = store.member("boosted"), store.member("neural")
     trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5, "full_tails": True}
     grown = (120, 120, 31) if small else (400, 300, int(np.clip(rows // 250, 63, 127 if near else 255)))
-    nets: list[dict[str, Any]] = [{"samples": 100_000, "hidden": 64, "blocks": 2, "batch": 256}] * 2 if small else [
-        {"samples": 2_600_000, "hidden": 192, "progress": progress}, {"samples": 800_000, "hidden": 128, "blocks": 2, "batch": 512}]
+    nets: list[dict[str, Any]] = [{"samples": 50_000, "hidden": 64, "blocks": 2, "batch": 128}] * 2 if small else [
+        {"samples": 1_800_000, "hidden": 192, "progress": progress}, {"samples": 600_000, "hidden": 128, "blocks": 2, "batch": 512}]
     members = [boosted(**trees, trees=grown[0], leaves=grown[2], columns="near" if near else "all"), boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="plain"),
                boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="kin"), store.member("anchored")(targets=targets, seed=seed),
                boosted(targets=targets, seed=seed, trees=120 if small else 300, rate=0.1, leaves=31, min_leaf=20, column_share=1.0, columns="roofline")]

@@ -113,3 +113,14 @@ def test_what_neighbours_say_is_told_in_explanations() -> None:
     shap, scale, features = told
     np.testing.assert_allclose(shap.sum(1) + np.log(features.reference["latency_s"]), np.log(model.predict(new.questions).point[:, 0]), rtol=1e-4)
     assert scale == "ratio"
+
+
+def test_rows_that_differ_in_nothing_but_circumstances_have_no_neighbours() -> None:
+    one = table(80)
+    same = one.questions.ops.take(np.zeros(len(one), dtype=np.int64))
+    questions = OpQuestions(same, one.questions.device_names, one.questions.devices, one.questions.device_index, one.questions.context, one.questions.extra)
+    flat = Table(questions, one.targets, one.groups, one.slices, "made up")
+    near, seen = learned_near(flat, learn_vocabulary(questions), ("latency_s",), 0)
+    assert near.dims == ()
+    assert np.isnan(seen.values[:, -1]).all()
+    assert np.isfinite(Boosted(targets=("latency_s",), columns="near", trees=5, threads=1).fit(flat).predict(questions).point).all()
