@@ -27,6 +27,7 @@ from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
 from .prediction import Prediction, apart, consistent
+from .shares import best_shares, from_means, is_counted, mixed, of_those, scaled
 
 #: folds by rows of the table: (rows up to which, folds)
 _FOLDS = ((300, 10), (10_000, 5), (50_000, 3), (10**9, 5))
@@ -47,7 +48,8 @@ _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cyc
 _FEW_MACHINES = 8
 #: a machine never seen beside a single one may be off by this factor (assumption: nothing could be rehearsed)
 _NEVER_REHEARSED = 2.0
-_STEPS = np.linspace(0.0, 1.0, 21)
+#: rows to a group from which groups are networks with all their designs
+_LEAST_PER_GROUP = 5
 
 
 class Blended:
@@ -67,6 +69,7 @@ class Blended:
         #: after `fit`: target -> (truth, answer) of rows on machines held out in turn, in SI; empty where none could be
         self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._networks, self._machines = False, ""
+        self._left_out: tuple[str, ...] = ()
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -83,11 +86,12 @@ class Blended:
             raise TableError(f"blended: answers rows of a plain feature table, not {table.questions.shape} questions")
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
+        self._left_out = _of_some_groups(table) if self._networks else ()
         table = self._seen_table(table)
         whole = self._references_of(table.questions)
         table = replace(table, targets={t: v / whole[:, self.targets.index(t)] if t in self.targets else v for t, v in table.targets.items()})
         yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
-        self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and _is_counted(table.targets[t])]
+        self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and is_counted(table.targets[t])]
         groups = len(np.unique(table.groups.astype(str)))
         count = min(next(k for rows, k in _FOLDS if len(table) <= rows), groups)
         self.fold = whole_groups(table.groups, count, int(self._settings["seed"]))
@@ -104,7 +108,7 @@ class Blended:
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         self._members = {name: candidates[name] for name in kept}
-        points = _mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
+        points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
             j = self.targets.index(t)
@@ -120,7 +124,10 @@ class Blended:
         """The rows as the members see them: of whole networks with their physics."""
         if self._networks and not isinstance(questions, NetworkQuestions):
             raise TableError("this model answers tables of whole networks: it needs the columns its schema's workload names, as `silicast predict TABLE` reads them")
-        return widened(questions) if isinstance(questions, NetworkQuestions) else questions
+        if not isinstance(questions, NetworkQuestions):
+            return questions
+        wide = widened(questions)
+        return replace(wide, frame=wide.frame.drop(columns=list(self._left_out), errors="ignore")) if self._left_out else wide
 
     def _references_of(self, questions: Any) -> np.ndarray:
         """(n, t) what targets are learned as ratios to: cycles of a kernel to those of its plain schedule, which a kernel never seen has too; 1 for others."""
@@ -205,8 +212,8 @@ class Blended:
                 put(name, member.predict(asked).point)
         if not self._networks:
             known = sorted(set(rest.questions.frame[column].astype(str)))
-            usual = {t: _of_those(self._shares[t], fresh) for t in varied}
-            put("newcomer", self._as_known(asked, column, known, lambda q: _mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied))
+            usual = {t: of_those(self._shares[t], fresh) for t in varied}
+            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied))
 
     def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str]) -> np.ndarray:
         """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
@@ -229,7 +236,7 @@ class Blended:
         worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where there is but one, `_NEVER_REHEARSED` off."""
         point = np.full((len(table), len(self.targets)), np.nan)
         if answers:
-            point = np.median(list(answers.values()), axis=0) if "middle" in told else _mixed(answers, told["shares"], self.targets, self._counted)
+            point = np.median(list(answers.values()), axis=0) if "middle" in told else mixed(answers, told["shares"], self.targets, self._counted)
         for j, t in enumerate(self.targets):
             truth = table.targets[t]
             good = np.isfinite(truth) & np.isfinite(point[:, j]) & (truth > 0) & (point[:, j] > 0)
@@ -248,6 +255,8 @@ class Blended:
         """(n,) 1 where a row is about a machine never trained on, 0 elsewhere: intervals are as wide there as errors were when machines were held out."""
         out = np.zeros(len(questions))
         for column, told in self._strangers.items():
+            if column not in questions.frame.columns:  # type: ignore[attr-defined]
+                continue  # `predict` says so
             out = np.maximum(out, ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))  # type: ignore[attr-defined]
         return out
 
@@ -261,9 +270,11 @@ class Blended:
             good = np.isfinite(truth) & np.all([np.isfinite(p) for p in points], axis=0)
             shares = np.full(len(names), 1.0 / len(names))
             if good.sum() >= 10:
-                y = _scaled(truth[good], truth)
-                stack = np.stack([_scaled(p[good], truth) for p in points])
-                shares = _best_shares(stack, y)
+                y = scaled(truth[good], truth)
+                stack = np.stack([scaled(p[good], truth) for p in points])
+                if self._left_out:  # what counts is the order of a network's designs: how far each is from their mean
+                    y, stack = from_means(y[None], table.groups[good])[0], from_means(stack, table.groups[good])
+                shares = best_shares(stack, y)
             shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
             out[t] = {name: float(w) for name, w in zip(names, shares / shares.sum(), strict=True) if w > 0}
         return out
@@ -276,23 +287,23 @@ class Blended:
             return Prediction.nothing(self.targets)
         questions = self._seen(questions)
         answers = {name: member.predict(questions).point for name, member in self._members.items()}
-        mixed = _mixed(answers, self._shares, self.targets, self._counted)
+        blend = mixed(answers, self._shares, self.targets, self._counted)
         for column, told in self._strangers.items():
             new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))  # type: ignore[attr-defined]
             if not len(new):
                 continue
             if "middle" in told:
-                mixed[new] = np.median([answers[name][new] for name in told["middle"]], axis=0)
+                blend[new] = np.median([answers[name][new] for name in told["middle"]], axis=0)
                 continue
             here = {name: points[new] for name, points in answers.items()}
             if any("newcomer" in shares for shares in told["shares"].values()):
                 def ask(q: Any) -> np.ndarray:
-                    return _mixed({name: member.predict(q).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
+                    return mixed({name: member.predict(q).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
 
                 here["newcomer"] = self._as_known(questions.take(new), column, told["known"], ask, self.targets)
-            mixed[new] = _mixed(here, told["shares"], self.targets, self._counted)
-        mixed = mixed * self._references_of(questions)
-        points = consistent({t: mixed[:, j] for j, t in enumerate(self.targets)})
+            blend[new] = mixed(here, told["shares"], self.targets, self._counted)
+        blend = blend * self._references_of(questions)
+        points = consistent({t: blend[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         if len(answers) > 1:
             bare = replace(bare, spread=apart(list(answers.values())))
@@ -301,13 +312,13 @@ class Blended:
         low, high, point = bare.low.copy(), bare.high.copy(), bare.point.copy()
         for t, calibrated in self._probability.items():
             j = self.targets.index(t)
-            point[:, j], low[:, j], high[:, j] = classifier.probability(calibrated, mixed[:, j])
+            point[:, j], low[:, j], high[:, j] = classifier.probability(calibrated, blend[:, j])
         return replace(bare, point=point, low=low, high=high)
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
-                                "counted": self._counted, "networks": self._networks, "members": {}}
+                                "counted": self._counted, "networks": self._networks, "left_out": list(self._left_out), "members": {}}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -321,36 +332,22 @@ class Blended:
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
-        out._counted, out._networks = list(spec["counted"]), bool(spec["networks"])
+        out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
         return out
 
 
-def _of_those(shares: Mapping[str, float], members: Mapping[str, Any]) -> dict[str, float]:
-    """The shares of some members, summing to 1; trees stand for trees. Equal ones where none has a share."""
-    found = {name: shares.get(name, 0.0) + (shares.get("squared", 0.0) if name == "absolute" and "squared" not in members else 0.0) for name in members}
-    total = sum(found.values())
-    return {name: w / total if total > 0 else 1.0 / len(found) for name, w in found.items()}
-
-
-def _mixed(answers: Mapping[str, np.ndarray], every: Mapping[str, Mapping[str, float]], targets: Sequence[str], counted: Sequence[str]) -> np.ndarray:
-    """(n, t) blended answers in SI: in log space where every member's answer is positive."""
-    out = np.full((len(next(iter(answers.values()))), len(targets)), np.nan)
-    for j, t in enumerate(targets):
-        shares = every[t]
-        stack = np.stack([answers[name][:, j] for name in shares])
-        weight = np.array(list(shares.values()))
-        positive = (stack > 0).all(0)
-        logs = np.log(np.where(positive, stack, 1.0))
-        if t in counted:  # less than half of one is none
-            stack = np.where(stack < 0.5, 0.0, stack)
-            positive &= (stack > 0).all(0)
-        out[:, j] = np.where(positive, np.exp(np.tensordot(weight, logs, 1)), np.tensordot(weight, stack, 1))
-        if t in counted:
-            out[:, j] = np.where(out[:, j] < 0.5, 0.0, out[:, j])
-    return out
+def _of_some_groups(table: Table) -> tuple[str, ...]:
+    """The columns of a table of networks that whole groups of it lack: pragmas of one kernel, say. Where a group is a network with all its designs, such a column says
+    something else of each, and nothing of one never seen, which its physics do."""
+    labels, group = np.unique(table.groups.astype(str), return_inverse=True)
+    if len(table) < _LEAST_PER_GROUP * len(labels):
+        return ()
+    frame = table.questions.frame
+    told = {str(c): frame[c].notna().to_numpy() & (frame[c].astype(str) != "").to_numpy() for c in frame.columns}
+    return tuple(c for c, there in told.items() if (np.bincount(group, there, minlength=len(labels)) == 0).any())
 
 
 def _measured_machines(questions: NetworkQuestions) -> str:
@@ -368,33 +365,3 @@ def whole_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
         place[group] = int(np.argmin(filled))
         filled[place[group]] += sizes[group]
     return place[inverse]
-
-
-def _is_counted(truth: np.ndarray) -> bool:
-    """Whether (n,) answers are whole numbers from zero on: resources, of which a design may need none."""
-    good = truth[np.isfinite(truth)]
-    return len(good) > 0 and bool((good >= 0).all() and (good == 0).any() and (good == np.floor(good)).all())
-
-
-def _scaled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """On the scale shares are judged on: logarithms of positive targets, log1p where there are zeros beside sizes, else as they are."""
-    good = truth[np.isfinite(truth)]
-    if (good > 0).all():
-        return np.log(np.maximum(values, 1e-300))
-    return np.log1p(np.maximum(values, 0.0)) if (good >= 0).all() and good.max() > 1.0 else values
-
-
-def _best_shares(stack: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(k,) shares of (k, n) answers that come nearest to (n,) truths, by rounds of coordinate search: by mean absolute and by root mean square
-    error alike, for the usual row and the worst ones both count."""
-    def error(w: np.ndarray) -> float:
-        off = np.tensordot(w, stack, 1) - y
-        return float(np.mean(np.abs(off)) + 0.5 * np.sqrt(np.mean(off**2)))
-
-    best = min((np.eye(len(stack))[i] for i in range(len(stack))), key=error)
-    for _ in range(3):
-        for i in range(len(stack)):
-            others = np.delete(best, i)
-            others = others / others.sum() if others.sum() > 0 else np.full(len(others), 1.0 / max(len(others), 1))
-            best = min([best, *(np.insert(others * (1.0 - s), i, s) for s in _STEPS)], key=error)
-    return best

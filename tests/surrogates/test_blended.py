@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from silicast.datasets.table import FeatureQuestions, Table
-from silicast.surrogates.blended import Blended, whole_groups
+from silicast.surrogates.blended import Blended, _of_some_groups, whole_groups
 
 
 def table(n: int = 150, seed: int = 0) -> Table:
@@ -42,3 +42,10 @@ def test_rows_are_answered_out_of_fold_by_whole_groups() -> None:
 def test_folds_are_even_and_never_empty() -> None:
     fold = whole_groups(np.array(["a"] * 50 + ["b"] * 5 + ["c"] * 5 + ["d"] * 2), 3, 0)
     assert set(fold) == {0, 1, 2}
+
+
+def test_columns_that_only_some_kernels_have_are_left_out_where_whole_kernels_are_held_out() -> None:
+    frame = pd.DataFrame({"a": [1.0] * 10 + [np.nan] * 10, "b": [""] * 10 + ["off"] * 10, "c": np.arange(20.0)})
+    rows = Table(FeatureQuestions(frame), {"cycles": np.arange(20.0)}, np.repeat(["one", "two"], 10).astype(object), pd.DataFrame(index=range(20)), "made")
+    assert _of_some_groups(rows) == ("a", "b")
+    assert _of_some_groups(Table(rows.questions, rows.targets, np.arange(20).astype(str).astype(object), rows.slices, "made")) == ()
