@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import GraphError
 from .onnx_guard import trusted
 from .onnx_node import Node, Value
 from .onnx_order import captured
@@ -40,10 +41,15 @@ class ShapeRules:
         self._known: dict[Any, Inferred] = {}
 
     def infer(self, node: Node) -> Inferred:
-        """(axes or None, element type) of every output by onnx's rule for this operator; [] when there is none."""
+        """(axes or None, element type) of every output by onnx's rule for this operator; [] when there is none. Raises GraphError for an input that the operator
+        needs and the node leaves empty: said of the first trip of a loop, not after thousands."""
         schema = self._schema(node.op)
         if schema is None:
             return []
+        if "" in node.inputs:
+            lacking = next((i for i, (formal, name) in enumerate(zip(schema.inputs, node.inputs, strict=False)) if not name and formal.option.name == "Single"), None)
+            if lacking is not None:
+                raise GraphError(f"{node.where}: its input {lacking} ({schema.inputs[lacking].name}) is empty; {node.op} needs it")
         if not schema.has_type_and_shape_inference_function and node.op in SHAPED_ALIKE | COMPARING:
             return self._shaped_alike(node)
         seen: list[Any] = []

@@ -89,6 +89,12 @@ class TestLoop:
 
 
 class TestScan:
+    def test_an_input_that_its_operator_needs_is_missed_on_the_first_slice(self, net):
+        """Not after 16,384 of them."""
+        step = helper.make_graph([make_node("Relu", [""], ["o"])], "each", [info("e")], [info("o")])
+        with pytest.raises(GraphError, match=r"'o' \(Relu, .*\): its input 0 \(X\) is empty; Relu needs it"):
+            net(make_node("Scan", ["x"], ["y"], body=step, num_scan_inputs=1), {"x": [16384, 2]}, ["y"])
+
     def test_slices_are_read_where_they_lie(self, net):
         # h = tanh(x_t W + h): 7 steps of 3x5 by 5x5
         step = helper.make_graph([make_node("MatMul", ["e", "w"], ["p"]), make_node("Add", ["p", "h"], ["q"]), make_node("Tanh", ["q"], ["ho"]), make_node("Identity", ["ho"], ["o"])],
