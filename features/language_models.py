@@ -51,7 +51,7 @@ def named(frame: pd.DataFrame) -> tuple[str, ...]:
 
 def widened(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """`frame` with `FIGURES` of each of the columns, named `column.figure`, and `COSTS` on the machine that another column names; NaN where nobody knows. A column that is NaN
-    throughout stays: a model is asked with the columns it was learned with."""
+    throughout stays: a model is asked with the columns it was learned with. Columns of an earlier widening are made anew."""
     rates = _rates(frame, columns) if columns else None
     parts: dict[str, np.ndarray] = {}
     for column in columns:
@@ -61,7 +61,7 @@ def widened(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         met = told[:, FIGURES.index("active_params")]
         for name, amount, rate in zip(COSTS, (_BYTES, 2.0), rates if rates is not None else [np.full(len(frame), np.nan)] * 2, strict=True):
             parts[f"{column}.{name}"] = amount * met / rate
-    return pd.concat([frame.reset_index(drop=True), pd.DataFrame(parts)], axis=1) if parts else frame
+    return pd.concat([frame.drop(columns=[c for c in parts if c in frame.columns]).reset_index(drop=True), pd.DataFrame(parts)], axis=1) if parts else frame
 
 
 def _rates(frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:

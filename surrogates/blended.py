@@ -21,6 +21,7 @@ import numpy as np
 from ..datasets.errors import TableError
 from ..datasets.networks import NetworkQuestions
 from ..datasets.table import Questions, Table
+from ..features import language_models
 from ..features.network_table import widened
 from . import classifier, newcomer
 from .boosted import Boosted
@@ -70,6 +71,7 @@ class Blended:
         self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._networks, self._machines = False, ""
         self._left_out: tuple[str, ...] = ()
+        self._language_models: tuple[str, ...] = ()
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -87,6 +89,7 @@ class Blended:
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()
+        self._language_models = () if self._networks else language_models.named(table.questions.frame)
         table = self._seen_table(table)
         whole = self._references_of(table.questions)
         table = replace(table, targets={t: v / whole[:, self.targets.index(t)] if t in self.targets else v for t, v in table.targets.items()})
@@ -121,11 +124,14 @@ class Blended:
         return self
 
     def _seen(self, questions: Any) -> Any:
-        """The rows as the members see them: of whole networks with their physics."""
+        """The rows as the members see them: of whole networks with their physics, names of language models with their figures."""
         if self._networks and not isinstance(questions, NetworkQuestions):
             raise TableError("this model answers tables of whole networks: it needs the columns its schema's workload names, as `silicast predict TABLE` reads them")
         if not isinstance(questions, NetworkQuestions):
-            return questions
+            lost = [c for c in self._language_models if c not in questions.frame]
+            if lost:
+                raise TableError(f"feature table lacks the column {', '.join(lost)}; it has: {', '.join(map(str, questions.frame.columns))}")
+            return replace(questions, frame=language_models.widened(questions.frame, self._language_models)) if self._language_models else questions
         wide = widened(questions)
         return replace(wide, frame=wide.frame.drop(columns=list(self._left_out), errors="ignore")) if self._left_out else wide
 
@@ -138,7 +144,7 @@ class Blended:
         return out
 
     def _seen_table(self, table: Table) -> Table:
-        return replace(table, questions=self._seen(table.questions)) if self._networks else table
+        return replace(table, questions=self._seen(table.questions)) if self._networks or self._language_models else table
 
     def _answer_fold(self, table: Table, fold: int, judged: np.ndarray, candidates: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> None:
         here = np.flatnonzero((self.fold == fold) & judged)
@@ -226,7 +232,7 @@ class Blended:
             mine = questions.take(rows)
             for at, machine in enumerate(known):
                 if counts[at]:
-                    every[at] = ask(replace(mine, frame=mine.frame.assign(**{column: machine})))
+                    every[at] = ask(replace(mine, frame=language_models.widened(mine.frame.assign(**{column: machine}), self._language_models)))
             for j, t in enumerate(targets):
                 out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j])
         return out
@@ -318,7 +324,7 @@ class Blended:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
-                                "counted": self._counted, "networks": self._networks, "left_out": list(self._left_out), "members": {}}
+                                "counted": self._counted, "networks": self._networks, "left_out": list(self._left_out), "language_models": list(self._language_models), "members": {}}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -333,6 +339,7 @@ class Blended:
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
+        out._language_models = tuple(spec.get("language_models", ()))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

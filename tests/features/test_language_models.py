@@ -48,3 +48,6 @@ def test_only_columns_of_language_models_are_widened() -> None:
     assert wide["model.read_s"][0] == pytest.approx(2 * transformer("llama2_70b").active_params / 3.35e12, rel=0.01)
     assert wide.loc[2, [f"model.{name}" for name in (*FIGURES, *COSTS)]].isna().all()
     assert widened(frame, ()).equals(frame)
+    moved = widened(wide.assign(gpu="a100"), ("model",))  # an earlier widening is made anew
+    assert list(moved.columns) == list(wide.columns)
+    assert (moved["model.read_s"][:2] >= wide["model.read_s"][:2]).all()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from silicast.datasets.catalog.transformers import transformer
+from silicast.datasets.errors import TableError
 from silicast.datasets.table import FeatureQuestions, Table
 from silicast.surrogates.blended import Blended, _of_some_groups, whole_groups
+from silicast.surrogates.store import member
 
 
 def table(n: int = 150, seed: int = 0) -> Table:
@@ -49,3 +56,21 @@ def test_columns_that_only_some_kernels_have_are_left_out_where_whole_kernels_ar
     rows = Table(FeatureQuestions(frame), {"cycles": np.arange(20.0)}, np.repeat(["one", "two"], 10).astype(object), pd.DataFrame(index=range(20)), "made")
     assert _of_some_groups(rows) == ("a", "b")
     assert _of_some_groups(Table(rows.questions, rows.targets, np.arange(20).astype(str).astype(object), rows.slices, "made")) == ()
+
+
+def test_a_language_model_never_seen_is_known_by_its_figures(tmp_path: Path) -> None:
+    """Latencies that go with the parameters a token meets: the names alone say nothing about one that is left out."""
+    names = ["llama2-7b", "llama2-13b", "llama3_8b", "opt-30b", "falcon-40b", "llama2-70b", "opt-13b", "mistral-7b"]
+    frame = pd.DataFrame({"model": np.repeat(names, 12), "batch": np.tile([1.0, 2.0, 4.0, 8.0], 24), "run": np.tile(np.arange(12.0), 8)})
+    seconds = np.array([transformer(n).active_params for n in frame["model"]]) * 1e-12 * (1.0 + 0.1 * frame["batch"].to_numpy())
+    new = (frame["model"] == "opt-30b").to_numpy()
+    rows = Table(FeatureQuestions(frame[~new].reset_index(drop=True)), {"latency_s": seconds[~new]}, frame["model"][~new].to_numpy(dtype=object), pd.DataFrame(index=range(84)), "made")
+    model = Blended(targets=("latency_s",), threads=1).fit(rows)
+    asked = FeatureQuestions(frame[new].reset_index(drop=True))
+    found = model.predict(asked)
+    assert np.median(np.abs(found.point[:, 0] / seconds[new] - 1.0)) < 0.15
+    spec, files = model.weights()
+    again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, member)
+    np.testing.assert_allclose(again.predict(asked).point, found.point, rtol=1e-6)
+    with pytest.raises(TableError, match="lacks the column model"):
+        model.predict(FeatureQuestions(asked.frame.drop(columns=["model"])))
