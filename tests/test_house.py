@@ -21,7 +21,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("surrogates/compiled_trees.py", "datasets/measure/onnx*.py",),
     "pynvml": ("datasets/measure/power.py",),
     "torch_geometric": ("features/graph.py", "surrogates/graph*.py", "surrogates/neural.py"),
-    "safetensors": ("surrogates/graph*.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/adapted.py", "surrogates/store.py"),
+    "safetensors": ("surrogates/graph*.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/neighbours.py", "surrogates/adapted.py", "surrogates/store.py"),
     "lightgbm": ("surrogates/boosted.py",),
     # pyfunc.py is the model flavour itself: MLflow loads it by path and it must subclass PythonModel
     "mlflow": ("training/tracking.py", "training/registry.py", "training/pyfunc.py"),
