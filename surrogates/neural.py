@@ -37,7 +37,7 @@ _FARTHEST = 4.0
 class Neural:
     """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
     `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, "kin" for that and the machine's name (`kin`: one never seen answers
-    as its kin would), or "near" for all and what was read nearby (`neighbours`; tables of operators). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio").
+    as its kin would), or "near" for all and what was read nearby (`neighbours`; tables of operators). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio"). `full_tails`: whether a last tile that is full is told so (`Features.full_tails`).
 
     Deterministic in `seed` on one machine.
     """
@@ -45,10 +45,10 @@ class Neural:
     name = "neural"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s",), hidden: int = 256, blocks: int = 3, samples: int = 4_000_000, batch: int = 1024,
-                 rate: float = 2e-3, columns: str = "all", head: str = "ratio", seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
+                 rate: float = 2e-3, columns: str = "all", head: str = "ratio", full_tails: bool = False, seed: int = 0, progress: Callable[[int, int, float], None] | None = None) -> None:
         self.targets = tuple(targets)
         self.shape = ""
-        self._settings: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "samples": samples, "batch": batch, "rate": rate, "columns": columns, "head": head, "seed": seed}
+        self._settings: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "samples": samples, "batch": batch, "rate": rate, "columns": columns, "head": head, "full_tails": full_tails, "seed": seed}
         self._progress = progress
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
@@ -72,6 +72,7 @@ class Neural:
 
     def _seen(self, questions: Questions) -> Features:
         features = tabular_features(questions, self._vocabulary)
+        features = features.full_tails() if self._settings["full_tails"] else features
         if self._settings["columns"] in ("all", "plain", "near"):
             return self._near.applied(features, questions) if self._near and isinstance(questions, OpQuestions) else features.plain() if self._settings["columns"] == "plain" else features
         return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
@@ -85,6 +86,7 @@ class Neural:
         self._kin = self._kinship(table)
         if self._settings["columns"] == "near" and isinstance(table.questions, OpQuestions):
             self._near, features = learned_near(table, self._vocabulary, learned_targets(self.targets), int(self._settings["seed"]))
+            features = features.full_tails() if self._settings["full_tails"] else features
         else:
             features = self._seen(table.questions)
         self._features = list(features.names)

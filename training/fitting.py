@@ -356,7 +356,7 @@ def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = F
                boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="kin"), store.member("anchored")(targets=targets, seed=seed),
                boosted(targets=targets, seed=seed, trees=120 if small else 300, rate=0.1, leaves=31, min_leaf=20, column_share=1.0, columns="roofline")]
     if networks:
-        members += [neural(targets=targets, seed=seed, **nets[0]), neural(targets=targets, seed=seed, columns="kin", head="ceilings", **nets[1])]
+        members += [neural(targets=targets, seed=seed, full_tails=True, **nets[0]), neural(targets=targets, seed=seed, columns="kin", head="ceilings", **nets[1])]
     return members
 
 

@@ -113,7 +113,7 @@ def test_what_was_found(tmp_path):
 def test_a_text_encoding_that_nobody_knows(tmp_path):
     text = source("contracts/frontends/hls.py").graph()(tmp_path).read_text()
     (tmp_path / "f.gexf").write_text("<?xml version='1.0' encoding='alue'?>" + text.partition("?>")[2], encoding="utf-8")
-    with pytest.raises(SilicastError, match="f.gexf: refused: unknown encoding: alue"):
+    with pytest.raises(SilicastError, match=r"f\.gexf: refused: unknown encoding: alue"):
         read_hls(tmp_path / "f.gexf")
 
 
