@@ -324,7 +324,8 @@ class Blended:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
-                                "counted": self._counted, "networks": self._networks, "left_out": list(self._left_out), "language_models": list(self._language_models), "members": {}}
+                                "counted": self._counted, "networks": self._networks, "members": {}}
+        spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()

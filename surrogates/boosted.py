@@ -159,7 +159,7 @@ class Boosted:
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Settings in JSON, one LightGBM text file per target."""
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
-                "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None, "near": self._near.to_json() if self._near else None}
+                "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None, **({"near": self._near.to_json()} if self._near else {})}
         files = {f"{name}.txt": booster.model_to_string(num_iteration=booster.best_iteration).encode() for name, booster in self._boosters.items()}
         return spec, files | (self._near.files() if self._near else {})
 
@@ -171,7 +171,7 @@ class Boosted:
         out._least, out._share = dict(spec["least"]), dict(spec["share"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         out._kin = Kin.from_json(spec["kin"]) if spec["kin"] else None
-        out._near = Neighbours.from_weights(spec["near"], files, folder) if spec.get("near") else None
+        out._near = Neighbours.from_weights(spec["near"], files, folder) if out._settings["columns"] == "near" and out.shape == "op" else None
         for name in learned_targets(out.targets):
             if f"{name}.txt" not in files:
                 raise FormatError(f"{folder}: the trees of target {name!r} are missing ({name}.txt)")

@@ -199,7 +199,7 @@ class Conformal:
         """The widths, and all of `inner`."""
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
-                "known": list(self._known), "strangers": self._strangers, "stretch": self._stretch, "far": self._far, "base": self._base}, files
+                "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base, **({"stretch": self._stretch} if self._stretch != 1.0 else {})}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:

@@ -235,7 +235,7 @@ class Neural:
         arrays = self._net.arrays | {f"stats.{k}": v for k, v in self._stats.items()}
         spec = {"targets": list(self.targets), "shape": self.shape, "settings": self._settings, "vocabulary": self._vocabulary, "features": self._features,
                 "numeric": self._numeric, "categorical": self._categorical, "cards": self._cards, "scale": self._scale, "least": self._least, "share": self._share, "kin": self._kin.to_json() if self._kin else None,
-                "near": self._near.to_json() if self._near else None, "ceilings": self._ceilings}
+                "ceilings": self._ceilings, **({"near": self._near.to_json()} if self._near else {})}
         return spec, {"neural.safetensors": save({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}), **(self._near.files() if self._near else {})}
 
     @classmethod
@@ -249,7 +249,7 @@ class Neural:
         out._scale, out._least, out._share = dict(spec["scale"]), dict(spec["least"]), dict(spec["share"])
         out._vocabulary, out._ceilings = {k: tuple(v) for k, v in spec["vocabulary"].items()}, int(spec["ceilings"])
         out._kin = Kin.from_json(spec["kin"]) if spec["kin"] else None
-        out._near = Neighbours.from_weights(spec["near"], files, folder) if spec.get("near") else None
+        out._near = Neighbours.from_weights(spec["near"], files, folder) if out._settings["columns"] == "near" and out.shape == "op" else None
         try:
             arrays = load(files["neural.safetensors"])
             out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}

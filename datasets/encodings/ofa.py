@@ -58,7 +58,10 @@ def ofa(encoding: Encoding, batch: int = 1, resolution: int = 0, dtype: str = "f
 
 def _factor(value: object, where: str) -> float:
     """A finite number above zero, at most 64."""
-    factor = float(value) if isinstance(value, int | float) or hasattr(value, "__float__") else math.nan
+    try:
+        factor = float(value) if isinstance(value, int | float) or hasattr(value, "__float__") else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        factor = math.inf
     if not 0.0 < factor <= 64.0:
         raise FormatError(f"{where}: expected a number above 0, at most 64, got {shown(value)}")
     return factor

@@ -126,6 +126,12 @@ def test_ofa_ignores_blocks_beyond_the_depth_and_takes_the_side_from_the_row():
     assert decode("ofa", {**row, "ks1": 7}).macs > decode("ofa", row).macs
 
 
+def test_a_factor_of_hundreds_of_digits_is_refused():
+    row = {**{f"ks{i}": 5 for i in range(20)}, **{f"e{i}": 4 for i in range(20)}, **{f"d{i}": 2 for i in range(5)}, "r": 160}
+    with pytest.raises(FormatError, match="ofa, e6: expected a number above 0, at most 64"):
+        decode("ofa", {**row, "e6": 10**400})
+
+
 def test_mnasnet_by_hand():
     # one stage spelled out: 112 x 112, 32 -> depthwise 3x3 -> 16, then the rest of the difference of one more layer in the last stage
     more = {**MNASNET_B1, "l": [1, 3, 3, 3, 2, 4, 2]}
