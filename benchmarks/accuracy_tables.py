@@ -222,6 +222,23 @@ def llm_inference_bench(data: Path, quick: bool, seed: int) -> Iterator[Row]:
     yield from few_shots("LLM-Inference-Bench, unseen A100", frame, schema, mine, (20,) if quick else (10, 20, 50, 100), {}, seed)
 
 
+def serving(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """Served language models of aiconfigurator's end-to-end table: a model never seen, each in turn (those with 150 rows or more); known models in settings never seen."""
+    frame = pd.read_parquet(data / "aiconfigurator" / "serving_end_to_end.parquet")
+    frame = frame[frame["concurrency"].notna() & (frame["ttft_ms"] > 0) & (frame["tpot_ms"] > 0)].reset_index(drop=True)
+    frame["precision"] = frame["precision"].astype(object).where(frame["precision"].notna(), "not told")
+    frame["attention_dp_size"] = frame["attention_dp_size"].astype("Float64").fillna(1.0).astype(float)
+    features = ["backend", "model_path", "precision", "isl", "osl", "concurrency", "tp_size", "attention_dp_size", "moe_ep_size"]
+    schema = {"hardware": "hardware", "features": features, "group": ["model_path"], "targets": {"ttft_s": {"column": "ttft_ms", "unit": "ms"}, "tpot_s": {"column": "tpot_ms", "unit": "ms"}}}
+    wanted = [("ttft_s", "median APE %", median_ape, "-", "20"), ("tpot_s", "median APE %", median_ape, "-", "12")]
+    counts = frame["model_path"].value_counts()
+    for model in [m for m in counts.index if counts[m] >= 150][: 2 if quick else None]:
+        yield from held_out(f"serving, unseen {str(model).rpartition('/')[2]}", frame, schema, (frame["model_path"] == model).to_numpy(), wanted, seed)
+    inputs = ["hardware", *features]
+    yield from held_out("serving, unseen configuration", frame, {**schema, "group": inputs}, some_groups(frame[inputs].astype(str).agg("|".join, axis=1), 0.2, seed),
+                        [(t, label, f, published, "-") for t, label, f, published, _ in wanted], seed)
+
+
 def splitwise(data: Path, quick: bool, seed: int) -> Iterator[Row]:
     """Splitwise (ISCA 2024): configurations never seen; a machine never seen, beside a single other one."""
     every = pd.read_parquet(data / "splitwise" / "perf.parquet")
@@ -340,7 +357,7 @@ def help_few_shots(data: Path, quick: bool, seed: int) -> Iterator[Row]:
 
 
 PROTOCOLS: dict[str, Callable[[Path, bool, int], Iterator[Row]]] = {
-    "accel_nasbench": accel_nasbench, "hat": hat, "zeus": zeus, "ecnas": ecnas, "gpuptx": gpuptx, "llm_inference_bench": llm_inference_bench, "splitwise": splitwise, "hls4ml": hls4ml,
+    "accel_nasbench": accel_nasbench, "hat": hat, "zeus": zeus, "ecnas": ecnas, "gpuptx": gpuptx, "llm_inference_bench": llm_inference_bench, "serving": serving, "splitwise": splitwise, "hls4ml": hls4ml,
     "hlsyn": hlsyn, "hlsyn_kernels": hlsyn_kernels, "help": help_few_shots, "vidur": vidur,
 }
 #: protocols whose rows are drawn by nobody, or whose one run draws often enough: one seed says it
