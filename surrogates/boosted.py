@@ -19,7 +19,7 @@ from .kin import Kin
 from .neighbours import Neighbours, learned_near
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
-from .threads import wait_asleep
+from .threads import fair_share, wait_asleep
 from .tree_text import checked
 from .trees import MAGIC, Trees
 
@@ -154,7 +154,7 @@ class Boosted:
         return {"objective": s["objective"], "learning_rate": s["rate"], "num_leaves": min(int(s["leaves"]), max(3, rows // 8)),
                 "min_data_in_leaf": min(int(s["min_leaf"]), max(1, rows // 20)), "feature_fraction": s["column_share"], "bagging_fraction": 0.9, "bagging_freq": 1,
                 "min_data_per_group": 5, "cat_smooth": 2.0, "max_cat_to_onehot": 8, "verbosity": -1, "seed": s["seed"], "deterministic": True, "force_row_wise": True,
-                "num_threads": s["threads"]}
+                "num_threads": s["threads"] or fair_share()}
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Settings in JSON, one LightGBM text file per target."""

@@ -66,7 +66,7 @@ class Ensemble:
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Fits every member, then the weights."""
-        self.members = [m.fit(table, valid) for m in self.members]
+        self.members = rehearsal.fitted(self.members, table, valid)
         equal = [1.0 / len(self.members)] * len(self.members)
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))

@@ -21,7 +21,7 @@ from .neighbours import Neighbours, learned_near
 from .network import network
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
-from .threads import wait_asleep
+from .threads import fair_share, wait_asleep
 
 _CHUNK = 16384
 #: share of category values hidden in training
@@ -128,8 +128,8 @@ class Neural:
 
         s = self._settings
         before = torch.get_num_threads()
-        if int(s["batch"]) * int(s["hidden"]) < _LEAST_FOR_THREADS:
-            torch.set_num_threads(1)
+        if fair_share() or int(s["batch"]) * int(s["hidden"]) < _LEAST_FOR_THREADS:
+            torch.set_num_threads(fair_share() or 1)
         try:
             self._descend(torch, features, truth, held)
         finally:

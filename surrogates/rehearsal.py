@@ -6,8 +6,10 @@ are chosen there: each of a few machines is held out in turn, and so are the lar
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,8 +17,10 @@ import numpy as np
 
 from ..datasets.columns import OpColumns
 from ..datasets.ops import KIND_NAMES
-from ..datasets.table import Table
+from ..datasets.table import OpQuestions, Table
+from ..features.tabular import learn_vocabulary, tabular_features
 from .base import Surrogate
+from .threads import side_by_side
 
 #: machines held out at most, rows learned from and questions asked each time
 MACHINES, ROWS, QUESTIONS = 4, 8_000, 2_000
@@ -45,11 +49,33 @@ class Rehearsal:
     kind: np.ndarray
 
 
+def fitted(members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> list[Any]:
+    """The members, fitted to the same table: networks beside all others, which whoever is done first goes on with."""
+    if isinstance(table.questions, OpQuestions):
+        tabular_features(table.questions, learn_vocabulary(table.questions))  # kept with the questions: computed once, for all of them
+    out: list[Any] = list(members)
+    networks = [i for i, member in enumerate(members) if member.name == "neural"]  # one after the other: they draw from one generator
+    others = deque(i for i in range(len(members)) if i not in networks)
+
+    def fit(first: Sequence[int], take: Callable[[], int]) -> None:
+        for i in first:
+            out[i] = members[i].fit(table, valid)
+        while True:
+            try:
+                i = take()
+            except IndexError:  # nobody is left
+                return
+            out[i] = members[i].fit(table, valid)
+
+    side_by_side([partial(fit, (), others.popleft), *([partial(fit, networks, others.pop)] if networks else [])])
+    return out
+
+
 def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], rng: np.random.Generator) -> Rehearsal:
     """Fresh members fitted to a sample of the rows `rest`, asked about a sample of the rows `held` (row numbers)."""
     asked = table.take(rng.permutation(held)[:QUESTIONS])
     learned = table.take(rng.permutation(rest)[:ROWS])
-    answers = [member.fit(learned).predict(asked.questions).point for member in fresh()]
+    answers = [member.predict(asked.questions).point for member in fitted(fresh(), learned)]
     return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops))
 
 

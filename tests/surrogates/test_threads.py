@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from silicast.surrogates.threads import one_blas_thread
+from silicast.datasets.measure.machine import usable_threads
+from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates import rehearsal
+from silicast.surrogates.boosted import Boosted
+from silicast.surrogates.neural import Neural
+from silicast.surrogates.threads import fair_share, one_blas_thread, side_by_side
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
 
@@ -25,3 +31,38 @@ def test_the_last_to_leave_restores() -> None:
     assert set(threads()) <= {1}
     second.__exit__(None, None, None)
     assert threads() == before
+
+
+def test_tasks_side_by_side_keep_their_order_and_share_the_cores() -> None:
+    shares = []
+
+    def task(i: int) -> int:
+        shares.append(fair_share())
+        return i
+
+    assert side_by_side([lambda i=i: task(i) for i in range(3)]) == [0, 1, 2]  # type: ignore[misc]
+    assert all(share >= 1 for share in shares) or usable_threads() < 2
+    assert fair_share() == (1 if usable_threads() <= 2 else 0)  # nobody's lane outlives its task
+
+
+def test_an_error_in_any_lane_is_raised_after_all_have_ended() -> None:
+    ended = []
+
+    def fails() -> None:
+        raise ValueError("the second")
+
+    with pytest.raises(ValueError, match="the second"):
+        side_by_side([lambda: ended.append(1), fails, lambda: ended.append(3)])
+    assert sorted(ended) == [1, 3]
+
+
+def test_members_learn_the_same_side_by_side_and_one_after_the_other() -> None:
+    """Trees in one lane, networks in the other."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    x = np.exp(np.random.default_rng(0).normal(size=300))
+    table = Table(FeatureQuestions(pd.DataFrame({"x": x})), {"latency_s": x * 1e-6}, np.arange(300).astype(object), pd.DataFrame(index=range(300)), "made up")
+    made = [lambda: [Boosted(targets=("latency_s",), trees=20), Neural(targets=("latency_s",), samples=3000, hidden=16, blocks=1)] for _ in range(2)]
+    beside = rehearsal.fitted(made[0](), table)
+    after = [m.fit(table) for m in made[1]()]
+    for one, other in zip(beside, after, strict=True):
+        np.testing.assert_allclose(one.predict(table.questions).point, other.predict(table.questions).point, rtol=1e-4)
