@@ -2,7 +2,7 @@
 
 Every protocol reads an open table, holds groups or machines out, fits what `silicast fit` fits by default, and scores it on the rows held out: median, 90th
 percentile and mean absolute percentage error, beside plain LightGBM (defaults, on roofline features) and the roofline, published figures and the aim.
-`--quick` samples 3,000 rows of each table, too few for networks: figures get worse. A protocol that draws its split is run with `--seeds` seeds, and the median is shown with the spread. The file of `--json` is written after every case. The tables are no part of
+`--quick` samples 1,800 rows of each table, too few for networks: figures get worse. A protocol that draws its split is run with `--seeds` seeds, and the median is shown with the spread. The file of `--json` is written after every case. The tables are no part of
 silicast; without them the benchmark says so and ends with exit code 2.
 """
 

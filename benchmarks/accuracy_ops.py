@@ -224,8 +224,8 @@ class Protocol:
     drawn: bool
 
 
-#: rows of each table in a quick run
-QUICK_ROWS = 3_000
+#: rows of each table in a quick run: too few for networks, which take most of a small fit's time
+QUICK_ROWS = 1_800
 PROTOCOLS: Mapping[str, Protocol] = {
     "gemm_sites": Protocol(gemm_sites, 400_000, True), "gemm_frontier": Protocol(gemm_frontier, 60_000, False), "gemm_gpu": Protocol(gemm_gpu, 40_000, False),
     "attention": Protocol(attention, 60_000, True), "moe": Protocol(moe, 100_000, True), "mla": Protocol(mla, 30_000, True), "power": Protocol(power, 20_000, True),

@@ -3,7 +3,7 @@
     gpu-kernels      latency of single operators on data-centre GPUs
     gpu-power        latency, power and energy of matrix products and attention
     networks         whole networks on any machine of the catalogue, as the simulator would answer: boosted trees
-    networks-graph   the same by a graph network (needs torch)
+    networks-graph   the same by a graph network
     llm-serving      TTFT and TPOT of served language models
     llm-inference    end-to-end latency of language models on five makers' machines
     fpga-hls4ml      dense layers through hls4ml: does it synthesise, cycles, LUT, FF, DSP, BRAM
@@ -117,7 +117,7 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (
     Recipe("networks", "latency, power, energy and memory of whole networks on GPUs, CPUs, arrays, FPGAs and microcontrollers, as the reference simulator answers",
            "a network file any frontend reads, and machines", "It forecasts the simulator, not your machine: how far the two lie apart, only measurements say (docs/simulator.md).",
            ("latency_s", "power_w", "energy_j", "memory_bytes"), count=16_000, member="boosted", settings={"trees": 500, "leaves": 63}),
-    Recipe("networks-graph", "the same as networks, by a graph network: message passing over the operators; needs torch",
+    Recipe("networks-graph", "the same as networks, by a graph network: message passing over the operators",
            "a network file any frontend reads, and machines", "It forecasts the simulator, not your machine: how far the two lie apart, only measurements say (docs/simulator.md).",
            ("latency_s", "power_w", "energy_j", "memory_bytes"), count=8_000, member="graphnet", settings={"epochs": 6, "hidden": 64, "pretrain": 0}),
     Recipe("llm-serving", "time to the first token and per output token of language models served by vLLM, TensorRT-LLM and SGLang on H100, B200 and GB200",

@@ -61,8 +61,6 @@ def test_the_card_says_whose_data_and_how_good(name: str) -> None:
 
 @every
 def test_it_loads_and_answers_what_its_card_says(name: str) -> None:
-    if name == "networks-graph":
-        pytest.importorskip("torch", reason="torch is not installed")
     surrogate, card = ready.load(name)
     assert surrogate.targets == card.targets
     assert surrogate.shape == card.shape
