@@ -16,8 +16,6 @@ from functools import cache
 from threading import Lock, Thread, local
 from typing import Any
 
-from ..datasets.measure.machine import usable_threads
-
 _lock = Lock()
 _inside: list[Any] = []
 _lane = local()
@@ -30,6 +28,8 @@ def wait_asleep() -> None:
 
 def fair_share() -> int:
     """Threads that a library may use here: in a lane of `side_by_side` its part of the cores, elsewhere one on two cores (see above) and 0, the library's own choice, on more."""
+    from ..datasets.measure.machine import usable_threads  # it knows the system, and takes a while to load: nobody who only asks a model needs it
+
     share: int = getattr(_lane, "share", 0)
     return share or (1 if usable_threads() <= 2 else 0)
 
@@ -37,6 +37,8 @@ def fair_share() -> int:
 def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     """The results of independent tasks, each in a thread of its own where there are cores for two; the first in the caller's, so that an interrupt reaches it. Raises the first error,
     after all have ended."""
+    from ..datasets.measure.machine import usable_threads
+
     if len(tasks) < 2 or usable_threads() < 2:
         return [task() for task in tasks]
     results: list[Any] = [None] * len(tasks)
