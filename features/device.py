@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
+from ..datasets import catalog
 from ..datasets.columns import DeviceColumns
 from ..datasets.dtypes import DTYPE_CODES
-from ..datasets.hardware import DATAFLOWS, KINDS
+from ..datasets.errors import SilicastError
+from ..datasets.hardware import DATAFLOWS, KINDS, Hardware
 
 #: (name, unit) of each column; log is the natural logarithm
 DEVICE_FEATURES: tuple[tuple[str, str], ...] = (
@@ -30,3 +34,14 @@ def device_vector(devices: DeviceColumns) -> np.ndarray:
     columns += [(d.kind == code).astype(np.float64) for code in range(len(KINDS))]
     columns += [(d.dataflow == code).astype(np.float64) for code in range(len(DATAFLOWS))]
     return np.column_stack(columns).astype(np.float32)
+
+
+@lru_cache(maxsize=4096)
+def named_machine(word: str) -> Hardware | None:
+    """The machine of the catalogue that a word of a table names; None for any other word. A path is no name: no file is opened for what stands in a table."""
+    if "/" in word or word.lower().endswith(catalog.SUFFIXES):
+        return None
+    try:
+        return catalog.hardware(word)
+    except SilicastError:
+        return None

@@ -15,12 +15,11 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from ..datasets import catalog
 from ..datasets.catalog.transformers import keys, transformer
 from ..datasets.columns import DeviceColumns
 from ..datasets.dtypes import DTYPE_CODES
-from ..datasets.errors import SilicastError
 from ..datasets.transformer import Transformer
+from .device import named_machine
 
 #: what is told of a model, per column of names: all as plain numbers
 FIGURES = ("params", "active_params", "cache_numbers", "layers", "hidden")
@@ -79,12 +78,10 @@ def _rates(frame: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.nd
 @lru_cache(maxsize=4096)
 def _machine(name: str) -> tuple[float, float]:
     """(bytes per second of memory, operations per second in float16) of a machine of the catalogue, NaN of another word."""
-    if "/" in name or name.lower().endswith(catalog.SUFFIXES):
+    machine = named_machine(name)
+    if machine is None:
         return float("nan"), float("nan")
-    try:
-        device = DeviceColumns.from_devices([catalog.hardware(name)])
-    except SilicastError:
-        return float("nan"), float("nan")
+    device = DeviceColumns.from_devices([machine])
     return float(device.dram_bandwidth[0]), float(device.matrix_rate[0, DTYPE_CODES["float16"]])
 
 

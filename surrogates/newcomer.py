@@ -14,12 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..datasets import catalog
-from ..datasets.columns import DeviceColumns
-from ..datasets.errors import SilicastError
-from ..datasets.hardware import Hardware
 from ..datasets.measurement import TARGETS
-from ..features.device import DEVICE_FEATURES, device_vector
+from ..features.device import DEVICE_FEATURES, named_machine
+from .kin import machine_figures
 
 #: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions, chosen by looking
 #: at machines held out of LLM-Inference-Bench and Zeus)
@@ -30,7 +27,7 @@ _SOFTWARE = 0.69
 #: machines that a row is asked for at most, nearest first
 MOST_ASKED = 8
 _NAMES = [name for name, _ in DEVICE_FEATURES]
-_BANDWIDTH, _RATE, _LIMIT, _NODE = (_NAMES.index(name) for name in ("log_dram_bandwidth", "log_vector_rate_fp32", "log_tdp", "process_nm"))
+_BANDWIDTH, _RATE, _LIMIT = (_NAMES.index(name) for name in ("log_dram_bandwidth", "log_vector_rate_fp32", "log_tdp"))
 #: what free target names end with -> quantity
 _ENDINGS: Mapping[str, str] = {"_s": "time", "_ms": "time", "_us": "time", "_ns": "time", "_j": "energy", "_w": "power", "_per_s": "throughput", "throughput": "throughput"}
 
@@ -87,7 +84,7 @@ def machine_columns(frame: object) -> list[str]:
         if values.dtype.kind in "fiub":
             continue
         words = values.astype(str).unique()
-        if 0 < len(words) <= 200 and np.mean([_machine(str(w)) is not None for w in words]) >= 0.5:
+        if 0 < len(words) <= 200 and np.mean([named_machine(str(w)) is not None for w in words]) >= 0.5:
             out.append(str(name))
     return out
 
@@ -105,27 +102,12 @@ def _median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _beside(new: str, known: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """((D, f) figures of the known machines, (D,) whether each is of the new one's vendor and kind)."""
-    own, others = _machine(new), [_machine(name) for name in known]
+    own, others = named_machine(new), [named_machine(name) for name in known]
     kin = [own is not None and other is not None and bool(own.vendor) and (own.vendor, own.kind) == (other.vendor, other.kind) for other in others]
     return np.array([_figures(name) for name in known]), np.array(kin, dtype=bool)
 
 
 @lru_cache(maxsize=1024)
-def _machine(name: str) -> Hardware | None:
-    if "/" in name or name.lower().endswith(catalog.SUFFIXES):
-        return None
-    try:
-        return catalog.hardware(name)
-    except SilicastError:
-        return None
-
-
-@lru_cache(maxsize=1024)
 def _figures(name: str) -> np.ndarray:
-    """(f,) figures on scales where 1 is a factor of e; NaN where nobody published one, or nobody knows the machine."""
-    machine = _machine(name)
-    if machine is None:
-        return np.full(len(_NAMES), np.nan)
-    row = device_vector(DeviceColumns.from_devices([machine]))[0].astype(np.float64)
-    row[_NODE] = np.log(row[_NODE])
-    return row
+    """(f,) `machine_figures` of a machine by name; NaN where nobody knows it."""
+    return machine_figures(named_machine(name))

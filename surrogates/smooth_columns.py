@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets import catalog
 from ..datasets.columns import DeviceColumns
-from ..datasets.errors import SilicastError, TableError
-from ..features.device import DEVICE_FEATURES, device_vector
+from ..datasets.errors import TableError
+from ..features.device import DEVICE_FEATURES, device_vector, named_machine
 
 #: a positive number that spans this ratio is a size: its logarithm is taken
 _SPAN = 3.0
@@ -144,10 +143,7 @@ def _figures(names: Sequence[str]) -> np.ndarray:
     """(names, d) figures of the machines the catalogue knows, NaN for the others."""
     out = np.full((len(names), len(DEVICE_FEATURES)), np.nan)
     for i, name in enumerate(names):
-        if "/" in name or name.lower().endswith(catalog.SUFFIXES):
-            continue
-        try:
-            out[i] = device_vector(DeviceColumns.from_devices([catalog.hardware(name)]))[0]
-        except SilicastError:
-            continue
+        machine = named_machine(name)
+        if machine is not None:
+            out[i] = device_vector(DeviceColumns.from_devices([machine]))[0]
     return out
