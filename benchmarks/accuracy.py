@@ -1,21 +1,27 @@
-"""Accuracy on measured data nobody trained on: python benchmarks/accuracy.py [--quick] [--only NAME,...] [--seeds N] [--json FILE] [--pictures FOLDER]
+"""Accuracy on measured data nobody trained on: python benchmarks/accuracy.py [--quick] [--only NAME,...] [--seeds N] [--jobs N] [--json FILE] [--pictures FOLDER]
 
 Every protocol reads an open table, holds groups or machines out, fits what `silicast fit` fits by default, and scores it on the rows held out: median, 90th
 percentile and mean absolute percentage error, beside plain LightGBM (defaults, on roofline features) and the roofline, published figures and the aim.
-`--quick` samples 1,800 rows of each table, too few for networks: figures get worse. A protocol that draws its split is run with `--seeds` seeds, and the median is shown with the spread. The file of `--json` is written after every case. The tables are no part of
-silicast; without them the benchmark says so and ends with exit code 2.
+A protocol that draws its split is run with five seeds (`--seeds`), and the median is shown with the spread. Protocols and seeds run side by side in `--jobs` processes, the longest
+first, so `fit s` is no time of a fit alone. `--quick` takes the first case of each protocol, one seed, and few rows: figures get worse. The file of `--json` is written after every
+protocol. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import os
 import re
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import accuracy_tables
 import numpy as np
 from _tables import data_folder, print_table, write_json
 from accuracy_ops import PROTOCOLS, QUICK_ROWS, Case, noise_floors
@@ -32,11 +38,13 @@ _PARTS = {"train": 0.82, "valid": 0.08, "calibrate": 0.10}
 
 def main() -> int:
     """Runs the protocols; exit code 2 when the tables are not there."""
+    every = (*PROTOCOLS, *accuracy_tables.PROTOCOLS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few rows of each table")
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(PROTOCOLS)}, tables")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of each protocol whose split is drawn")
-    parser.add_argument("--rows", type=int, default=0, help="rows of each table, in place of the protocol's own")
+    parser.add_argument("--quick", action="store_true", help="one seed, few rows, the first case of each protocol")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(dict.fromkeys(every))}; ops: those of operator tables; tables: the others")
+    parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol whose split is drawn (default 5, quick 1)")
+    parser.add_argument("--rows", type=int, default=0, help="rows of each operator table, in place of the protocol's own")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pictures", type=Path, help="a folder for a bar chart per protocol")
     options = parser.parse_args()
@@ -44,28 +52,58 @@ def main() -> int:
     if data is None:
         print("the open tables are not here: set SILICAST_DATA to the folder that holds aiconfigurator/, neusight/ and vidur/", file=sys.stderr)
         return 2
-    names = options.only.split(",") if options.only else [*PROTOCOLS, "tables"]
-    unknown = [n for n in names if n not in PROTOCOLS and n != "tables"]
+    names = options.only.split(",") if options.only else ["ops", "tables"]
+    unknown = [n for n in names if n not in (*every, "ops", "tables")]
     if unknown:
-        parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(PROTOCOLS)}, tables")
+        parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(dict.fromkeys(every))}, ops, tables")
+    begin, seeds = time.perf_counter(), options.seeds or (1 if options.quick else 5)
+    ops = [(n, s) for n, p in PROTOCOLS.items() if n in names or "ops" in names for s in range(seeds if p.drawn else 1)]
+    tables = [(n, s) for n in accuracy_tables.PROTOCOLS if n in names or "tables" in names for s in range(1 if n in accuracy_tables.ONE_SEED else seeds)]
     rows: list[dict[str, Any]] = []
-    for name in [n for n in names if n != "tables"]:
-        protocol = PROTOCOLS[name]
-        for seed in range(options.seeds if protocol.drawn else 1):
-            for case in protocol.cases(data, seed, options.rows or (QUICK_ROWS if options.quick else protocol.rows)):
-                rows += [{"protocol": name, "seed": seed, **row} for row in judged(case, seed)]
-                print_table(case.name, [r for r in rows if r["case"] == case.name and r["seed"] == seed])
-                write_json(options.json, {"rows": rows, "summary": over_seeds(rows), "quick": options.quick})
+    others: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(max_workers=options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        asked: dict[Any, list[dict[str, Any]]] = {}
+        names_of: dict[Any, str] = {}
+        for name, seed in sorted(ops, key=lambda t: (t[1], -PROTOCOLS[t[0]].rows)):
+            task = pool.submit(op_rows, data, name, seed, options.rows, options.quick)
+            asked[task], names_of[task] = rows, f"{name}, seed {seed}"
+        for name, seed in sorted(tables, key=lambda t: t[1]):
+            task = pool.submit(table_rows, data, name, seed, options.quick)
+            asked[task], names_of[task] = others, f"{name}, seed {seed}"
+        for done in as_completed(asked):
+            try:
+                found = list(done.result())
+            except Exception as error:
+                failed.append({"protocol": names_of[done], "error": f"{type(error).__name__}: {error}"})
+                print_table("not done", failed[-1:])
+                continue
+            asked[done].extend(found)
+            print_table(f"after {time.perf_counter() - begin:,.0f} s", found)
+            write_json(options.json, {"rows": rows, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick})
     print_table("absolute percentage errors on held-out rows, median over seeds (ours: the defaults of `silicast fit`)", over_seeds(rows))
-    floors = noise_floors(data) if {"gemm_sites", "power"} & set(names) else []
+    floors = noise_floors(data) if {"gemm_sites", "power"} & {n for n, _ in ops} else []
     if floors:
         print_table("the noise floor: two frameworks' readings of one product by the same library, systematic difference taken out", floors)
-    others = _tables_of_others(data, options.quick) if "tables" in names else []
-    print_table("plain tables and networks", others)
-    write_json(options.json, {"rows": rows, "floors": floors, "tables": others, "summary": over_seeds(rows), "quick": options.quick})
+    print_table("plain tables and networks, groups never seen: medians over seeds", accuracy_tables.over_seeds(others))
+    minutes = (time.perf_counter() - begin) / 60.0
+    print(f"\n{minutes:.1f} minutes in {options.jobs} processes")
+    write_json(options.json, {"rows": rows, "floors": floors, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick, "minutes": minutes, "failed": failed})
     if options.pictures:
         draw(over_seeds(rows), options.pictures)
-    return 0
+    print_table("protocols that broke off", failed)
+    return 1 if failed else 0
+
+
+def op_rows(data: Path, name: str, seed: int, rows: int, quick: bool) -> list[dict[str, Any]]:
+    """A protocol of an operator table with one seed: rows as of `judged`, protocol and seed beside them. `rows`: of the table; 0 for the protocol's own."""
+    cases = PROTOCOLS[name].cases(data, seed, rows or (QUICK_ROWS if quick else PROTOCOLS[name].rows))
+    return [{"protocol": name, "seed": seed, **row} for case in islice(cases, 1 if quick else None) for row in judged(case, seed)]
+
+
+def table_rows(data: Path, name: str, seed: int, quick: bool) -> Sequence[dict[str, Any]]:
+    """A protocol of plain tables or networks with one seed: rows as of `accuracy_tables.rows`."""
+    return list(accuracy_tables.rows(data, quick, seed, (name,)))
 
 
 def draw(summary: list[dict[str, Any]], folder: Path) -> None:
@@ -95,13 +133,6 @@ def draw(summary: list[dict[str, Any]], folder: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(folder / f"accuracy_{protocol}.svg", metadata={"Date": None})
         plt.close(figure)
-
-
-def _tables_of_others(data: Path, quick: bool) -> list[dict[str, Any]]:
-    """The rows of the neighbour that judges plain tables and networks (`accuracy_tables.py`), where it is there."""
-    if not (Path(__file__).parent / "accuracy_tables.py").exists():
-        return []
-    return list(importlib.import_module("accuracy_tables").rows(data, quick, 0))
 
 
 def judged(case: Case, seed: int) -> list[dict[str, Any]]:
