@@ -33,6 +33,7 @@ COUNTS = (
     "output_elements",           # elements written
     "window",                    # kernel area of a convolution or pool (input re-use), else 1
     "row",                       # length of the reduction in a norm, softmax or reduce, else 0
+    "batch",                     # sequences or images, which b and m hold multiplied by heads or places; 0 for kinds that have none
 )
 
 #: no dimension or parameter count is larger
@@ -84,7 +85,7 @@ def _conv(d: Sizes) -> dict[str, Any]:
             "vector_flops": d["bias"] * m * d["out_channels"],
             "input_elements": 1.0 * d["batch"] * d["in_channels"] * d["in_h"] * d["in_w"],
             "weight_elements": 1.0 * d["groups"] * n * k + d["bias"] * d["out_channels"],
-            "output_elements": m * d["out_channels"], "window": window}
+            "output_elements": m * d["out_channels"], "window": window, "batch": d["batch"]}
 
 
 def _attention(d: Sizes) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _attention(d: Sizes) -> dict[str, Any]:
     kv_b = 1.0 * d["batch"] * d["kv_heads"]
     return {"b": b, "m": q, "n": kv, "k": d["head_dim"], "matrix_flops": 2.0 * b * pairs * (d["head_dim"] + d["v_dim"]),
             "vector_flops": 1.0 * (ELEMENTWISE_COST["exp"] + 4) * b * pairs, "input_elements": b * q * d["head_dim"],
-            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"] * (1.0 - d["latent"])), "output_elements": b * q * d["v_dim"], "row": kv}
+            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"] * (1.0 - d["latent"])), "output_elements": b * q * d["v_dim"], "row": kv, "batch": d["batch"]}
 
 
 def _grouped_gemm(d: Sizes) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _scan(d: Sizes) -> dict[str, Any]:
     # x, dt in and y out per channel, B and C per group and state; discretise, update and read out cost nine operations a state
     # (Gu and Dao, "Mamba", 2023, section 3.3.2)
     return {"vector_flops": 9.0 * steps * d["state"], "input_elements": 2.0 * steps + 2.0 * per_group,
-            "weight_elements": 1.0 * d["channels"] * d["state"], "output_elements": steps, "row": d["length"]}
+            "weight_elements": 1.0 * d["channels"] * d["state"], "output_elements": steps, "row": d["length"], "batch": d["batch"]}
 
 
 def _recurrent(d: Sizes) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _recurrent(d: Sizes) -> dict[str, Any]:
     b = d["directions"]
     return {"b": b * steps, "m": batch, "n": n, "k": k, "matrix_flops": 2.0 * b * steps * batch * n * k,
             "vector_flops": 8.0 * b * steps * batch * n, "input_elements": 1.0 * steps * batch * d["input"],
-            "weight_elements": 1.0 * b * n * (k + 2), "output_elements": 1.0 * b * steps * batch * hidden}
+            "weight_elements": 1.0 * b * n * (k + 2), "output_elements": 1.0 * b * steps * batch * hidden, "batch": batch}
 
 
 def _elementwise(d: Sizes) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def _pool(d: Sizes) -> dict[str, Any]:
     window = d["kernel_h"] * d["kernel_w"]
     out = 1.0 * d["batch"] * d["channels"] * d["out_h"] * d["out_w"]
     return {"vector_flops": out * window, "input_elements": 1.0 * d["batch"] * d["channels"] * d["in_h"] * d["in_w"],
-            "output_elements": out, "window": window}
+            "output_elements": out, "window": window, "batch": d["batch"]}
 
 
 def _gather(d: Sizes) -> dict[str, Any]:

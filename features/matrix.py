@@ -17,7 +17,9 @@ Vocabulary = Mapping[str, tuple[str, ...]]
 ROLES = ("physics", "size", "device", "own", "context")
 #: what a forecaster knows who has heard of the roofline and nothing more: `Features.roofline`
 _ROOFLINE = frozenset({"log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes",
-                       "log_output_bytes"})
+                       "log_output_bytes", "op_batch", "op_heads"})
+#: columns that models saved before they were thought of do without
+LATER = frozenset({"op_batch", "op_heads", "op_tokens", "op_places", "head_sharing"})
 #: the ceilings of `Features.ceilings`: arithmetic as tiles and waves allow it, every operand once from memory, traffic through the last cache, start and end
 CEILINGS = ("compute", "memory", "cache", "fixed")
 
@@ -42,10 +44,11 @@ class Features:
     ceilings: np.ndarray | None = None
 
     def ordered(self, names: Sequence[str]) -> Features:
-        """The same rows with their columns in the order of `names`; raises TableError when the columns are not the same ones."""
+        """The same rows with their columns in the order of `names`; raises TableError when the columns are not the same ones, but for those of `LATER`,
+        which a model may lack."""
         if self.names == tuple(names):
             return self
-        lost, new = sorted(set(names) - set(self.names)), sorted(set(self.names) - set(names))
+        lost, new = sorted(set(names) - set(self.names)), sorted(set(self.names) - set(names) - LATER)
         if lost or new:
             raise TableError(f"the questions' columns differ from those the model was fitted with: missing {', '.join(lost) or 'none'}, unknown {', '.join(new) or 'none'}")
         return self._picked([self.names.index(name) for name in names])

@@ -15,6 +15,7 @@ from ..datasets.columns import DeviceColumns, element_bytes
 from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import TableError
 from ..datasets.hardware import Hardware
+from ..datasets.ops import KIND_CODES
 from ..datasets.simulator.costs import LIMITS
 from ..datasets.table import OpQuestions
 from .bounds import CANONICAL_TILES, Bounds, op_bounds
@@ -126,7 +127,19 @@ def _shape_columns(questions: OpQuestions, devices: DeviceColumns) -> list[_Colu
         ("log_matrix_flops", "log flop", "size", np.log1p(ops.matrix_flops)), ("log_bytes", "log B", "size", np.log1p(ops.total_bytes)),
         ("log_input_bytes", "log B", "size", np.log1p(ops.input_bytes)), ("log_weight_bytes", "log B", "size", np.log1p(ops.weight_bytes)),
         ("log_output_bytes", "log B", "size", np.log1p(ops.output_bytes)), ("log_vector_flops", "log flop", "size", np.log1p(ops.vector_flops)),
+        *_batch_columns(questions),
     ]
+
+
+def _batch_columns(questions: OpQuestions) -> list[_Column]:
+    """What the matrix view multiplies away (`matrix.LATER`): sequences and heads, tokens of all sequences, places of one image, queries that share a key head; 0 for kinds without."""
+    ops = questions.ops
+    attends = (ops.kind == KIND_CODES["attention"]) & (ops.batch > 0)
+    inputs = np.maximum(ops.batch, 1.0)
+    keys = ops.weight_bytes / np.maximum(ops.b * ops.n * ops.k * element_bytes(ops.weight_dtype), 1e-12)
+    given = (("op_batch", ops.batch), ("op_heads", np.where(attends, ops.b / inputs, 0.0)), ("op_tokens", np.where(attends, ops.m * inputs, 0.0)),
+             ("op_places", np.where(attends | (ops.batch <= 0), 0.0, ops.m / inputs)))
+    return [*((name, "log 1", "size", np.log1p(values)) for name, values in given), ("head_sharing", "log 1", "physics", np.where(attends, -_log(keys), 0.0))]
 
 
 def device_rows(devices: tuple[Hardware | None, ...], index: np.ndarray) -> DeviceColumns:

@@ -2,7 +2,7 @@
 
 Residuals |log(truth / point)| of rows the inner surrogate never saw give, per target and stratum, the quantile that a new row's
 residual stays below with probability `level` (Vovk; Lei et al. 2018; per stratum: Mondrian). A stratum with fewer than `least`
-rows takes the quantile of all. Where the members of an ensemble disagree more, answers are less sure: residuals over (a base + how far the members lie apart) are tried
+rows takes the quantile of all. Kinds of operator that `inner` tells apart have widths of their own, within a stratum, about machines never seen and beyond all sizes, where there are rows enough. Where the members of an ensemble disagree more, answers are less sure: residuals over (a base + how far the members lie apart) are tried
 beside plain ones, and kept where that makes intervals narrower at equal coverage. Rows that share a workload are not independent; the split keeps workloads whole, and coverage is
 measured on unseen workloads.
 """
@@ -24,6 +24,8 @@ from .prediction import Prediction
 
 #: multiples of the median spread that are tried as base, how narrow intervals must become, and rows below which plain residuals do
 _BASES, _NARROWER, _LEAST_TO_SCALE = (0.25, 0.5, 1.0, 2.0, 4.0), 0.97, 200
+#: between the names of a stratum and a kind, and rows of a kind from which a rehearsal tells its width
+_BETWEEN, _LEAST_OF_KIND = " / ", 50
 #: widths about machines never seen where none could be held out, over those about known ones (assumption)
 _NEVER_REHEARSED = 2.0
 
@@ -66,19 +68,26 @@ class Conformal:
         answer = self.inner.predict(table.questions)
         nobody = np.full(len(table), np.nan)
         spread = {} if answer.spread is None else {name: answer.spread[:, j] for j, name in enumerate(self.targets)}
-        return self.calibrate_from(table.questions.strata, {name: (table.targets.get(name, nobody), answer.point[:, j]) for j, name in enumerate(self.targets)}, spread)
+        return self.calibrate_from(table.questions.strata, {name: (table.targets.get(name, nobody), answer.point[:, j]) for j, name in enumerate(self.targets)}, spread,
+                                   self._kinds(table.questions))
 
-    def calibrate_from(self, strata: np.ndarray, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], spread: Mapping[str, np.ndarray] | None = None) -> Self:
+    def _kinds(self, questions: Questions) -> np.ndarray | None:
+        return self.inner.kinds(questions) if hasattr(self.inner, "kinds") else None
+
+    def calibrate_from(self, strata: np.ndarray, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], spread: Mapping[str, np.ndarray] | None = None,
+                       kinds: np.ndarray | None = None) -> Self:
         """Calibrates on answers given elsewhere: out-of-fold ones, say, of models fitted as `inner` was.
 
         `strata`: (n,) labels. `scored`: each target of `inner` -> its (n,) truth and (n,) point in SI, NaN where there is none; the points
-        must come from models that never saw those rows. `spread`: how far the members that gave them lie apart, (n,) in nats. Raises TableError as `conformalize` does, and for a target left out.
+        must come from models that never saw those rows. `spread`: how far the members that gave them lie apart, (n,) in nats. `kinds`: (n,) labels of what widths may differ by
+        within a stratum. Raises TableError as `conformalize` does, and for a target left out.
         """
         missing = [name for name in self.targets if name not in scored and name not in self.classes]
         if missing:
             raise TableError(f"conformal: no answers to calibrate {missing[0]!r} on; got {', '.join(scored) or 'none'}, expected {', '.join(self.targets)}")
         labels = np.asarray(strata).astype(str)
         needed = self.needed
+        finer = None if kinds is None or len(np.unique(kinds)) < 2 else _pairs(labels, kinds)
         width: dict[str, dict[str, float]] = {}
         scale: dict[str, str] = {}
         base: dict[str, float] = {}
@@ -97,6 +106,8 @@ class Conformal:
                     base[name] = found
                     score = score / (found + spread[name][good])
             width[name] = self._widths(score, labels[good])
+            if finer is not None:
+                width[name] |= {k: w for k, w in self._widths(score, finer[good]).items() if k}
         self._width, self._scale, self._base = width, scale, base
         return self
 
@@ -121,30 +132,39 @@ class Conformal:
         best = min(tried, key=lambda b: tried[b])
         return float(best) if best > 0 and tried[best] < _NARROWER * wide(np.ones(len(score))) else None
 
-    def expect_strangers(self, known: Sequence[str], scored: Mapping[str, tuple[np.ndarray, np.ndarray]], held: np.ndarray | None = None) -> Self:
+    def expect_strangers(self, known: Sequence[str], scored: Mapping[str, tuple[np.ndarray, np.ndarray]], held: np.ndarray | None = None, kinds: np.ndarray | None = None) -> Self:
         """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
-        and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. Nothing rehearsed: twice the
+        and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. `kinds`: (n,) labels; those with
+        rows enough have widths of their own. Nothing rehearsed: twice the
         widths about what is known. A target whose truth is not positive throughout keeps the width of all."""
         self._known = tuple(known)
-        each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}) for label in np.unique(held) for at in [held == label]] if held is not None else []
-        self._strangers = {t: max([width, *(e[t] for e in each if t in e)]) for t, width in self._rehearsed(scored).items()}
+        each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}, None if kinds is None else kinds[at])
+                for label in np.unique(held) for at in [held == label]] if held is not None else []
+        self._strangers = {t: max([width, *(e[t] for e in each if t in e)]) for t, width in self._rehearsed(scored, kinds).items()}
         self._stretch = 1.0 if scored else _NEVER_REHEARSED
         return self
 
-    def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
+    def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> Self:
         """Widths for questions that `inner.beyond` says lie beyond all it was trained on (larger sizes), from a rehearsal with the largest ones held out: as
         for `expect_strangers`."""
-        self._far = self._rehearsed(scored)
+        self._far = self._rehearsed(scored, kinds)
         return self
 
-    def _rehearsed(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    def _rehearsed(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> dict[str, float]:
+        """Target -> width, and "target/kind" -> width for kinds with rows enough."""
         out = {}
         for name, (truth, point) in scored.items():
             good = np.isfinite(truth) & np.isfinite(point)
             if self._scale.get(name) == "log" and good.sum() >= self.needed and (truth[good] > 0).all() and (point[good] > 0).all():
+                score = np.abs(np.log(truth[good] / point[good]))
                 # never narrower than among what is known
-                known = 0.0 if name in self._base else max(self._width[name].values())
-                out[name] = max(self._quantile(np.abs(np.log(truth[good] / point[good]))), known)
+                known = 0.0 if name in self._base else max(w for k, w in self._width[name].items() if _BETWEEN not in k)
+                out[name] = max(self._quantile(score), known)
+                labels = kinds[good].astype(str) if kinds is not None else np.zeros(0, dtype=str)
+                for kind in np.unique(labels) if len(np.unique(labels)) > 1 else ():
+                    if (labels == kind).sum() >= max(_LEAST_OF_KIND, self.needed):
+                        own = 0.0 if name in self._base else max([w for k, w in self._width[name].items() if k.endswith(_BETWEEN + kind)], default=0.0)
+                        out[f"{name}/{kind}"] = max(self._quantile(score[labels == kind]), own)
         return out
 
     @property
@@ -164,11 +184,11 @@ class Conformal:
     def predict(self, questions: Questions) -> Prediction:
         """`inner`'s points with low and high at `level`."""
         far = self.inner.beyond(questions) if self._far and hasattr(self.inner, "beyond") else None
-        return self.around(self.inner.predict(questions), questions.strata, far)
+        return self.around(self.inner.predict(questions), questions.strata, far, self._kinds(questions))
 
-    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None) -> Prediction:
+    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None) -> Prediction:
         """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) how far they lie beyond all that was
-        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width. Uncalibrated, they come back as they are."""
+        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width; `kinds`: (n,) labels, as calibrated with. Uncalibrated, they come back as they are."""
         if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
@@ -178,15 +198,18 @@ class Conformal:
                 low[:, j], high[:, j] = bare.low[:, j], bare.high[:, j]
                 continue
             widths = self._width[name]
-            stranger = self._strangers.get(name)
+            stranger = self._of_kind(self._strangers, name, kinds, len(strata))
             width = np.array([widths.get(s, widths[""]) for s in strata], dtype=np.float64)
+            if kinds is not None and any(_BETWEEN in k for k in widths):
+                width = np.array([widths.get(pair, w) for pair, w in zip(_pairs(strata, kinds), width, strict=True)], dtype=np.float64)
             if name in self._base:
                 # an answer without a spread (no members, or one that is not positive) is as unsure as they come
                 width = width * (self._base[name] + _told(bare.spread[:, j] if bare.spread is not None else np.full(len(strata), np.nan)))
             if stranger is not None or self._stretch > 1.0:
-                width = np.where(np.isin(strata, self._known), width, np.maximum(width * self._stretch, stranger or 0.0))
-            if far is not None and name in self._far:
-                width = np.where(far > 0.0, np.maximum(width, self._far[name]) * np.maximum(far, 1.0), width)
+                width = np.where(np.isin(strata, self._known), width, np.maximum(width * self._stretch, 0.0 if stranger is None else stranger))
+            reached = self._of_kind(self._far, name, kinds, len(strata))
+            if far is not None and reached is not None:
+                width = np.where(far > 0.0, np.maximum(width, reached) * np.maximum(far, 1.0), width)
             if self._scale[name] == "log":
                 low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
             else:
@@ -194,6 +217,12 @@ class Conformal:
                 if self._scale[name] == "count":  # never negative in calibration: no interval reaches below zero
                     low[:, j] = np.minimum(np.maximum(low[:, j], 0.0), bare.point[:, j])
         return replace(bare, low=low, high=high, level=self.level)
+
+    def _of_kind(self, widths: Mapping[str, float], name: str, kinds: np.ndarray | None, count: int) -> np.ndarray | None:
+        """(n,) the width of each row's kind, or of all; None where the target has none."""
+        if name not in widths:
+            return None
+        return np.array([widths.get(f"{name}/{k}", widths[name]) for k in kinds] if kinds is not None else [widths[name]] * count, dtype=np.float64)
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The widths, and all of `inner`."""
@@ -209,6 +238,11 @@ class Conformal:
         out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec["far"])
         out._scale, out._base, out._stretch = dict(spec["scale"]), dict(spec["base"]), float(spec.get("stretch", 1.0))
         return out
+
+
+def _pairs(strata: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """(n,) names of a stratum and a kind together."""
+    return np.array([f"{s}{_BETWEEN}{k}" for s, k in zip(strata, kinds, strict=True)], dtype=object)
 
 
 def _told(spread: np.ndarray) -> np.ndarray:

@@ -29,11 +29,14 @@ _WATTS = 0.75
 @dataclass(frozen=True)
 class Rehearsed:
     """Target -> (truth, answer), each (n,) in SI, on machines held out and on the largest sizes held out: what answers there are worth. Empty where there was
-    nothing to hold out (a single machine, too few sizes). `machine`: (n,) number of the machine held out."""
+    nothing to hold out (a single machine, too few sizes). `machine`: (n,) number of the machine held out. `kind`, `size_kind`: (n,) kinds of operator of the
+    rows of either."""
 
     machines: dict[str, tuple[np.ndarray, np.ndarray]]
     sizes: dict[str, tuple[np.ndarray, np.ndarray]]
     machine: np.ndarray
+    kind: np.ndarray
+    size_kind: np.ndarray
 
 
 class Ensemble:
@@ -52,7 +55,7 @@ class Ensemble:
         self._reach: dict[str, float] = {}
         self._strange: dict[str, dict[str, list[float]]] = {}  # target -> kind of operator, "" for all -> shares
         self._far: dict[str, dict[str, list[float]]] = {}
-        self._octaves = 0.0  # how far beyond the rest the sizes lay that were rehearsed
+        self._octaves: dict[str, float] = {}  # kind of operator, "" for all -> how far beyond the rest the sizes lay that were rehearsed
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -88,7 +91,11 @@ class Ensemble:
         parts = rehearsal.machines(table, fresh, self.targets, seed)
         if parts:
             self._strange = {t: rehearsal.shares_by_kind(parts, t, self._likely(t)) for t in self.targets}
-        return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far), np.repeat(np.arange(len(parts)), [len(p.kind) for p in parts]))
+        return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far), np.repeat(np.arange(len(parts)), [len(p.kind) for p in parts]), _kinds_of(parts), _kinds_of(far))
+
+    def kinds(self, questions: Questions) -> np.ndarray | None:
+        """(n,) the kinds of operator by which widths of intervals may differ; None for questions of another shape."""
+        return rehearsal.kinds(questions.ops) if isinstance(questions, OpQuestions) else None
 
     def _of(self, columns: str) -> np.ndarray:
         """(members,) which of the trees see these columns."""
@@ -113,7 +120,8 @@ class Ensemble:
         if not isinstance(questions, OpQuestions):
             return np.zeros(len(questions))
         octaves = rehearsal.beyond(questions.ops, self._reach)
-        return np.where(octaves > 0.0, 2.0 - 2.0 ** -np.maximum(octaves - self._octaves, 0.0), 0.0)
+        rehearsed = np.array([self._octaves.get(kind, self._octaves.get("", 0.0)) for kind in rehearsal.kinds(questions.ops)])
+        return np.where(octaves > 0.0, 2.0 - 2.0 ** -np.maximum(octaves - rehearsed, 0.0), 0.0)
 
     def _best(self, points: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
         """Rounds of coordinate search over shares: each member in turn takes the share that lowers the error most, the usual error and the mean one alike. Few held-out rows tell
@@ -185,7 +193,7 @@ class Ensemble:
         out = cls(members)
         out._weights = {t: list(w) for t, w in spec["weights"].items()}
         out._known, out._reach = tuple(spec["known"]), dict(spec["reach"])
-        out._octaves = float(spec["octaves"])
+        out._octaves = dict(spec["octaves"]) if isinstance(spec["octaves"], Mapping) else {"": float(spec["octaves"])}  # a number in folders made before kinds were told apart
         out._strange, out._far = ({t: {k: list(w) for k, w in each.items()} for t, each in spec[name].items()} for name in ("strange", "far"))
         return out
 
@@ -195,8 +203,12 @@ def _by_kind(shares: Mapping[str, Sequence[float]], kind: np.ndarray) -> np.ndar
     out = np.tile(np.array(shares[""]), (len(kind), 1))
     for name, weights in shares.items():
         if name:
-            out[kind == name] = weights
+            out[(kind == name) | ((kind == rehearsal.BATCHED) & (name == "gemm") & (rehearsal.BATCHED not in shares))] = weights
     return out
+
+
+def _kinds_of(parts: Sequence[rehearsal.Rehearsal]) -> np.ndarray:
+    return np.concatenate([p.kind for p in parts]) if parts else np.zeros(0, dtype=object)
 
 
 def _mean(points: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

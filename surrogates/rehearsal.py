@@ -31,6 +31,8 @@ DIMS = ("b", "m", "n", "k", "row", "window")
 _OVER, _LEFT, _LEAST_VALUES = (8.0, 4.0, 2.0, 1.25), 0.1, 5
 #: fewer rows than this on either side and nothing is rehearsed
 _LEAST_ROWS = 200
+#: the word for products of many small matrices: libraries run other kernels for them
+BATCHED = "batched gemm"
 #: rows of a kind of operator from which it has shares of its own
 _LEAST_OF_KIND = 100
 #: shares tried: multiples of 1 / _STEPS; three quarters of what is chosen, one of equal shares (few parts cannot tell finer); half and half where shares were given that
@@ -73,10 +75,29 @@ def fitted(members: Sequence[Surrogate], table: Table, valid: Table | None = Non
 
 def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], rng: np.random.Generator) -> Rehearsal:
     """Fresh members fitted to a sample of the rows `rest`, asked about a sample of the rows `held` (row numbers)."""
-    asked = table.take(rng.permutation(held)[:QUESTIONS])
-    learned = table.take(rng.permutation(rest)[:ROWS])
+    kind = kinds(table.questions.ops)
+    asked, learned = table.take(_drawn(held, kind, QUESTIONS, rng)), table.take(_drawn(rest, kind, ROWS, rng))
     answers = [member.predict(asked.questions).point for member in fitted(fresh(), learned)]
     return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops))
+
+
+def _drawn(rows: np.ndarray, kind: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of the row numbers, of each kind of operator in proportion to the root of its rows: a kind of which there are few is rehearsed, too."""
+    order = rng.permutation(rows)
+    if len(order) <= count:
+        return order
+    names, which, counts = np.unique(kind[order].astype(str), return_inverse=True, return_counts=True)
+    taken = np.zeros(len(names), dtype=np.int64)
+    while (left := count - int(taken.sum())) > 0:  # what a rare kind cannot fill goes to the others
+        wanted = np.where(taken < counts, np.sqrt(counts), 0.0)
+        more = np.minimum(counts - taken, np.floor(left * wanted / wanted.sum()).astype(np.int64))
+        if not more.any():
+            more[np.argmax(counts - taken)] = left
+        taken += more
+    place = np.zeros(len(order), dtype=np.int64)
+    for i in range(len(names)):
+        place[which == i] = np.arange(counts[i])
+    return order[place < taken[which]]
 
 
 def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int, least: int = _LEAST_ROWS) -> list[Rehearsal]:
@@ -93,37 +114,51 @@ def _varied(truth: np.ndarray) -> bool:
     return len(good) > 1 and bool(np.ptp(good) > 0)
 
 
-def sizes(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> tuple[list[Rehearsal], float]:
-    """(the largest sizes held out, how many octaves they reach beyond the rest); empty where no size has values enough."""
+def sizes(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> tuple[list[Rehearsal], dict[str, float]]:
+    """(the largest sizes held out, kind of operator -> how many octaves they reach beyond the rest); empty where no size has values enough."""
     large = np.zeros(len(table), dtype=bool)
-    sizes = [v for dim in DIMS if len(np.unique(v := getattr(table.questions.ops, dim))) >= _LEAST_VALUES]
-    octaves = 0.0
-    for over in _OVER if sizes else ():
-        large, octaves = np.logical_or.reduce([v > v.max() / over for v in sizes]), float(np.log2(over))
-        if (~large).sum() >= _LEFT * len(table):
-            break
+    octaves: dict[str, float] = {}
+    ops = table.questions.ops
+    for kind, rows in _rows_by_kind(ops):
+        sizes = [v for dim in DIMS if len(np.unique(v := getattr(ops, dim)[rows])) >= _LEAST_VALUES]
+        for over in _OVER if sizes else ():
+            out, octaves[kind] = np.logical_or.reduce([v > v.max() / over for v in sizes]), float(np.log2(over))
+            if (~out).sum() >= _LEFT * len(rows):
+                break
+        if sizes:
+            large[rows[out]] = True
     held, rest = np.flatnonzero(large), np.flatnonzero(~large)
     if min(len(held), len(rest)) < _LEAST_ROWS:
-        return [], 0.0
+        return [], {}
     return [hold(table, held, rest, fresh, targets, np.random.default_rng(seed))], octaves
 
 
 def reach(ops: OpColumns) -> dict[str, float]:
-    """The largest value of each size."""
-    return {dim: float(np.max(getattr(ops, dim), initial=0.0)) for dim in DIMS}
+    """The largest value of each size of each kind of operator, by "kind/size"."""
+    return {f"{kind}/{dim}": float(np.max(getattr(ops, dim)[rows], initial=0.0)) for kind, rows in _rows_by_kind(ops) for dim in DIMS}
 
 
 def beyond(ops: OpColumns, known: dict[str, float]) -> np.ndarray:
-    """(n,) octaves that an operator's sizes lie beyond a known reach, the farthest of them; 0 within (a tenth more is not beyond)."""
-    if not known:
-        return np.zeros(len(ops))
-    over = np.max([getattr(ops, dim) / max(most, 1.0) for dim, most in known.items()], axis=0)
+    """(n,) octaves that an operator's sizes lie beyond a known reach, the farthest of them; 0 within (a tenth more is not beyond) and for a kind that has no reach.
+    A size without a kind before it is that of all kinds (folders made before they were told apart)."""
+    over = np.zeros(len(ops))
+    for kind, rows in _rows_by_kind(ops) if known else ():
+        for dim in DIMS:
+            most = known.get(f"{kind}/{dim}", known.get(dim))
+            if most is not None:
+                over[rows] = np.maximum(over[rows], getattr(ops, dim)[rows] / max(most, 1.0))
     return np.where(over > 1.1, np.log2(np.maximum(over, 1.0)), 0.0)
 
 
+def _rows_by_kind(ops: OpColumns) -> list[tuple[str, np.ndarray]]:
+    names, which = np.unique(kinds(ops).astype(str), return_inverse=True)
+    return [(str(name), np.flatnonzero(which == i)) for i, name in enumerate(names)]
+
+
 def kinds(ops: OpColumns) -> np.ndarray:
-    """(n,) names of the kinds of operator."""
-    return np.array(KIND_NAMES, dtype=object)[ops.kind]
+    """(n,) names of the kinds of operator; products of many matrices are a kind beside products of one."""
+    names = np.array(KIND_NAMES, dtype=object)[ops.kind]
+    return np.where((names == "gemm") & (ops.b > 1.0), BATCHED, names)
 
 
 def shares_by_kind(rehearsals: Sequence[Rehearsal], name: str, likely: Sequence[float] | None = None) -> dict[str, list[float]]:

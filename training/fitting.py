@@ -224,10 +224,10 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
         rehearsed = inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks and networks_help(len(train)), near=networks), seed)
         if rehearsed.machines:
             say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors about the worst of them")
-        surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines, rehearsed.machine)
+        surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines, rehearsed.machine, rehearsed.kind)
         if rehearsed.sizes:
             say("rehearsed on the largest sizes held out: intervals beyond the table's sizes are as wide as the errors there")
-            surrogate.expect_far(rehearsed.sizes)
+            surrogate.expect_far(rehearsed.sizes, rehearsed.size_kind)
     elif inner.name == "blended":
         surrogate.expect_far(inner.rehearsed)
     return surrogate
