@@ -67,6 +67,8 @@ def op_costs(questions: OpQuestions) -> OpCostRows:
 
 def _different(ops: OpColumns, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(positions in `rows` of the first of each different operator, number of each row's): told apart by 64-bit hashes of all they are."""
+    if len(rows) == 1:  # one question: nothing to tell apart
+        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     content = pd.DataFrame({f.name: getattr(ops, f.name)[rows] for f in fields(OpColumns)})
     _, first, inverse = np.unique(pd.util.hash_pandas_object(content, index=False).to_numpy(), return_index=True, return_inverse=True)
     return first, inverse

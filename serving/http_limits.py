@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..datasets.errors import FormatError, InputError
 from . import http_quick
@@ -28,7 +28,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ID = re.compile(r"[A-Za-z0-9._:\-]{1,64}")
 #: what an answer that is at once there adds one to
-_QUICK = (("silicast_requests_total", (("path", "/v1/predict"), ("status", "200"))),)
+_QUICK = ("silicast_requests_total", (("path", "/v1/predict"), ("status", "200")))
 #: of a body over the limit so much is read and thrown away, so that the client hears the refusal and not a broken connection
 _DRAINED = 256_000_000
 
@@ -72,6 +72,28 @@ def read_tokens(path: Path | None) -> tuple[bytes, ...]:
     return tokens
 
 
+class Head(NamedTuple):
+    """What the headers of a question say: whether its body is JSON, the id it came with (b"": none that can be kept), what stands for a token."""
+
+    json: bool
+    request_id: bytes
+    token: str
+
+    @classmethod
+    def of(cls, headers: Sequence[tuple[bytes, bytes]]) -> Head:
+        """`headers`: names in lower case."""
+        media = given = token = b""
+        for name, value in headers:
+            if name == b"content-type":
+                media = value
+            elif name == b"x-request-id":
+                given = value
+            elif name == b"authorization":
+                token = value
+        plain = media == b"application/json" or Asked(headers={"content-type": media.decode("latin-1")}).media in ("", JSON)
+        return cls(plain, given if _ID.fullmatch(given.decode("latin-1")) else b"", token.decode("latin-1"))
+
+
 class Gate:
     """The layer. Routes without names in their path are answered here, everything else goes on to `app`: a router costs more than an answer.
 
@@ -86,6 +108,7 @@ class Gate:
                         for r in routes if "{" in r.path for path in (r.path, *r.also)]
         self._uploads, self._slow = set(uploads), set(slow)
         self.in_flight = 0
+        self._waiting: list[tuple[Any, tuple[http_quick.Question, bytes, float]]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: admitted or refused, answered, counted, logged."""
@@ -162,30 +185,55 @@ class Gate:
         """The reply to a `POST /v1/predict`, from its content type on, where a student answers (`http_quick`) and nothing speaks against it; None: the long way, which says what does.
 
         `headers`: names in lower case."""
-        desk = self._desk
         begin = time.perf_counter()
-        media = given = token = b""
-        for name, value in headers:
-            if name == b"content-type":
-                media = value
-            elif name == b"x-request-id":
-                given = value
-            elif name == b"authorization":
-                token = value
-        if (self.in_flight >= desk.limits.in_flight or len(body) > desk.limits.body_bytes or (media != b"application/json" and Asked(headers={"content-type": media.decode("latin-1")}).media not in ("", JSON))
-                or (self._tokens and not self._known(token.decode("latin-1")))):
+        head = Head.of(headers)
+        asked = self._asked(head, body)
+        return self.replied([(asked, head.request_id, begin)])[0] if asked is not None else None
+
+    def put(self, wire: Any, head: Head, body: bytes) -> bool:
+        """Puts a question that a student answers beside those that came in this turn of the loop: they are answered together at its end, by `wire.said`. False: the long way."""
+        begin = time.perf_counter()
+        asked = self._asked(head, body)
+        if asked is None:
+            return False
+        if not self._waiting:
+            wire.loop.call_soon(self.flush)
+        self._waiting.append((wire, (asked, head.request_id, begin)))
+        return True
+
+    def flush(self) -> None:
+        """Answers what waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            for (wire, _), said in zip(waiting, self.replied([one for _, one in waiting]), strict=True):
+                wire.said(said)
+
+    def _asked(self, head: Head, body: bytes) -> http_quick.Question | None:
+        """The question, where nothing speaks against its being answered now."""
+        if (not head.json or self.in_flight + len(self._waiting) >= self._desk.limits.in_flight or len(body) > self._desk.limits.body_bytes
+                or (self._tokens and not self._known(head.token))):
             return None
-        found = http_quick.at_once(desk, body)
-        if found is None:
-            return None
-        told, noted = found
-        request_id = given if given and _ID.fullmatch(given.decode("latin-1")) else http_quick.new_id()
-        seconds = time.perf_counter() - begin
-        desk.metrics.count(_QUICK)
-        desk.metrics.observe("silicast_request_seconds", seconds, _QUICK[0][1][:1])
-        if desk.log.level == "requests":
-            desk.log.request(id=request_id.decode("latin-1"), method="POST", path="/v1/predict", status=200, ms=round(seconds * 1e3, 3), **noted)
-        return b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(told), request_id, told)
+        return http_quick.question(self._desk, body)
+
+    def replied(self, asked: Sequence[tuple[http_quick.Question, bytes, float]]) -> list[bytes | None]:
+        """The replies, from the content type on, to questions with the ids they came with (b"": none) and when each began; counted, logged. None: the long way."""
+        desk = self._desk
+        found = http_quick.replies(desk, [one for one, _, _ in asked])
+        now, out, seconds = time.perf_counter(), list[bytes | None](), list[float]()
+        for (_, given, begin), answer in zip(asked, found, strict=True):
+            if answer is None:
+                out.append(None)
+                continue
+            told, noted = answer
+            request_id = given or http_quick.new_id()
+            seconds.append(now - begin)
+            if desk.log.level == "requests":
+                desk.log.request(id=request_id.decode("latin-1"), method="POST", path="/v1/predict", status=200, ms=round((now - begin) * 1e3, 3), **noted)
+            out.append(b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(told), request_id, told))
+        if seconds:
+            desk.metrics.count_many({_QUICK: len(seconds)})
+            desk.metrics.observe_all("silicast_request_seconds", seconds, _QUICK[1][:1])
+        return out
 
     def _known(self, given: str) -> bool:
         scheme, _, token = given.partition(" ")

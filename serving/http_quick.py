@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ MOST_BYTES, _MOST_FRAMES = 2000, 10_000
 #: how a figure is written: the student computes in single precision, seven digits
 _FIGURE = "%.12g"
 _ENDLESS = float("inf")
+_NOTHING: dict[str, str] = {}
 #: reads a document without the regular expressions for blanks around it, which take longer than the document
 _READ: Any = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
 
@@ -44,8 +45,19 @@ def single(desk: Any, asked: Asked) -> Told | None:
     return Told(found[0], noted=found[1]) if found is not None else None
 
 
-def at_once(desk: Any, body: bytes) -> tuple[bytes, dict[str, Any]] | None:
-    """(the reply's body, what the log notes of it) where the student answers; None for any other question, and for what cannot be read."""
+class Question(NamedTuple):
+    """One product of matrices on a machine of the catalogue, which a student is going to answer: `asked` is it as `Quick.few` takes it."""
+
+    quick: Any
+    asked: Any
+    op: Mapping[str, Any]
+    machine: str
+    dtype: str
+    context: Mapping[str, str]
+
+
+def question(desk: Any, body: bytes) -> Question | None:
+    """The question in a body; None where it is not plainly one for a student, or cannot be read: the long way says what it is."""
     if len(body) > MOST_BYTES:
         return None
     try:
@@ -53,9 +65,8 @@ def at_once(desk: Any, body: bytes) -> tuple[bytes, dict[str, Any]] | None:
         given, end = _READ(text, 0)
         if (end != len(text) and not text[end:].isspace()) or type(given) is not dict or not given.keys() <= _KNOWN:
             return None
-        loaded = desk.shelf.get(given.get("model"))
-        quick = loaded.predictor.quick
-        op, machine, context = given["op"], given["hardware"], given.get("context", {})
+        quick = desk.shelf.get(given.get("model")).predictor.quick
+        op, machine, context = given["op"], given["hardware"], given.get("context", _NOTHING)
         if (quick is None or not quick.plain or type(machine) is not str or type(op) is not dict or type(context) is not dict or op.get("kind", quick.only_kind) != "gemm"
                 or "/" in machine or "\\" in machine):
             return None
@@ -70,21 +81,45 @@ def at_once(desk: Any, body: bytes) -> tuple[bytes, dict[str, Any]] | None:
         for value in context.values():
             if type(value) is not str:
                 return None
-        answer = quick.ready(sizes, machine, dtype, context)
-        if answer is None:  # the model itself is asked, beside others
-            return None
-        key = (machine, dtype, answer.domain.verdict, *context.items())
-        frame = quick.frames.get(key) or _frame(quick, key, quick.key_of(machine, dtype, context), answer.domain)
-        figures = answer.point if frame.bare else [x for each in zip(answer.point, answer.low, answer.high, strict=True) for x in each]
-        if not sum(figures) < _ENDLESS:
-            return None
-    except Exception:  # the long way says what it is
+        asked = quick.asked(sizes, machine, dtype, context)
+        return Question(quick, asked, op, machine, dtype, context) if asked is not None else None
+    except Exception:
         return None
-    told = frame.text % (new_id(), *figures)
-    desk.metrics.count(frame.counts)
-    if desk.drift is not None:
-        desk.record(json.loads(told)["predictions"], [{**op, **context, "hardware": machine}])
-    return told, {"model": quick.name, "version": quick.version, "rows": 1}
+
+
+def replies(desk: Any, questions: Sequence[Question]) -> list[tuple[bytes, dict[str, Any]] | None]:
+    """(a reply's body, what the log notes of it) for each question, those of one model answered together; None where a figure is none: the long way says so."""
+    out: list[tuple[bytes, dict[str, Any]] | None] = [None] * len(questions)
+    counts: dict[Any, int] = {}
+    for quick in {id(one.quick): one.quick for one in questions}.values():
+        at = [i for i, one in enumerate(questions) if one.quick is quick]
+        try:
+            answers = quick.few([questions[i].asked for i in at])
+        except Exception:
+            continue
+        desk.metrics.observe("silicast_batch_rows", len(at))
+        noted = {"model": quick.name, "version": quick.version, "rows": 1}
+        for i, answer in zip(at, answers, strict=True):
+            one, domain, point = questions[i], answer.domain, answer.point
+            key = (one.machine, one.dtype, domain.verdict, *one.context.items())
+            frame = quick.frames.get(key) or _frame(quick, key, quick.key_of(one.machine, one.dtype, one.context), domain)
+            figures = point if frame.bare else (point[0], answer.low[0], answer.high[0]) if len(point) == 1 else [x for each in zip(point, answer.low, answer.high, strict=True) for x in each]
+            if not sum(figures) < _ENDLESS:
+                continue
+            told = frame.text % (new_id(), *figures)
+            for name in frame.counts:
+                counts[name] = counts.get(name, 0) + 1
+            if desk.drift is not None:
+                desk.record(json.loads(told)["predictions"], [{**one.op, **one.context, "hardware": one.machine}])
+            out[i] = told, noted
+    desk.metrics.count_many(counts)
+    return out
+
+
+def at_once(desk: Any, body: bytes) -> tuple[bytes, dict[str, Any]] | None:
+    """(the reply's body, what the log notes of it) where the student answers; None for any other question, and for what cannot be read."""
+    one = question(desk, body)
+    return replies(desk, [one])[0] if one is not None else None
 
 
 class _Ids:

@@ -170,6 +170,8 @@ class Shelf:
 
 def warm(predictor: Predictor) -> None:
     """Asks a model once, so that libraries are loaded and tables built before the first request. A question it cannot answer is no fault."""
+    if predictor.quick is not None:  # what its student does not answer would wait for the model's libraries
+        predictor.quick.warm()
     if predictor.shape != "graph":
         return
     from ..datasets.catalog import hardware

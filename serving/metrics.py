@@ -43,12 +43,12 @@ class Metrics:
             of = self._values[name]
             of[labels] = of.get(labels, 0.0) + by
 
-    def count(self, which: Iterable[tuple[str, Labels]]) -> None:
-        """Counts one for each of several."""
+    def count_many(self, counts: Mapping[tuple[str, Labels], int]) -> None:
+        """Counts several at once, each so often."""
         with self._lock:
-            for name, labels in which:
+            for (name, labels), by in counts.items():
                 of = self._values[name]
-                of[labels] = of.get(labels, 0.0) + 1.0
+                of[labels] = of.get(labels, 0.0) + by
 
     def set(self, name: str, values: Mapping[Labels, float]) -> None:
         """Puts a gauge, all its labels at once."""
@@ -57,13 +57,18 @@ class Metrics:
 
     def observe(self, name: str, value: float, labels: Labels = ()) -> None:
         """One observation of a histogram."""
+        self.observe_all(name, (value,), labels)
+
+    def observe_all(self, name: str, values: Iterable[float], labels: Labels = ()) -> None:
+        """Observations of a histogram that came together."""
         bounds = _BOUNDS[name]
         with self._lock:
             found = self._shares[name].get(labels)
             if found is None:
                 found = self._shares[name][labels] = [0.0] * (len(bounds) + 2)  # per bucket, +Inf, and last the sum
-            found[bisect_left(bounds, value)] += 1
-            found[-1] += value
+            for value in values:
+                found[bisect_left(bounds, value)] += 1
+                found[-1] += value
 
     def text(self) -> str:
         """Everything, as Prometheus reads it."""

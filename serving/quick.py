@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -162,16 +163,30 @@ class Quick:
             way = self._way(key, kind, dtype, hardware, context or {})
         return (self._fast(way, sizes) if kind == "gemm" and _GEMM.issuperset(sizes) else None) or self._slow_one(way, kind, sizes)
 
-    def ready(self, sizes: Mapping[str, float], hardware: str | Hardware, dtype: str, context: Mapping[str, str]) -> OpAnswer | None:
-        """The student's answer for one product of matrices; None where the model itself would have to be asked. Raises as `one` does."""
-        key = ("gemm", dtype, hardware, *context.items()) if context else ("gemm", dtype, hardware)
-        return self._fast(self._ways.get(key) or self._way(key, "gemm", dtype, hardware, context), sizes)
-
     def key_of(self, hardware: str, dtype: str, context: Mapping[str, str]) -> str:
         """What the model's table calls a machine that has been asked about."""
         return self._ways[("gemm", dtype, hardware, *context.items()) if context else ("gemm", dtype, hardware)].said[3]
 
+    def asked(self, sizes: Mapping[str, float], hardware: str | Hardware, dtype: str, context: Mapping[str, str]) -> tuple[Lane, Sizes] | None:
+        """One product of matrices as `few` takes it; None where the model itself would have to be asked. Raises as `one` does."""
+        key = ("gemm", dtype, hardware, *context.items()) if context else ("gemm", dtype, hardware)
+        way = self._ways.get(key) or self._way(key, "gemm", dtype, hardware, context)
+        op = self._inside(way, sizes)
+        return (way.lane, op) if op is not None and way.lane is not None else None
+
+    def few(self, questions: Sequence[tuple[Lane, Sizes]]) -> list[OpAnswer]:
+        """The student's answers to a few questions that came together: what `one` answers to each, in less time."""
+        if len(questions) == 1:
+            return [self._said(*self.student.one(*questions[0]))]
+        lanes, ops = zip(*questions, strict=True)
+        return [self._said(*told) for told in self.student.few(lanes, ops)]
+
     def _fast(self, way: _Way, sizes: Mapping[str, float]) -> OpAnswer | None:
+        op = self._inside(way, sizes)
+        return self._said(*self.student.one(way.lane, op)) if op is not None and way.lane is not None else None
+
+    def _inside(self, way: _Way, sizes: Mapping[str, float]) -> Sizes | None:
+        """The operator as the student sees it; None where it is not the student's to answer."""
         if way.lane is None:
             return None
         try:
@@ -183,7 +198,10 @@ class Quick:
         if not (self._m[0] <= m <= self._m[1] and self._n[0] <= n <= self._n[1] and self._k[0] <= k <= self._k[1] and self._b[0] <= b <= self._b[1]
                 and self._flops[0] <= op.matrix_flops <= self._flops[1] and self._bytes[0] <= moved <= self._bytes[1] and self._streams and m == int(m) and n == int(n) and k == int(k) and b == int(b)):
             return None
-        point, half, doubt = self.student.one(way.lane, op)
+        return op
+
+    def _said(self, point: list[float], half: Sequence[float], doubt: float) -> OpAnswer:
+        """The answer that the student's figures stand for."""
         domain = DOUBTED if doubt > 0.0 else IN_DOMAIN
         if self.card.level <= 0:  # the model promises no intervals
             half = (math.nan,) * len(point)
@@ -193,6 +211,16 @@ class Quick:
         factors = [math.exp(w) for w in half]
         low, high = ([p / f for p, f in zip(point, factors, strict=True)], [p * f for p, f in zip(point, factors, strict=True)])
         return OpAnswer(self.student.targets, point, low, high, self.card.level, domain, self.name, self.version, COLUMNS)
+
+    def warm(self) -> None:
+        """Asks the model itself one question, so that its libraries and tables are there before they are waited for. A question it cannot answer is no fault."""
+        domain = self.card.domain
+        kinds, devices, context = domain.get("op_kinds", ()), domain.get("devices", ()), domain.get("context", {})
+        if kinds and devices and all(context.values()):
+            with suppress(InputError, ArithmeticError, ValueError, LookupError):
+                said = {name: str(values[0]) for name, values in context.items()}
+                way = self._way(("warm",), str(kinds[0]), said.get("dtype_name", "float16"), str(devices[0]), said)
+                self._slow_one(way, str(kinds[0]), {dim: 64.0 for dim in OP_KINDS[str(kinds[0])].dims if dim not in OP_KINDS[str(kinds[0])].optional})
 
     def _way(self, key: Any, kind: str, dtype: str, hardware: str | Hardware, context: Mapping[str, str]) -> _Way:
         code = KIND_CODES[kind_of(kind).name]

@@ -182,6 +182,51 @@ def terms(op: Sizes, f: Figures, parts: Sequence[str] = PARTS) -> tuple[np.ndarr
     Whatever is an array must have length n; the rest are floats.
     """
     columns = isinstance(op.m, np.ndarray) or isinstance(f.units, np.ndarray)
+    logs, tiles, waves, shares, reference = _told(op, f, parts, columns)
+    if not columns:
+        told, count = _joined(logs, tiles, waves, shares, reference)
+        one = np.array(told, dtype=np.float32)
+        np.log(one[:count], out=one[:count])
+        return one, reference
+    count = len(logs) + (len(TILES) + 1 if tiles is not None else 0)
+    out = np.empty((count + len(shares), len(reference)), dtype=np.float32)
+    for i, x in enumerate(logs):
+        out[i] = x
+    if tiles is not None:
+        tiles *= 1.0 / reference
+        np.minimum(tiles, _WIDEST, out=out[len(logs):count - 1], casting="same_kind")
+        out[count - 1] = waves
+    np.log(out[:count], out=out[:count])
+    for i, x in enumerate(shares):
+        out[count + i] = x
+    return out, reference
+
+
+def few_terms(ops: Sequence[Sizes], machines: Sequence[Figures], parts: Sequence[str] = PARTS) -> tuple[np.ndarray, list[float]]:
+    """((n, terms) float32, reference seconds of each) of a few operators (floats), each on its own machine: fewer than are worth columns."""
+    told, references, count = [], [], 0
+    for op, f in zip(ops, machines, strict=True):
+        logs, tiles, waves, shares, reference = _told(op, f, parts, False)
+        one, count = _joined(logs, tiles, waves, shares, reference)
+        told.append(one)
+        references.append(reference)
+    out = np.array(told, dtype=np.float32)
+    np.log(out[:, :count], out=out[:, :count])
+    return out, references
+
+
+def _joined(logs: list[Any], tiles: Any, waves: float, shares: list[Any], reference: float) -> tuple[list[float], int]:
+    """(the terms of one operator in their order, how many of the first want their logarithm)."""
+    if tiles is None:
+        return logs + shares, len(logs)
+    over, most = 1.0 / reference, _WIDEST * reference
+    logs += [t * over if t < most else _WIDEST for t in tiles]
+    logs.append(waves)
+    return logs + shares, len(logs)
+
+
+def _told(op: Sizes, f: Figures, parts: Sequence[str], columns: bool) -> tuple[list[Any], Any, Any, list[Any], Any]:
+    """(what is told as logarithms, seconds in each tile (None: no tiles), waves of the widest tile, what is told as shares, reference seconds)."""
     xp: Any = _Columns if columns else _One
     b, m, n, k = op.b, op.m, op.n, op.k
     if "stream" in parts:  # operators without matrix work have no sizes of a product
@@ -239,27 +284,7 @@ def terms(op: Sizes, f: Figures, parts: Sequence[str] = PARTS) -> tuple[np.ndarr
     shares = [xp.ceil(m64) - m64, xp.ceil(n64) - n64, xp.ceil(k64) - k64, xp.ceil(m128) - m128, xp.ceil(n128) - n128, xp.minimum(xp.maximum(hot - 1.0, 0.0), 1.0)]
     if tiles is not None:
         shares.append(waves128 / xp.ceil(waves128))
-    if not columns:
-        if tiles is not None:
-            most = _WIDEST * reference
-            logs += [t * over if t < most else _WIDEST for t in tiles]
-            logs.append(waves128)
-        out = np.array(logs + shares, dtype=np.float32)
-        count = len(logs)
-        np.log(out[:count], out=out[:count])
-        return out, reference
-    count = len(logs) + (len(TILES) + 1 if tiles is not None else 0)
-    out = np.empty((count + len(shares), len(reference)), dtype=np.float32)
-    for i, x in enumerate(logs):
-        out[i] = x
-    if tiles is not None:
-        tiles *= over
-        np.minimum(tiles, _WIDEST, out=out[len(logs):count - 1], casting="same_kind")
-        out[count - 1] = waves128
-    np.log(out[:count], out=out[:count])
-    for i, x in enumerate(shares):
-        out[count + i] = x
-    return out, reference
+    return logs, tiles, waves128, shares, reference
 
 
 def _tile_each(op: Sizes, f: Figures, b: Any, m: Any, n: Any, k: Any) -> list[float]:

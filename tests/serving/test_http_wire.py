@@ -37,25 +37,30 @@ BODY = json.dumps({"op": OP, "hardware": "t4", "context": {"framework": "x"}}).e
 class Served:
     """A server in a thread; `short` counts the questions answered without the long way."""
 
-    def __init__(self, model: Predictor, **given: Any) -> None:
+    def __init__(self, model: Predictor, keep_alive_s: int = 5, **given: Any) -> None:
         self.logged = StringIO()
         self.app = create_app(model, log=Log("requests", self.logged), **given)
-        self.short = 0
-        at_once = self.app.gate.at_once  # type: ignore[attr-defined]
+        self.short, self.together = 0, list[int]()
+        replied = self.app.gate.replied  # type: ignore[attr-defined]
 
-        def counting(headers: Any, body: bytes) -> bytes | None:
-            said: bytes | None = at_once(headers, body)
-            self.short += said is not None
+        def counting(asked: Any) -> list[bytes | None]:
+            said: list[bytes | None] = replied(asked)
+            self.short += sum(one is not None for one in said)
+            self.together.append(len(asked))
             return said
 
-        self.app.gate.at_once = counting  # type: ignore[attr-defined]
-        self._server = uvicorn.Server(uvicorn.Config(self.app, port=0, http=Wire, log_level="error", access_log=False, proxy_headers=False, server_header=False))
+        self.app.gate.replied = counting  # type: ignore[attr-defined]
+        self._server = uvicorn.Server(uvicorn.Config(self.app, port=0, http=Wire, log_level="error", access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=keep_alive_s))
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
         self._thread.start()
         limit = time.time() + 30
         while not self._server.started and time.time() < limit:
             time.sleep(0.01)
         self.port = int(self._server.servers[0].sockets[0].getsockname()[1])
+
+    def pause(self, seconds: float) -> None:
+        """The event loop sleeps."""
+        self._server.servers[0].get_loop().call_soon_threadsafe(time.sleep, seconds)
 
     def stop(self) -> None:
         """Ends it."""
@@ -178,3 +183,75 @@ def test_it_is_counted(served: Served) -> None:
     before = [figure(name) for name in names]
     served.send(request() * 3, replies=3)
     assert [figure(name) - b for name, b in zip(names, before, strict=True)] == [3.0, 3.0, 3.0]
+
+
+def test_questions_that_come_together_are_answered_together_each_its_own(served: Served, compiled: Predictor) -> None:
+    sizes = [(16 * i, 32 * i, 64 * i) for i in range(2, 14)]
+    bodies = [json.dumps({"op": {"kind": "gemm", "m": m, "n": n, "k": k, "dtype": ("float16", "int8")[m % 3 == 0]}, "hardware": ("t4", "a100_sxm")[n % 5 == 0], "context": {"framework": "xy"[k % 7 == 0]}}).encode()
+              for m, n, k in sizes]
+    bodies[5] = b'{"op": {"kind": "gemm", "m": -5, "n": 1, "k": 1}, "hardware": "t4", "context": {"framework": "x"}}'  # spoils no neighbour's answer
+    connections = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in bodies]
+    try:
+        files = [c.makefile("rb") for c in connections]
+        for _ in range(2):  # the second time their heads are known
+            served.together.clear()
+            served.pause(0.3)
+            for i, (c, body) in enumerate(zip(connections, bodies, strict=True)):
+                c.sendall(request(body, f"x-request-id: id-{i}") if i % 2 else request(body))
+            for i, (answers, body) in enumerate(zip(files, bodies, strict=True)):
+                status, headers, told = _reply(answers)
+                if i == 5:
+                    assert status == 422
+                    continue
+                asked = json.loads(body)
+                one = compiled.predict_op("gemm", {d: asked["op"][d] for d in "mnk"}, asked["hardware"], dtype=asked["op"]["dtype"], **asked["context"])
+                found = json.loads(told)["predictions"][0]
+                assert found["targets"]["latency_s"]["point"] == pytest.approx(one.point[0], rel=1e-5)
+                assert found["targets"]["latency_s"]["high"] == pytest.approx(one.high[0], rel=1e-5)
+                assert (found["hardware"], found["domain"]["verdict"]) == (asked["hardware"], one.domain.verdict)
+                assert headers["x-request-id"] == f"id-{i}" or not i % 2
+            assert max(served.together) > 1
+        for answers in files:
+            answers.close()
+    finally:
+        for c in connections:
+            c.close()
+
+
+def test_a_client_that_says_no_more_is_answered(served: Served) -> None:
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as s, s.makefile("rb") as answers:
+            served.pause(0.1)
+            s.sendall(request())
+            s.shutdown(socket.SHUT_WR)
+            assert _reply(answers)[0] == 200
+
+
+def test_a_known_head_with_another_body_is_read_anew(served: Served) -> None:
+    head = request(BODY)[:-len(BODY)]
+    (status, _, _), = served.send(head + BODY)
+    assert status == 200
+    other = BODY.replace(b"128", b"256")
+    told = [served.send(*pieces)[0] for pieces in ((head + BODY,), (head + other,), (head + other[:20], other[20:]), (head, other))]
+    points = [json.loads(body)["predictions"][0]["targets"]["latency_s"]["point"] for _, _, body in told]
+    assert points[1:] == pytest.approx([points[1]] * 3, rel=1e-6)
+    assert points[0] != points[1]
+    both = served.send(head + BODY + head + other, replies=2)
+    assert [json.loads(body)["predictions"][0]["targets"]["latency_s"]["point"] for _, _, body in both] == pytest.approx(points[:2], rel=1e-6)
+    assert served.send(head + BODY[:-1] + b"x")[0][0] == 422
+
+
+def test_an_idle_connection_is_closed_and_a_used_one_is_not(compiled: Predictor) -> None:
+    short = Served(compiled, keep_alive_s=1)
+    try:
+        with socket.create_connection(("127.0.0.1", short.port), timeout=20) as s, s.makefile("rb") as answers:
+            begin = time.time()
+            for _ in range(8):
+                s.sendall(request())
+                assert _reply(answers)[0] == 200
+                time.sleep(0.25)
+            assert time.time() - begin > 1.9
+            assert answers.read() == b""
+            assert time.time() - begin < 10.0
+    finally:
+        short.stop()

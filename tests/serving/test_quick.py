@@ -154,3 +154,19 @@ def test_a_damaged_student_is_refused(compiled: Predictor, tmp_path: Path) -> No
         Student({**spec, "hidden": 64}, student.arrays)
     with pytest.raises(InputError, match="compile the model again"):
         Student({**spec, "terms": "0"}, student.arrays)
+
+
+def test_a_few_questions_together_are_each_alone(compiled: Predictor) -> None:
+    quick = compiled.quick
+    assert quick is not None
+    rng = np.random.default_rng(3)
+    asked = [({d: int(2 ** rng.uniform(4, 13)) for d in ("m", "n", "k")}, MACHINES[i % 2], ("float16", "int8")[i % 3 == 0], {"framework": "xy"[i % 5 == 0]}) for i in range(400)]
+    ready = [(one, quick.asked(*one)) for one in asked]
+    inside = [(one, q) for one, q in ready if q is not None]
+    assert len(inside) > 300
+    for at in range(0, len(inside), 23):
+        some = inside[at:at + 23]
+        for (one, _), told in zip(some, quick.few([q for _, q in some]), strict=True):
+            alone = quick.one("gemm", *one)
+            np.testing.assert_allclose((*told.point, *told.low, *told.high), (*alone.point, *alone.low, *alone.high), rtol=1e-5)
+            assert (told.targets, told.level, told.speed, told.version) == (alone.targets, alone.level, alone.speed, alone.version)
