@@ -83,7 +83,8 @@ def learned(train: Table, seed: int) -> Any:
     point = surrogate.inner.out_of_fold.point
     scored = {t: (train.targets[t], point[:, j]) for j, t in enumerate(train.targets)}
     if all(int(np.isfinite(y - p).sum()) >= surrogate.needed for y, p in scored.values()):
-        surrogate.calibrate_from(train.questions.strata, scored)
+        apart = surrogate.inner.out_of_fold.spread
+        surrogate.calibrate_from(train.questions.strata, scored, None if apart is None else {t: apart[:, j] for j, t in enumerate(train.targets)}, groups=train.groups)
         surrogate.expect_far(surrogate.inner.rehearsed)
     return surrogate
 

@@ -28,7 +28,7 @@ from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
 from .prediction import Prediction, apart, consistent
-from .shares import best_shares, from_means, is_counted, mixed, of_those, scaled
+from .shares import best_shares, from_means, is_counted, is_logarithmic, mixed, of_those, scaled
 
 #: folds by rows of the table: (rows up to which, folds)
 _FOLDS = ((300, 10), (10_000, 5), (50_000, 3), (10**9, 5))
@@ -42,11 +42,17 @@ _LEAST_SHARE = 0.05
 _MOST_TWICE = 100_000
 #: machines held out in a rehearsal
 _REHEARSED = 4
+#: tables with as many rows get larger trees; rows of a leaf, at least and at most, of small tables: as many as a group has
+_MANY_ROWS, _LEAF = 5_000, (5, 30)
 #: target -> the column of a table of networks that it is learned as a ratio to
 _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cycles", "interval_cycles": "network.plain_cycles"}
 #: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
 #: of networks, priced on the machine itself, the middle one of all answers counts
 _FEW_MACHINES = 8
+#: on logarithms an error beyond this counts as this much, when shares are chosen
+_LOST = 1.0
+#: rows on which machines are compared
+_MOST_COMPARED = 1_500
 #: a machine never seen beside a single one may be off by this factor (assumption: nothing could be rehearsed)
 _NEVER_REHEARSED = 2.0
 #: rows to a group from which groups are networks with all their designs
@@ -67,6 +73,7 @@ class Blended:
         self._probability: dict[str, dict[str, Any]] = {}
         self._strangers: dict[str, dict[str, Any]] = {}
         self._counted: list[str] = []
+        self._least_leaf = _LEAF[0]
         #: after `fit`: target -> (truth, answer) of rows on machines held out in turn, in SI; empty where none could be
         self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._networks, self._machines = False, ""
@@ -96,6 +103,7 @@ class Blended:
         yes_no = [t for t in self.targets if t in table.targets and classifier.is_yes_no(table.targets[t])]
         self._counted = [t for t in self.targets if t in table.targets and t not in yes_no and is_counted(table.targets[t])]
         groups = len(np.unique(table.groups.astype(str)))
+        self._least_leaf = int(np.clip(len(table) / groups, *_LEAF))
         count = min(next(k for rows, k in _FOLDS if len(table) <= rows), groups)
         self.fold = whole_groups(table.groups, count, int(self._settings["seed"]))
         candidates = self._candidates(len(table))
@@ -121,6 +129,8 @@ class Blended:
                 held = classifier.calibrate(points[~here, j], table.targets[t][~here])
                 points[here, j], low[here, j], high[here, j] = classifier.probability(held, points[here, j])
         self.out_of_fold = replace(Prediction.bare(self.targets, points * whole), low=low * whole, high=high * whole)
+        if len(kept) > 1 and count > 1:  # as `predict` tells it
+            self.out_of_fold = replace(self.out_of_fold, spread=apart([answers[name] for name in kept]))
         return self
 
     def _seen(self, questions: Any) -> Any:
@@ -166,9 +176,12 @@ class Blended:
     def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
         """The unfitted members for a table of so many rows."""
         wanted, seed = tuple(targets) or self.targets, int(self._settings["seed"])
-        size: dict[str, Any] = {"trees": 400, "leaves": 15, "min_leaf": 5} if rows < 5000 else {"trees": 800, "leaves": 31}
+        few = rows < _MANY_ROWS
+        size: dict[str, Any] = {"trees": 400, "leaves": 15, "min_leaf": 5} if few else {"trees": 800, "leaves": 31}
         threads = 1 if rows < 2000 else int(self._settings["threads"])
-        made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **size)}
+        # unlike the other in more than what it minimises: all columns, larger steps, and no leaf that divides a group, whose rows are too much alike to be so many
+        other: dict[str, Any] = {"trees": 300, "leaves": 31, "rate": 0.1, "column_share": 1.0, "min_leaf": self._least_leaf} if few else size
+        made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **other)}
         if rows <= _MOST_TWICE:
             made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
         if self._machines:
@@ -186,17 +199,42 @@ class Blended:
             if (self._networks or not few) and (len(names) < 3 or len(table) > _MOST_FOLDED):
                 continue
             self._strangers[column] = told
+            apart = self._machines_apart(table, column, values, [str(n) for n in names], candidates) if not self._networks else {}
+            if apart:
+                told["worth"] = {t: [round(float(w), 6) for w in newcomer.worth(counts.astype(np.float64), a)] for t, a in apart.items()}
             answers: dict[str, np.ndarray] = {}
             for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED] if len(names) > 1 and len(table) <= _MOST_FOLDED else ():
                 here = values == held
-                self._answer_stranger(table, column, here, candidates, few, answers)
+                self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
             if self._networks or (not few and answers):
                 told["shares"] = self._weigh(table, answers)
             if self._networks and few:
                 told["middle"] = list(candidates)
             self._remember(table, values, answers, told, few)
 
-    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray]) -> None:
+    def _machines_apart(self, table: Table, column: str, values: np.ndarray, names: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Target -> (D, D) log of what machine s, asked in place of machine o and brought over, says of its rows, over their truth (medians). Empty with fewer than three machines,
+        or too many to compare; NaN where truths are not positive."""
+        if not 3 <= len(names) <= newcomer.MOST_COMPARED:
+            return {}
+        some = np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_COMPARED])
+        asked, on = table.questions.take(some), values[some]
+        used = {name: m for name, m in candidates.items() if any(name in self._shares[t] for t in self.targets)}
+        points = np.stack([mixed({name: m.predict(self._moved(asked, column, machine)).point for name, m in used.items()}, self._shares, self.targets, self._counted) for machine in names])
+        out: dict[str, np.ndarray] = {}
+        for j, t in enumerate(self.targets):
+            truth, out[t] = table.targets[t][some], np.full((len(names), len(names)), np.nan)
+            for i, o in enumerate(names):
+                good = (on == o) & (truth > 0) & (points[:, :, j] > 0).all(0)
+                if good.any():
+                    out[t][:, i] = np.median(np.log(points[:, good, j] / truth[good]), axis=1) + newcomer.factors(o, names, t)
+        return out
+
+    def _moved(self, questions: Any, column: str, machine: str) -> Any:
+        """The same rows on another machine."""
+        return replace(questions, frame=language_models.widened(questions.frame.assign(**{column: machine}), self._language_models))
+
+    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], worth: Mapping[str, np.ndarray]) -> None:
         """Into `answers`: what each member, and `newcomer`, says of the rows `here`, a machine that no one saw."""
         rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
         varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
@@ -219,9 +257,9 @@ class Blended:
         if not self._networks:
             known = sorted(set(rest.questions.frame[column].astype(str)))
             usual = {t: of_those(self._shares[t], fresh) for t in varied}
-            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied))
+            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied, worth))
 
-    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str]) -> np.ndarray:
+    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], worth: Mapping[str, Any]) -> np.ndarray:
         """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
         out = np.full((len(questions), len(targets)), np.nan)
         written = questions.frame[column].astype(str).to_numpy(dtype=str)
@@ -232,9 +270,9 @@ class Blended:
             mine = questions.take(rows)
             for at, machine in enumerate(known):
                 if counts[at]:
-                    every[at] = ask(replace(mine, frame=language_models.widened(mine.frame.assign(**{column: machine}), self._language_models)))
+                    every[at] = ask(self._moved(mine, column, machine))
             for j, t in enumerate(targets):
-                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j])
+                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], worth.get(t))
         return out
 
     def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool) -> None:
@@ -280,7 +318,7 @@ class Blended:
                 stack = np.stack([scaled(p[good], truth) for p in points])
                 if self._left_out:  # what counts is the order of a network's designs: how far each is from their mean
                     y, stack = from_means(y[None], table.groups[good])[0], from_means(stack, table.groups[good])
-                shares = best_shares(stack, y)
+                shares = best_shares(stack, y, _LOST if is_logarithmic(truth) and not self._left_out else np.inf)
             shares = np.where(shares < _LEAST_SHARE, 0.0, shares)
             out[t] = {name: float(w) for name, w in zip(names, shares / shares.sum(), strict=True) if w > 0}
         return out
@@ -306,7 +344,7 @@ class Blended:
                 def ask(q: Any) -> np.ndarray:
                     return mixed({name: member.predict(q).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
 
-                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], ask, self.targets)
+                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], ask, self.targets, told.get("worth", {}))
             blend[new] = mixed(here, told["shares"], self.targets, self._counted)
         blend = blend * self._references_of(questions)
         points = consistent({t: blend[:, j] for j, t in enumerate(self.targets)})

@@ -4,7 +4,9 @@ Residuals |log(truth / point)| of rows the inner surrogate never saw give, per t
 residual stays below with probability `level` (Vovk; Lei et al. 2018; per stratum: Mondrian). A stratum with fewer than `least`
 rows takes the quantile of all. Kinds of operator that `inner` tells apart have widths of their own, within a stratum, about machines never seen and beyond all sizes, where there are rows enough. Where the members of an ensemble disagree more, answers are less sure: residuals over (a base + how far the members lie apart) are tried
 beside plain ones, and kept where that makes intervals narrower at equal coverage. Rows that share a workload are not independent; the split keeps workloads whole, and coverage is
-measured on unseen workloads.
+measured on unseen workloads. Where the groups of rows are told, it is K groups that answers were tried on, not n rows: the quantile is that at level (K + 1) / K of the rows
+(Dunn, Wasserman and Ramdas 2023, on two layers of sampling), but never wider than what would have held `level` of every group's rows; a stratum of fewer groups than `level`
+asks for is as wide as all are, or wider.
 """
 
 from __future__ import annotations
@@ -69,18 +71,18 @@ class Conformal:
         nobody = np.full(len(table), np.nan)
         spread = {} if answer.spread is None else {name: answer.spread[:, j] for j, name in enumerate(self.targets)}
         return self.calibrate_from(table.questions.strata, {name: (table.targets.get(name, nobody), answer.point[:, j]) for j, name in enumerate(self.targets)}, spread,
-                                   self._kinds(table.questions))
+                                   self._kinds(table.questions), table.groups if self.shape == "features" else None)
 
     def _kinds(self, questions: Questions) -> np.ndarray | None:
         return self.inner.kinds(questions) if hasattr(self.inner, "kinds") else None
 
     def calibrate_from(self, strata: np.ndarray, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], spread: Mapping[str, np.ndarray] | None = None,
-                       kinds: np.ndarray | None = None) -> Self:
+                       kinds: np.ndarray | None = None, groups: np.ndarray | None = None) -> Self:
         """Calibrates on answers given elsewhere: out-of-fold ones, say, of models fitted as `inner` was.
 
         `strata`: (n,) labels. `scored`: each target of `inner` -> its (n,) truth and (n,) point in SI, NaN where there is none; the points
         must come from models that never saw those rows. `spread`: how far the members that gave them lie apart, (n,) in nats. `kinds`: (n,) labels of what widths may differ by
-        within a stratum. Raises TableError as `conformalize` does, and for a target left out.
+        within a stratum. `groups`: (n,) labels of rows that are right or wrong together. Raises TableError as `conformalize` does, and for a target left out.
         """
         missing = [name for name in self.targets if name not in scored and name not in self.classes]
         if missing:
@@ -100,31 +102,49 @@ class Conformal:
                 raise TableError(f"conformal: {int(good.sum())} answered rows of {name!r} are too few to calibrate at level {self.level:g}; {needed} are the least")
             scale[name] = "log" if (truth[good] > 0).all() and (point[good] > 0).all() else "count" if (truth[good] >= 0).all() else "plain"
             score = np.abs(np.log(truth[good] / point[good])) if scale[name] == "log" else np.abs(truth[good] - point[good])
+            of_group = None if groups is None else np.asarray(groups).astype(str)[good]
             if scale[name] == "log" and spread is not None and name in spread:
-                found = self._helps(score, spread[name][good], labels[good])
+                found = self._helps(score, spread[name][good], labels[good], of_group)
                 if found is not None:
                     base[name] = found
                     score = score / (found + spread[name][good])
-            width[name] = self._widths(score, labels[good])
+            width[name] = self._widths(score, labels[good], of_group)
             if finer is not None:
                 width[name] |= {k: w for k, w in self._widths(score, finer[good]).items() if k}
         self._width, self._scale, self._base = width, scale, base
         return self
 
-    def _widths(self, score: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        rows = {s: score[labels == s] for s in np.unique(labels)}
-        return {"": self._quantile(score), **{s: self._quantile(r) for s, r in rows.items() if len(r) >= max(self.least, self.needed)}}
+    def _widths(self, score: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
+        rows = {s: labels == s for s in np.unique(labels)}
+        rows = {s: r for s, r in rows.items() if r.sum() >= max(self.least, self.needed)}
+        if groups is None:
+            return {"": self._quantile(score), **{s: self._quantile(score[r]) for s, r in rows.items()}}
+        every = self._of_groups(score, groups)
+        return {"": every, **{s: self._of_groups(score[r], groups[r]) if len(np.unique(groups[r])) >= self.needed else max(every, self._quantile(score[r])) for s, r in rows.items()}}
 
-    def _helps(self, score: np.ndarray, spread: np.ndarray, labels: np.ndarray) -> float | None:
+    def _of_groups(self, score: np.ndarray, groups: np.ndarray) -> float:
+        """The width for a row of a group never seen, from (n,) scores of rows of K groups."""
+        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        rank = math.ceil(round(len(score) * min(self.level * (len(sizes) + 1) / len(sizes), 1.0), 9))
+        if len(sizes) == len(score):
+            return float(np.sort(score)[rank - 1])
+        order = np.lexsort((score, group))
+        enough = np.minimum(np.ceil(np.round((sizes + 1) * self.level, 9)).astype(np.int64), sizes)
+        return float(min(np.sort(score)[rank - 1], max(score[order[np.cumsum(sizes) - sizes + enough - 1]].max(), self._quantile(score))))
+
+    def _helps(self, score: np.ndarray, spread: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> float | None:
         """The base that makes intervals narrowest on one half when set by the other, at least `_NARROWER` than plain ones; None where none does."""
         if len(score) < _LEAST_TO_SCALE or not np.isfinite(spread).all():
             return None
-        first = np.random.default_rng(0).random(len(score)) < 0.5
+        _, whole = np.unique(np.arange(len(score)) if groups is None else groups, return_inverse=True)
+        first = (np.random.default_rng(0).random(int(whole.max()) + 1) < 0.5)[whole]
+        if min(first.sum(), (~first).sum()) < self.needed:
+            return None
 
         def wide(unit: np.ndarray) -> float:
             each = []
             for one, other in ((first, ~first), (~first, first)):
-                widths = self._widths((score / unit)[one], labels[one])
+                widths = self._widths((score / unit)[one], labels[one], None if groups is None else groups[one])
                 each.append(np.array([widths.get(s, widths[""]) for s in labels[other]]) * unit[other])
             return float(np.mean(np.concatenate(each)))
 

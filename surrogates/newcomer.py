@@ -5,6 +5,9 @@ each machine of the table, brought to the new one by the ratio of what both are 
 software and count eight times; across vendors software differs by more than rates do (a llama on an MI250 takes 1.6 times an A100's time at 1.6 times its bandwidth), so no
 rate is brought over there but what goes beyond a factor of two. Rates that bound a kernel are the memory's and the arithmetic units' (Williams et al. 2009, "Roofline"); which of them holds a plain table does not say, and what
 is rated is not all reached, so time goes with the 0.35th power of each.
+
+Machines of a table are no equals either: one that was read a few times, or whose answers brought over to the others miss them by far (software that leaves nine tenths of its rates
+unused), says less about the next. Each counts with the square root of its rows, over how far off it was about the others (`worth`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,10 @@ _KIN, _POWER = 8.0, 0.35
 #: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption, chosen by looking at
 #: Accel-NASBench's as well)
 _SOFTWARE = 0.69
+#: how far off (log) the best of neighbours may be for all that its figures tell (assumption: a fifth)
+_FLOOR = 0.2
+#: of more machines than this, which tell each other's worth? none: all are worth the same
+MOST_COMPARED = 16
 #: machines that a row is asked for at most, nearest first
 MOST_ASKED = 8
 _NAMES = [name for name, _ in DEVICE_FEATURES]
@@ -40,8 +47,16 @@ def quantity(target: str) -> str:
     return _ENDINGS[max(ends, key=len)] if ends else ""
 
 
-def shares(new: str, known: Sequence[str]) -> np.ndarray:
-    """(D,) how much each known machine counts for a new one, summing to 1; `MOST_ASKED` at most are not zero. Equal ones for a machine no catalogue knows."""
+def worth(rows: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """(D,) what each known machine is worth as a neighbour: the square root of its rows over how far off it was about the others, those with many rows counting more.
+    `rows`: (D,) of each; `apart`: (D, D) log of what machine s, brought over, says of machine o, over its truth; NaN where nobody knows, which counts for nothing."""
+    told = np.isfinite(apart) & ~np.eye(len(rows), dtype=bool)
+    off = (np.abs(np.where(told, apart, 0.0)) * rows).sum(1) / np.maximum((told * rows).sum(1), 1e-300)
+    return np.asarray(np.sqrt(rows) / (np.where(told.any(1), off, 0.0) + _FLOOR))
+
+
+def shares(new: str, known: Sequence[str], worth: Sequence[float] | None = None) -> np.ndarray:
+    """(D,) how much each known machine counts for a new one, summing to 1; `MOST_ASKED` at most are not zero. Without a `worth` of each, equal ones for a machine no catalogue knows."""
     figures, kin = _beside(new, known)
     apart = figures - _figures(new)
     told = np.isfinite(apart)
@@ -49,6 +64,7 @@ def shares(new: str, known: Sequence[str]) -> np.ndarray:
     weight = np.where(kin, _KIN, 1.0) * np.exp(-np.where(told.any(1), distance, 0.0))
     if len(known) > MOST_ASKED:
         weight[np.argsort(-weight, kind="stable")[MOST_ASKED:]] = 0.0
+    weight = weight * (1.0 if worth is None else np.asarray(worth))
     return np.asarray(weight / weight.sum())
 
 
@@ -67,9 +83,9 @@ def _excess(log: np.ndarray) -> np.ndarray:
     return np.asarray(np.sign(log) * np.maximum(np.abs(log) - _SOFTWARE, 0.0))
 
 
-def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray) -> np.ndarray:
+def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None) -> np.ndarray:
     """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive."""
-    weight = shares(new, known)
+    weight = shares(new, known, worth)
     asked = weight > 0
     values, weight, log = answers[asked], weight[asked], factors(new, known, target)[asked]
     if (values > 0).all():

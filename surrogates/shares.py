@@ -35,12 +35,14 @@ def of_those(shares: Mapping[str, float], members: Mapping[str, Any]) -> dict[st
     return {name: w / total if total > 0 else 1.0 / len(found) for name, w in found.items()}
 
 
-def best_shares(stack: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(k,) shares of (k, n) answers that come nearest to (n,) truths, by rounds of coordinate search: by mean absolute and by root mean square
-    error alike, for the usual row and the worst ones both count."""
+def best_shares(stack: np.ndarray, y: np.ndarray, most: float = np.inf) -> np.ndarray:
+    """(k,) shares of (k, n) answers that come nearest to (n,) truths, by rounds of coordinate search. With `most`, an error beyond it counts as that much, and the median counts beside
+    the mean: on logarithms a row that is lost is lost, whether by three or by thirty times. Without, root mean squares count beside the mean: there the worst rows tell."""
     def error(w: np.ndarray) -> float:
-        off = np.tensordot(w, stack, 1) - y
-        return float(np.mean(np.abs(off)) + 0.5 * np.sqrt(np.mean(off**2)))
+        off = np.abs(np.tensordot(w, stack, 1) - y)
+        if np.isfinite(most):
+            return float(np.mean(np.minimum(off, most)) + 0.5 * np.median(off))
+        return float(np.mean(off) + 0.5 * np.sqrt(np.mean(off**2)))
 
     best = min((np.eye(len(stack))[i] for i in range(len(stack))), key=error)
     for _ in range(3):
@@ -49,6 +51,12 @@ def best_shares(stack: np.ndarray, y: np.ndarray) -> np.ndarray:
             others = others / others.sum() if others.sum() > 0 else np.full(len(others), 1.0 / max(len(others), 1))
             best = min([best, *(np.insert(others * (1.0 - s), i, s) for s in _STEPS)], key=error)
     return best
+
+
+def is_logarithmic(truth: np.ndarray) -> bool:
+    """Whether `scaled` takes logarithms of answers to (n,) truths."""
+    good = truth[np.isfinite(truth)]
+    return bool((good > 0).all()) or (bool((good >= 0).all()) and float(good.max(initial=0.0)) > 1.0)
 
 
 def from_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -63,7 +71,7 @@ def scaled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     good = truth[np.isfinite(truth)]
     if (good > 0).all():
         return np.log(np.maximum(values, 1e-300))
-    return np.log1p(np.maximum(values, 0.0)) if (good >= 0).all() and good.max() > 1.0 else values
+    return np.log1p(np.maximum(values, 0.0)) if is_logarithmic(truth) else values
 
 
 def is_counted(truth: np.ndarray) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +249,10 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
     say(f"few rows or groups: {folds}-fold cross-validation by {by}, then a fit to all rows")
     point = surrogate.inner.out_of_fold.point if plain else _out_of_fold(data, wanted, fold, seed)
     strata = data.questions.strata
+    apart = surrogate.inner.out_of_fold.spread if plain else None
+
+    def told(rows: np.ndarray) -> dict[str, Any]:
+        return {"spread": {} if apart is None else {t: apart[rows, j] for j, t in enumerate(wanted)}, "groups": data.groups[rows]} if plain else {}
 
     def scored(rows: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {t: (data.targets[t][rows], point[rows, j]) for j, t in enumerate(wanted)}
@@ -261,8 +265,9 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
     for i in range(folds):  # a fold's own residuals must not widen the intervals it is judged by
         here = fold == i
         if enough(~here):
-            widths = store.member("conformal")(surrogate.inner, level=level).calibrate_from(strata[~here], scored(~here))
-            judged = widths.around(Prediction.bare(wanted, point[here]), strata[here])
+            widths = store.member("conformal")(surrogate.inner, level=level).calibrate_from(strata[~here], scored(~here), **told(~here))
+            bare = Prediction.bare(wanted, point[here])
+            judged = widths.around(bare if apart is None else replace(bare, spread=apart[here]), strata[here])
             low[here], high[here] = judged.low, judged.high
     bare = Prediction.bare(wanted, point)
     prediction = Prediction(bare.targets, point, low, high, level if np.isfinite(low).any() else 0.0, bare.domain)
@@ -272,7 +277,7 @@ def _fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: fl
     if not enough(every):
         notes.append(f"{len(data)} rows are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
         return _Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
-    surrogate.calibrate_from(strata, scored(every))
+    surrogate.calibrate_from(strata, scored(every), **told(every))
     if plain:
         surrogate.expect_far(surrogate.inner.rehearsed)
     elif data.questions.shape == "op":

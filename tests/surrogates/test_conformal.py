@@ -226,3 +226,40 @@ def test_where_members_disagree_intervals_are_wider() -> None:
     unrelated = np.exp(0.1 * rng.normal(size=4000))
     same = Conformal(Fixed(), level=0.9).calibrate_from(names, {"latency_s": (unrelated, np.ones(4000))}, {"latency_s": spread})
     assert not same.weights()[0]["base"]
+
+
+def width_of(scores: np.ndarray, groups: np.ndarray, level: float = 0.8) -> float:
+    model = Conformal(Fixed(), level).calibrate_from(np.zeros(len(scores), dtype=str), {"latency_s": (np.exp(scores), np.ones(len(scores)))}, groups=groups)
+    return float(np.log(model.around(Prediction.bare(("latency_s",), np.ones((1, 1))), np.array([""])).high[0, 0]))
+
+
+def test_rows_of_a_group_are_wrong_together() -> None:
+    # 20 groups of 5 rows, each off by 0.01 .. 0.20 throughout: at 0.8 it is the 0.8 x 21 / 20 = 84 % quantile of rows, of 100 the 84th, in the 17th group
+    each = np.repeat(np.arange(20), 5)
+    assert width_of(0.01 * (each + 1), each) == pytest.approx(0.17)
+    # rows of 4 groups: 0.8 x 5 / 4 is all of them, but 8 of a group's 9 ((9 + 1) x 0.8) are never further off than 0.08
+    four = np.repeat(np.arange(4), 9)
+    assert width_of(0.01 * np.tile(np.arange(1, 10), 4), four) == pytest.approx(0.08)
+    # a group to each row is the usual rule: of 19 the 16th
+    assert width_of(0.01 * np.arange(1, 20), np.arange(19)) == pytest.approx(0.16)
+
+
+def test_groups_never_seen_are_covered() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(300):
+        scores = np.abs(np.repeat(rng.normal(size=16), 12) + 0.2 * rng.normal(size=16 * 12))
+        groups = np.repeat(np.arange(16), 12)
+        new = np.abs(rng.normal(size=50)[:, None] + 0.2 * rng.normal(size=(50, 12)))
+        held.append((new <= width_of(scores, groups, 0.9)).mean())
+    assert 0.89 < np.mean(held) < 0.95  # 16 of 17, were a group one reading
+
+
+def test_a_stratum_of_few_groups_is_no_surer_than_all() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.concatenate([np.repeat(np.arange(30), 10), np.repeat([30, 31], 100)])
+    strata = np.where(groups < 30, "many", "few")
+    scores = np.where(strata == "many", np.abs(rng.normal(size=500)), 0.01)
+    model = Conformal(Fixed(), 0.9).calibrate_from(strata, {"latency_s": (np.exp(scores), np.ones(500))}, groups=groups)
+    high = model.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["many", "few", "other"])).high[:, 0]
+    assert high[1] == high[2] < high[0]

@@ -76,3 +76,27 @@ def test_machines_held_out_in_turn_say_how_wide_intervals_are(tmp_path: object) 
     assert model.beyond(asked).tolist() == [1.0]
     # an A100 is slower than an H100 and a V100 slower still, by what is published
     assert model.predict(asked).point[0, 0] > 1e-3 * 16**0.7
+
+
+def test_machines_that_miss_the_others_and_those_read_a_few_times_are_worth_less() -> None:
+    apart = np.log(np.array([[1.0, 1.1, 1.2], [0.9, 1.0, 0.5], [9.0, 11.0, 1.0]]))
+    worth = newcomer.worth(np.array([400.0, 400.0, 400.0]), apart)
+    assert worth[0] == pytest.approx(20.0 / ((np.log(1.1) + np.log(1.2)) / 2.0 + 0.2))
+    assert worth[0] > worth[1] > 3.0 * worth[2]
+    fewer = newcomer.worth(np.array([400.0, 400.0, 4.0]), np.zeros((3, 3)))
+    assert fewer / fewer.sum() == pytest.approx(np.array([20.0, 20.0, 2.0]) / 42.0)
+    assert newcomer.worth(np.array([9.0]), np.full((1, 1), np.nan)) == pytest.approx([15.0])  # alone: nothing to miss
+    # software that leaves nine tenths of its rates unused does not drag the middle
+    three = np.array([[1.0], [1.0], [10.0]])
+    assert newcomer.joined("nobody", ["x", "y", "z"], "value", three, worth)[0] < 1.5
+
+
+def test_a_machine_unlike_the_others_counts_less_for_the_next(tmp_path: object) -> None:
+    rows = table({"a100_sxm": 1.0, "h100_sxm": 0.7, "mi250": 1.1, "intel_max_1550": 20.0})
+    model = Blended(targets=("latency_s",), threads=1).fit(rows)
+    asked = FeatureQuestions(pd.DataFrame({"batch": [16.0], "gpu": ["gaudi2"]}))
+    assert model.predict(asked).point[0, 0] < 2.0 * 1e-3 * 16**0.7
+    spec, files = model.weights()
+    worth = dict(zip(spec["strangers"]["gpu"]["known"], spec["strangers"]["gpu"]["worth"]["latency_s"], strict=True))
+    assert worth["intel_max_1550"] < 0.6 * min(w for name, w in worth.items() if name != "intel_max_1550")
+    assert Blended.from_weights(spec, files, tmp_path, store.member).predict(asked).point == pytest.approx(model.predict(asked).point, rel=1e-6)  # type: ignore[arg-type]

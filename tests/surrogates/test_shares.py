@@ -32,3 +32,10 @@ def test_sizes_are_compared_by_logarithms_and_trees_stand_for_trees() -> None:
     assert not is_counted(np.array([0.5, 0.0]))
     assert of_those({"absolute": 0.2, "squared": 0.2, "kernel": 0.6}, {"absolute": 0, "kernel": 0}) == pytest.approx({"absolute": 0.4, "kernel": 0.6})
     assert of_those({"squared": 1.0}, {"kernel": 0}) == {"kernel": 1.0}
+
+
+def test_a_row_that_is_lost_does_not_choose() -> None:
+    truth = np.zeros(11)
+    usual = np.array([np.full(11, 0.1), np.r_[np.full(10, 0.01), 9.0]])  # right but for one row, lost altogether
+    assert best_shares(usual, truth, most=1.0) == pytest.approx([0.0, 1.0], abs=0.1)
+    assert best_shares(usual, truth)[0] > 0.5
