@@ -26,15 +26,12 @@ import numpy as np
 from _tables import data_folder, print_table, write_json
 from accuracy_ops import PROTOCOLS, QUICK_ROWS, Case, noise_floors
 
-from silicast.datasets.splits import split_by_group
 from silicast.features.tabular import learn_vocabulary, tabular_features
-from silicast.training.fitting import fit_surrogate
+from silicast.training.fitting import learned
 
 #: what a plain LightGBM on roofline features sees beside the device's figures and the categories
 _ROOFLINE = ("log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes", "log_output_bytes", "op_batch",
              "op_heads")
-#: share of the rows not held out that are learned from; the rest stops, weighs and calibrates
-_PARTS = {"train": 0.82, "valid": 0.08, "calibrate": 0.10}
 
 
 def main() -> int:
@@ -139,17 +136,16 @@ def draw(summary: list[dict[str, Any]], folder: Path) -> None:
 def judged(case: Case, seed: int) -> list[dict[str, Any]]:
     """A row per slice and target that a figure is published or aimed at for, and per model."""
     targets = tuple(t for t in case.table.targets if t in ("latency_s", "power_w"))
-    parts = split_by_group(case.table.take(~case.held), _PARTS, seed + 1000)  # places hang on label and seed: with the same seed no row would calibrate
-    test = case.table.take(case.held)
+    train, test = case.table.take(~case.held), case.table.take(case.held)
     begin, worked = time.perf_counter(), time.process_time()
-    surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], targets, seed, 0.9, lambda text: None)
+    fitted = learned(train, targets, "group", seed + 1000, 0.9, lambda text: None)  # places hang on label and seed: with the same seed no row would calibrate
     seconds, worked = time.perf_counter() - begin, time.process_time() - worked
-    prediction = surrogate.predict(test.questions)
+    prediction = fitted.surrogate.predict(test.questions)
     out: list[dict[str, Any]] = []
     masks = {"all": np.ones(len(test), dtype=bool), **{k: v[case.held] for k, v in case.part_of.items()}}
     for j, target in enumerate(prediction.targets):
         truth = test.targets[target]
-        plain, roof = plain_answers(parts["train"], test, target)
+        plain, roof = plain_answers(train, test, target)
         covered = (truth >= prediction.low[:, j]) & (truth <= prediction.high[:, j])
         for part, mask in masks.items():
             key = target if target in case.figures else part
@@ -158,7 +154,7 @@ def judged(case: Case, seed: int) -> list[dict[str, Any]]:
             published, aim = case.figures.get(key, ("", ""))
             out.append({"case": case.name, "target": target, "slice": part, **_errors(prediction.point[mask, j], truth[mask]), "covered": float(np.mean(covered[mask])), "published": published,
                         "aim": aim, "LightGBM": _errors(plain[mask], truth[mask])["median %"], "LightGBM mean": _errors(plain[mask], truth[mask])["mean %"],
-                        "roofline": _errors(roof[mask], truth[mask])["median %"] if roof is not None else None, "rows": int(mask.sum()), "learned": len(parts["train"]),
+                        "roofline": _errors(roof[mask], truth[mask])["median %"] if roof is not None else None, "rows": int(mask.sum()), "learned": fitted.rows,
                         "fit s": round(seconds, 1), "processor s": round(worked, 1)})
     return out
 

@@ -70,7 +70,10 @@ def _ai(data: Path, name: str) -> pd.DataFrame:
 
 
 def _sites(table: Table, seed: int) -> np.ndarray:
-    """(n,) whether a row belongs to the tenth of the groups that is held out."""
+    """(n,) whether a row belongs to the tenth of the groups that is held out; of few groups a sixth, drawn."""
+    labels = np.unique(table.groups.astype(str))
+    if len(labels) < 40:
+        return np.isin(table.groups.astype(str), np.random.default_rng(seed).permutation(labels)[:max(1, round(len(labels) / 6))])
     marked = Table(table.questions, {"row": np.arange(len(table), dtype=np.float64)}, table.groups, table.slices, table.source)
     held = np.zeros(len(table), dtype=bool)
     held[split_by_group(marked, {"rest": 0.9, "held": 0.1}, seed)["held"].targets["row"].astype(np.int64)] = True

@@ -25,7 +25,7 @@ from silicast.datasets.splits import hold_out, split_by_group
 from silicast.datasets.table import Table
 from silicast.features.bounds import op_bounds
 from silicast.features.tabular import device_rows
-from silicast.training.fitting import FRACTIONS, fit_surrogate
+from silicast.training.fitting import fit_surrogate, fractions
 
 GEMM = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "hardware": "hardware", "context": ["framework", "kernel_source"],
         "targets": {"latency_s": {"column": "latency_ms", "unit": "ms"}}, "group": ["n", "k"]}
@@ -61,7 +61,7 @@ def main() -> int:
 def sites(name: str, frame: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     """GEMM with whole (n, k) sites held out."""
     table = read_measured(frame, GEMM)
-    parts = split_by_group(table, FRACTIONS, seed)
+    parts = split_by_group(table, fractions(table), seed)
     rows = answers(parts["train"], parts["valid"], parts["calibrate"], parts["test"], seed)
     out = [{"protocol": f"aiconfigurator GEMM, site hold-out, {name}", **_shown(r), "published median": 3.63, "published p90": 14.7} for r in rows]
     devices = sorted(set(parts["test"].slices["device"])) if name != "H100 rows" else []

@@ -93,6 +93,20 @@ class Ensemble:
             self._strange = {t: rehearsal.shares_by_kind(parts, t, self._likely(t)) for t in self.targets}
         return Rehearsed(self._scored(parts, self._strange), self._scored(far, self._far), np.repeat(np.arange(len(parts)), [len(p.kind) for p in parts]), _kinds_of(parts), _kinds_of(far))
 
+    def rehearse_folds(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], fold: np.ndarray, seed: int = 0) -> Prediction:
+        """Chooses the usual weights by holding out folds of groups in turn, with small `fresh` members, for a table that has no groups to spare. The small ones' answers to all rows of the
+        table: NaN for rows that were not asked about; intervals are not theirs to give."""
+        parts = rehearsal.folds(table, fresh, self.targets, fold, seed)
+        point, spread = np.full((len(table), len(self.targets)), np.nan), np.full((len(table), len(self.targets)), np.nan)
+        if parts:
+            self._weights = {t: rehearsal.shares(parts, t) for t in self.targets}
+            settled = [m.name == "anchored" for m in self.members]
+            for part in parts:
+                point[part.rows] = np.column_stack([_mean([p[t] for p in part.points], np.array(self._weights[t])) for t in self.targets])
+                spread[part.rows] = apart([np.column_stack([p[t] for t in self.targets]) for p, other in zip(part.points, settled, strict=True) if not other])
+        bare = Prediction.bare(self.targets, point)
+        return replace(bare, spread=spread)
+
     def kinds(self, questions: Questions) -> np.ndarray | None:
         """(n,) the kinds of operator by which widths of intervals may differ; None for questions of another shape."""
         return rehearsal.kinds(questions.ops) if isinstance(questions, OpQuestions) else None

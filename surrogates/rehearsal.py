@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from typing import Any
@@ -44,11 +44,13 @@ _WORST = 1.5
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """One part held out. `truth` and `points`: target -> (n,) and per member (n,), in SI. `kind`: (n,) names of the kinds of operator."""
+    """One part held out. `truth` and `points`: target -> (n,) and per member (n,), in SI. `kind`: (n,) names of the kinds of operator. `rows`: (n,) where they
+    stand in the table."""
 
     truth: dict[str, np.ndarray]
     points: list[dict[str, np.ndarray]]
     kind: np.ndarray
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def fitted(members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> list[Any]:
@@ -76,9 +78,10 @@ def fitted(members: Sequence[Surrogate], table: Table, valid: Table | None = Non
 def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], rng: np.random.Generator) -> Rehearsal:
     """Fresh members fitted to a sample of the rows `rest`, asked about a sample of the rows `held` (row numbers)."""
     kind = kinds(table.questions.ops)
-    asked, learned = table.take(_drawn(held, kind, QUESTIONS, rng)), table.take(_drawn(rest, kind, ROWS, rng))
+    rows = _drawn(held, kind, QUESTIONS, rng)
+    asked, learned = table.take(rows), table.take(_drawn(rest, kind, ROWS, rng))
     answers = [member.predict(asked.questions).point for member in fitted(fresh(), learned)]
-    return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops))
+    return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops), rows)
 
 
 def _drawn(rows: np.ndarray, kind: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -107,6 +110,12 @@ def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Se
     rng = np.random.default_rng(seed)
     every = [(np.flatnonzero(strata == name), np.flatnonzero(strata != name)) for name in names[np.argsort(-counts, kind="stable")][:MACHINES]] if len(names) >= 2 else []
     return [hold(table, held, rest, fresh, targets, rng) for held, rest in every if min(len(held), len(rest)) >= least and all(_varied(table.targets[t][rest]) for t in targets)]
+
+
+def folds(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], fold: np.ndarray, seed: int) -> list[Rehearsal]:
+    """Each fold held out in turn; `fold`: (n,) numbers. Those whose rest does not vary in every target are left out."""
+    rng = np.random.default_rng(seed)
+    return [hold(table, np.flatnonzero(fold == i), np.flatnonzero(fold != i), fresh, targets, rng) for i in np.unique(fold) if all(_varied(table.targets[t][fold != i]) for t in targets)]
 
 
 def _varied(truth: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ from silicast.datasets.measured import read_measured
 from silicast.surrogates import store
 from silicast.surrogates.blended import whole_groups
 from silicast.surrogates.card import ModelCard
-from silicast.training import fitting
+from silicast.training import fitting, folds, members
 from silicast.training.fitting import evaluate_table, fit_table
 
 GEMM: dict[str, Any] = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k"}, "fixed": {"dtype": "float16"}, "hardware": "gpu", "group": ["n", "k"],
@@ -41,7 +41,7 @@ def plain(rows: int, sites: int, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed: what is tested here is the way a table is cut, not how well trees do."""
-    monkeypatch.setattr(fitting, "_small_trees", lambda targets, train, seed: store.member("boosted")(targets=targets, seed=seed, trees=20, threads=1))
+    monkeypatch.setattr(folds, "small_trees", lambda targets, train, seed: store.member("boosted")(targets=targets, seed=seed, trees=20, threads=1))
 
 
 def fit(frame: pd.DataFrame, schema: dict[str, Any], out: Path, **rest: Any) -> tuple[ModelCard, list[str], Any]:
@@ -85,7 +85,7 @@ def test_no_row_is_judged_by_a_model_that_saw_its_group(tmp_path: Path, monkeypa
         trained.append(set(train.groups))
         return store.member("boosted")(targets=targets, seed=seed, trees=5, threads=1)
 
-    monkeypatch.setattr(fitting, "_small_trees", spy)
+    monkeypatch.setattr(folds, "small_trees", spy)
     fit_table(gemms(60, 20), GEMM, (), tmp_path / "m")
     every = set(read_measured(gemms(60, 20), GEMM).groups)
     assert trained[0] == every                                       # the model that is kept
@@ -140,7 +140,7 @@ def test_coverage_is_not_of_the_rows_that_made_the_intervals(tmp_path: Path) -> 
 
 
 def test_large_tables_are_cut_in_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "best_trees", lambda targets, seed: store.member("boosted")(targets=targets, seed=seed, trees=20, threads=1))
+    monkeypatch.setattr(members, "best_trees", lambda targets, seed: store.member("boosted")(targets=targets, seed=seed, trees=20, threads=1))
     card, _, _ = fit(gemms(1200, 300), GEMM, tmp_path / "m")
     assert card.split == "train 0.72, valid 0.08, calibrate 0.1, test 0.1 by n x k, seed 0"
     assert card.data_rows < 1200
@@ -200,3 +200,22 @@ def test_energy_is_power_times_latency_where_all_three_are_fitted(tmp_path: Path
     else:                                                            # learned from its own column
         assert np.median(energy / (frame["mj"].to_numpy() / 1e3)) == pytest.approx(1.0, abs=0.3)
         assert not card.extra
+
+
+def test_many_rows_and_groups_leave_more_to_learn_from() -> None:
+    """By hand: 10 % of the rows calibrate and as many judge; of 50,000 rows in 1,000 groups 4 % are 2,000 rows and 40 groups; of 400,000 so many that 290,000 are learned from."""
+    shares = [fitting.fractions(read_measured(gemms(rows, sites), GEMM)) for rows, sites in ((2_000, 100), (50_000, 1_000))]
+    assert [round(s["test"], 4) for s in shares] == [0.1, 0.04]
+    assert all(sum(s.values()) == pytest.approx(1.0) for s in shares)
+
+
+def test_few_groups_of_many_rows_are_learned_by_an_ensemble(tmp_path: Path) -> None:
+    """Eight groups cannot be cut in four: the ensemble learns from every row, and its intervals come from groups it was rehearsed on."""
+    frame = gemms(700, 8)
+    card, said, answer = fit(frame, GEMM, tmp_path / "m", networks=False)
+    surrogate, _ = store.load(tmp_path / "m")
+    assert (surrogate.inner.name, card.data_rows, card.level) == ("ensemble", 700, 0.9)
+    assert card.split == "5-fold by n x k; intervals from out-of-fold residuals of small copies"
+    assert any("few groups: 5 folds" in text for text in said)
+    inside = (frame["ms"] * 1e-3 >= answer.low[:, 0]) & (frame["ms"] * 1e-3 <= answer.high[:, 0])
+    assert inside.mean() > 0.8

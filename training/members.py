@@ -1,0 +1,86 @@
+"""Which surrogate learns a table: by the shape of its questions and its rows. Which is best is silicast's business, not the user's.
+
+A plain table, and one of networks, is learned by a blend; a large table of operators by an ensemble of trees and, where torch is installed and there are rows enough, networks; a
+small one by trees alone. What an ensemble makes of machines and sizes never seen is rehearsed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..datasets.table import Table
+from ..surrogates import store
+
+Say = Callable[[str], None]
+#: fewer training rows than this and networks are left out. At 2,100 rows of open tables they still help: GEMM sites 10.3 to 7.8 %, power of GEMM 13.6 to 8.6 % (median)
+LEAST_ROWS_FOR_NETWORK = 1500
+
+
+def best_trees(targets: Sequence[str], seed: int) -> Any:
+    """The unfitted trees for a large table."""
+    return store.member("boosted")(targets=targets, seed=seed, trees=1000)
+
+
+def best_surrogate(targets: Sequence[str], train: Table, seed: int, say: Say, networks: bool = True) -> Any:
+    """The unfitted surrogate for a table: trees, and a network beside them where it can help and is wanted."""
+    if train.questions.shape == "features":
+        return store.member("blended")(targets=targets, seed=seed)
+
+    def progress(epoch: int, epochs: int, loss: float) -> None:
+        if epoch % max(epochs // 5, 1) == 0 or epoch == epochs:
+            say(f"network: epoch {epoch} of {epochs}, loss {loss:.4g}")
+
+    helpful = networks_help(len(train))
+    if networks and not helpful and len(train) >= LEAST_ROWS_FOR_NETWORK:
+        say("torch is not installed: trees alone (pip install 'silicast[gnn]' adds the network, which is more accurate on large tables)")
+    near, networks = networks, networks and helpful
+    if train.questions.shape == "op":
+        return store.member("ensemble")(op_members(targets, seed, len(train), networks=networks, near=near, progress=progress))
+    boosted = best_trees(targets, seed)
+    return store.member("ensemble")([boosted, store.member("neural")(targets=targets, seed=seed, progress=progress)]) if networks else boosted
+
+
+def networks_help(rows: int) -> bool:
+    """Whether networks stand beside the trees of a table of so many rows: torch is installed, and there are enough."""
+    return rows >= LEAST_ROWS_FOR_NETWORK and importlib.util.find_spec("torch") is not None
+
+
+def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = False, networks: bool = True, near: bool = True,
+               progress: Callable[[int, int, float], None] | None = None) -> list[Any]:
+    """The unfitted members for an op table of `rows`: trees and a network that see everything, the trees what was read nearby too (`near`: the model then holds the table's
+    readings), trees that see sizes and figures alone, and ones that see what is the same on
+    machines and at sizes never measured, from where each machine settles, the network as achieved fractions of ceilings; where each machine settles alone;
+    and trees that know the roofline and no simulator. `small`: copies that rehearse."""
+    boosted, neural = store.member("boosted"), store.member("neural")
+    trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5, "full_tails": True}
+    grown = (120, 120, 31) if small else (400, 300, int(np.clip(rows // 250, 63, 127 if near else 255)))
+    nets: list[dict[str, Any]] = [{"samples": 50_000, "hidden": 64, "blocks": 2, "batch": 128}] * 2 if small else [
+        {"samples": 1_800_000, "hidden": 192, "progress": progress}, {"samples": 600_000, "hidden": 128, "blocks": 2, "batch": 512}]
+    members = [boosted(**trees, trees=grown[0], leaves=grown[2], columns="near" if near else "all"), boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="plain"),
+               boosted(**trees, trees=grown[1], leaves=min(grown[2], 63), columns="kin"), store.member("anchored")(targets=targets, seed=seed),
+               boosted(targets=targets, seed=seed, trees=120 if small else 300, rate=0.1, leaves=31, min_leaf=20, column_share=1.0, columns="roofline")]
+    if networks:
+        members += [neural(targets=targets, seed=seed, full_tails=True, **nets[0]), neural(targets=targets, seed=seed, columns="kin", head="ceilings", **nets[1])]
+    return members
+
+
+def small_trees(targets: Sequence[str], train: Table, seed: int) -> Any:
+    """Trees for a table cut into folds: as many are grown as there are folds, so each is modest, and there are no rows to stop early by."""
+    small = len(train) < 2000
+    return store.member("boosted")(targets=targets, seed=seed, trees=300 if small else 600, leaves=15 if small else 63, full_tails=True,
+                                  threads=1 if small else 0)
+
+
+def rehearse(surrogate: Any, train: Table, wanted: Sequence[str], seed: int, say: Say, networks: bool = True) -> None:
+    """Widths about machines and sizes never seen, for a conformal ensemble of op members fitted to `train` and calibrated: from rehearsals with them held out."""
+    rehearsed = surrogate.inner.rehearse(train, lambda: op_members(wanted, seed, small=True, networks=networks and networks_help(len(train)), near=networks), seed)
+    if rehearsed.machines:
+        say("rehearsed on machines held out: intervals for machines never seen are as wide as the errors about the worst of them")
+    surrogate.expect_strangers(sorted(set(train.questions.strata.astype(str))), rehearsed.machines, rehearsed.machine, rehearsed.kind)
+    if rehearsed.sizes:
+        say("rehearsed on the largest sizes held out: intervals beyond the table's sizes are as wide as the errors there")
+        surrogate.expect_far(rehearsed.sizes, rehearsed.size_kind)
