@@ -28,6 +28,8 @@ from .terms import Sizes
 
 #: networks whose kernels are remembered; lists of machines, and machines in all of them
 _MOST, _MOST_LISTS, _MOST_MACHINES = 256, 2048, 50_000
+#: machines from which on a kernel is computed for all of them at once
+_MANY = 512
 IN_DOMAIN = Domain("in_domain")
 
 
@@ -55,6 +57,7 @@ class QuickNetworks:
     exact: Callable[[GraphQuestions], Prediction]
     _networks: dict[str, _Network] = field(default_factory=dict)
     _machines: dict[tuple[int, ...], _Machines] = field(default_factory=dict)
+    _again: dict[int, _Machines] = field(default_factory=dict)
 
     def predict(self, questions: GraphQuestions) -> Prediction:
         """n answers in order; the simulator's own (level 0, no intervals) where the student has not learned such operators or machines."""
@@ -74,7 +77,8 @@ class QuickNetworks:
             devices = questions.devices if len(rows) == len(questions.devices) and (index == np.arange(len(rows))).all() else tuple(questions.devices[i] for i in index)
             machines = self._known(devices)
             here = np.flatnonzero(machines.able & (network.needs_bytes <= machines.holds))
-            slow[np.setdiff1d(rows, rows[here], assume_unique=True)] = True
+            if len(here) < len(rows):
+                slow[np.setdiff1d(rows, rows[here], assume_unique=True)] = True
             if not len(here):
                 continue
             some = machines if len(here) == len(rows) else self._known(tuple(devices[i] for i in here))
@@ -117,13 +121,17 @@ class QuickNetworks:
 
     def _known(self, devices: Sequence[Hardware]) -> _Machines:
         """The machines with what has been computed of them; the last few lists of them are kept."""
+        found = self._again.get(id(devices))
+        if found is not None and found.devices is devices:  # the very list as before
+            return found
         key = tuple(map(id, devices))  # the lists are kept alive below, so their ids stay theirs
         found = self._machines.get(key)
         if found is None:
             while self._machines and (len(self._machines) >= _MOST_LISTS or sum(len(one.devices) for one in self._machines.values()) > _MOST_MACHINES):
-                self._machines.pop(next(iter(self._machines)))
+                self._again.pop(id(self._machines.pop(next(iter(self._machines))).devices), None)
             able = np.array([d.array is None and d.fabric is None and d.kind != "pim" and not any(level.name == HARDWIRED for level in d.memory) for d in devices], dtype=bool)
             found = self._machines[key] = _Machines(tuple(devices), able, np.array([d.dram.capacity_bytes for d in devices], dtype=np.float64), {})
+            self._again[id(found.devices)] = found
         return found
 
     def _sum(self, network: _Network, machines: _Machines) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -135,6 +143,8 @@ class QuickNetworks:
         count, kernels = len(machines.devices), len(network.count)
         if count == 1:
             points, _, far = self.student.columns(lanes, network.group, network.sizes)
+        elif count >= _MANY:
+            points, far = self.student.crossed(lanes, network.group, network.sizes, count)
         else:
             rows, on = np.repeat(np.arange(kernels), count), np.tile(np.arange(count), kernels)
             points, _, far = self.student.columns(lanes, network.group[rows] * count + on,

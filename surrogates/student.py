@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -34,6 +35,8 @@ _CORES = os.cpu_count() or 1
 CHUNK = 2048
 #: lanes remembered; a search over made-up machines must not grow without end
 _MOST_LANES = 50_000
+#: hidden units -> arrays that no thread uses at the moment
+_free: dict[int, list[np.ndarray]] = {}
 #: the circumstances every student has, before those of its table
 OWN = ("kind", "dtype", "weight_dtype", "device")
 
@@ -73,6 +76,31 @@ def border(kernels: Kernels) -> np.ndarray:
     """(n,) share of the activations of each kernel that travels to memory even where all fit in the last cache: what enters or leaves the graph."""
     live = kernels.ops.input_bytes + kernels.ops.output_bytes + kernels.extra_bytes
     return np.minimum(kernels.boundary_bytes / np.maximum(live, 1.0), 1.0) if kernels.in_graph else np.ones(len(kernels))
+
+
+@contextmanager
+def _rooms(rows: int, hidden: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Two arrays (rows, hidden) for the layers of a chunk, kept for the next one: new ones each time cost as much as the products that fill them."""
+    free = _free.setdefault(hidden, [])
+    try:
+        both = free.pop()
+    except IndexError:
+        both = np.empty((2, CHUNK, hidden), dtype=np.float32)
+    try:
+        yield both[0, :rows], both[1, :rows]
+    finally:
+        free.append(both)
+
+
+def _spread(work: Callable[[Any], None], over: Sequence[Any], threads: int) -> None:
+    """`work` for each of `over`, in so many threads; matrix products in one each."""
+    with one_blas_thread():
+        if threads < 2:
+            for at in over:
+                work(at)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(work, over))
 
 
 class Student:
@@ -233,7 +261,7 @@ class Student:
         """
         n = len(index)
         out, half, doubted = np.empty((n, len(self.targets))), np.empty((n, len(self.targets))), np.empty(n, dtype=bool)
-        wanted = min(threads or _CORES, -(-n // (2 * CHUNK)))
+        wanted = min(threads or _CORES, -(-n // CHUNK))
         starts = range(0, n, CHUNK)
 
         def chunk(at: int) -> None:
@@ -243,29 +271,41 @@ class Student:
 
         if 0 < n <= CHUNK // 4:
             chunk(0)
-            return out, half, doubted
-        with one_blas_thread():
-            if wanted < 2:
-                for at in starts:
-                    chunk(at)
-            else:
-                with ThreadPoolExecutor(wanted) as pool:
-                    list(pool.map(chunk, starts))
+        else:
+            _spread(chunk, starts, wanted)
         return out, half, doubted
 
-    def _chunk(self, lanes: Lanes, index: np.ndarray, op: Sizes, out: np.ndarray, half: np.ndarray, doubted: np.ndarray) -> None:
+    def crossed(self, lanes: Lanes, group: np.ndarray, ops: Sizes, machines: int, threads: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """((K, D, t) points in SI, (K, D) bool where the answer lies outside what was learned) of K operators ((K,) float64 sizes, or floats), each on the same D `machines`:
+        operator j in the lanes `group[j] * D` to `group[j] * D + D - 1`. As `columns`, with what the machines do not change computed once for all of them."""
+        kernels = len(group)
+        out, doubted = np.empty((kernels, machines, len(self.targets))), np.empty((kernels, machines), dtype=bool)
+        sizes = [Sizes(*(float(x[j]) if isinstance(x, np.ndarray) else x for x in ops)) for j in range(kernels)]
+
+        def chunk(at: tuple[int, int]) -> None:
+            j, start = at
+            here = slice(start, min(start + CHUNK, machines))
+            first = int(group[j]) * machines
+            self._chunk(lanes, slice(first + here.start, first + here.stop), sizes[j], out[j, here], None, doubted[j, here])
+
+        _spread(chunk, [(j, start) for j in range(kernels) for start in range(0, machines, CHUNK)], min(threads or _CORES, -(-kernels * machines // CHUNK)))
+        return out, doubted
+
+    def _chunk(self, lanes: Lanes, index: np.ndarray | slice, op: Sizes, out: np.ndarray, half: np.ndarray | None, doubted: np.ndarray) -> None:
         f = Figures(*(x[index] for x in lanes.figures))
         x, reference = terms(op, f, self.parts)
         far = ((x < self._span[0]) | (x > self._span[1])).any(0) if self.open_machines else False
         x -= self._centre_column
-        h = x.T @ self._first
-        h += lanes.bias[index]
-        np.maximum(h, 0.0, out=h)
-        for weight, bias in self._hidden:
-            h = h @ weight
-            h += bias
+        with _rooms(len(reference), self._first.shape[1]) as (h, other):
+            np.matmul(x.T, self._first, out=h)
+            h += lanes.bias[index]
             np.maximum(h, 0.0, out=h)
-        y = h @ self._last
+            for weight, bias in self._hidden:
+                np.matmul(h, weight, out=other)
+                h, other = other, h
+                h += bias
+                np.maximum(h, 0.0, out=h)
+            y = h @ self._last
         y += self._last_bias
         np.greater(y[:, -1], 0.0, out=doubted)
         doubted |= far
@@ -274,9 +314,10 @@ class Student:
         for j, timed in enumerate(self._timed):
             if timed:
                 points[:, j] *= reference
-        half[:] = lanes.width[index]
-        if self.widths:
-            np.hypot(half, points[:, len(self.learned):-1], out=half)
+        if half is not None:
+            half[:] = lanes.width[index]
+            if self.widths:
+                np.hypot(half, points[:, len(self.learned):-1], out=half)
         place = {name: j for j, name in enumerate(self.learned)}
         for j, name in enumerate(self.targets):
             derived = name == "energy_j" and self.derived

@@ -50,6 +50,18 @@ def test_one_machine_and_many_agree(predictor: Predictor) -> None:
         assert alone.domain[0].verdict == together.domain[i].verdict
 
 
+def test_many_machines_are_computed_kernel_by_kernel_with_the_same_answers(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    machines = [sample_device(rng, "gpu", [hardware("t4"), hardware("a100_sxm")]) for _ in range(2200)]  # more than a chunk
+    questions = GraphQuestions.cross(chain(3, 768), machines)
+    crossed = predictor.predict_many(questions)
+    monkeypatch.setattr("silicast.surrogates.quick_networks._MANY", 10**9)
+    flat = predictor.predict_many(questions)
+    for name in ("point", "low", "high"):
+        np.testing.assert_allclose(getattr(crossed, name), getattr(flat, name), rtol=1e-5)
+    assert [d.verdict for d in crossed.domain] == [d.verdict for d in flat.domain]
+
+
 def test_near_the_simulator(predictor: Predictor) -> None:
     machines = [hardware(key) for key in ("t4", "a100_sxm", "h100_sxm", "v100_sxm", "l4")]
     told = predictor.predict_many(GraphQuestions.cross(chain(6, 1024), machines))
