@@ -138,11 +138,12 @@ class Predictor:
             answered = self.surrogate.predict(questions)
         return answered.with_domain(guard.verdicts({}, questions))
 
-    def compiled(self) -> Predictor:
-        """The same model with its trees in ONNX Runtime, where it is installed (extra `measure`): the same answers, sooner for few rows."""
+    def compiled(self, backend: str = "onnxruntime") -> Predictor:
+        """The same model with its trees in ONNX Runtime (extra `measure`), or as machine code of this processor (`backend="lleaves"`, extra `compiled`; making it takes a minute or more):
+        the same answers, sooner for few rows. Raises UnknownNameError for another back end, InputError for one that is not installed."""
         from ..surrogates.compiled_trees import compiled
 
-        return replace(self, surrogate=compiled(self.surrogate))
+        return replace(self, surrogate=compiled(self.surrogate, backend))
 
     def _quick(self) -> Quick:
         if self.quick is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.errors import FormatError
+from ..datasets.errors import FormatError, InputError, UnknownNameError
 
 
 def single_below(threshold: float) -> np.float32:
@@ -108,17 +108,35 @@ def as_onnx(booster: Any) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def compiled(surrogate: Any) -> Any:
-    """The same surrogate with every tree in it compiled, in wrappers and members too; what has no trees stays as it is. Raises FormatError where trees cannot be."""
+#: what may run trees
+BACK_ENDS = ("onnxruntime", "lleaves")
+
+
+def compiled(surrogate: Any, backend: str = "onnxruntime") -> Any:
+    """The same surrogate with every tree in it compiled, in wrappers and members too; what has no trees stays as it is. Raises FormatError where trees cannot be, UnknownNameError for a
+    back end that is none of `BACK_ENDS`, InputError where it is not installed."""
+    if backend not in BACK_ENDS:
+        raise UnknownNameError("back end for trees", backend, BACK_ENDS)
     made = copy.copy(surrogate)
     if hasattr(surrogate, "_boosters"):
-        made._boosters = {name: CompiledTrees(one) for name, one in surrogate._boosters.items()}
+        made._boosters = {name: _made(one, backend) for name, one in surrogate._boosters.items()}
     if isinstance(getattr(surrogate, "members", None), list):
-        made.members = [compiled(one) for one in surrogate.members]
+        made.members = [compiled(one, backend) for one in surrogate.members]
     inner = getattr(surrogate, "inner", None)
     if inner is not None:
-        setattr(made, "_inner" if hasattr(surrogate, "_inner") else "inner", compiled(inner))
+        setattr(made, "_inner" if hasattr(surrogate, "_inner") else "inner", compiled(inner, backend))
     return made
+
+
+def _made(booster: Any, backend: str) -> Any:
+    if backend == "lleaves":
+        from .native_trees import NativeTrees
+
+        return NativeTrees(booster)
+    try:
+        return CompiledTrees(booster)
+    except ModuleNotFoundError as error:
+        raise InputError(f"trees in ONNX Runtime: {error.name} is not installed; run: pip install onnxruntime") from None
 
 
 def _row(session: Any) -> tuple[np.ndarray, np.ndarray, Callable[[], None]]:

@@ -19,6 +19,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "torch": ("datasets/frontends/torch*.py", "datasets/measure/torch*.py", "features/graph.py", "surrogates/graph*.py", "surrogates/neural.py",
               "surrogates/network.py", "training/distilling.py"),
     "onnxruntime": ("surrogates/compiled_trees.py", "datasets/measure/onnx*.py",),
+    "lleaves": ("surrogates/native_trees.py",),
     "pynvml": ("datasets/measure/power.py",),
     "torch_geometric": ("features/graph.py", "surrogates/graph*.py", "surrogates/neural.py"),
     "safetensors": ("surrogates/graph*.py", "surrogates/neural.py", "surrogates/kernel.py", "surrogates/neighbours.py", "surrogates/adapted.py", "surrogates/store.py"),
