@@ -2,7 +2,8 @@
 
 Every protocol reads an open table, holds groups or machines out, fits what `silicast fit` fits by default, and scores it on the rows held out: median, 90th
 percentile and mean absolute percentage error, beside plain LightGBM (defaults, on roofline features) and the roofline, published figures and the aim.
-A protocol that draws its split is run with five seeds (`--seeds`), and the median is shown with the spread. Protocols and seeds run side by side in `--jobs` processes, the longest
+`+-` is half of what nine in ten draws of the groups held out, with replacement, put the median between. A protocol that draws its split is run with as many seeds as `--seeds` says
+(default: plain tables and networks five, operator tables, which are large, one), and the median over them is shown with the spread. Protocols and seeds run side by side in `--jobs` processes, the longest
 first, so `fit s` is no time of a fit alone; `processor s` is that of its threads. `--quick` takes the first case of each protocol, one seed, and few rows: figures get worse. The file of `--json` is written after every
 protocol. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
 """
@@ -40,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, few rows, the first case of each protocol")
     parser.add_argument("--only", default="", help=f"some of: {', '.join(dict.fromkeys(every))}; ops: those of operator tables; tables: the others")
-    parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol whose split is drawn (default 5, quick 1)")
+    parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol whose split is drawn (default: operator tables 1, the others 5, quick 1)")
     parser.add_argument("--rows", type=int, default=0, help="rows of each operator table, in place of the protocol's own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--json", type=Path)
@@ -55,7 +56,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(dict.fromkeys(every))}, ops, tables")
     begin, seeds = time.perf_counter(), options.seeds or (1 if options.quick else 5)
-    ops = [(n, s) for n, p in PROTOCOLS.items() if n in names or "ops" in names for s in range(seeds if p.drawn else 1)]
+    ops = [(n, s) for n, p in PROTOCOLS.items() if n in names or "ops" in names for s in range((options.seeds or 1) if p.drawn else 1)]
     tables = [(n, s) for n in accuracy_tables.PROTOCOLS if n in names or "tables" in names for s in range(1 if n in accuracy_tables.ONE_SEED else seeds)]
     rows: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -153,7 +154,7 @@ def judged(case: Case, seed: int) -> list[dict[str, Any]]:
                 continue
             published, aim = case.figures.get(key, ("", ""))
             out.append({"case": case.name, "target": target, "slice": part, **_errors(prediction.point[mask, j], truth[mask]), "covered": float(np.mean(covered[mask])), "published": published,
-                        "aim": aim, "LightGBM": _errors(plain[mask], truth[mask])["median %"], "LightGBM mean": _errors(plain[mask], truth[mask])["mean %"],
+                        "aim": aim, "+-": _by_chance(prediction.point[mask, j], truth[mask], test.groups[mask]), "LightGBM": _errors(plain[mask], truth[mask])["median %"], "LightGBM mean": _errors(plain[mask], truth[mask])["mean %"],
                         "roofline": _errors(roof[mask], truth[mask])["median %"] if roof is not None else None, "rows": int(mask.sum()), "learned": fitted.rows,
                         "fit s": round(seconds, 1), "processor s": round(worked, 1)})
     return out
@@ -179,7 +180,7 @@ def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         out.setdefault((row["protocol"], row["case"], row["target"], row["slice"]), []).append(row)
     summary = []
     for (protocol, case, target, part), each in out.items():
-        middle = {k: float(np.median([r[k] for r in each])) for k in ("median %", "p90 %", "mean %", "covered", "LightGBM", "LightGBM mean")}
+        middle = {k: float(np.median([r[k] for r in each])) for k in ("median %", "+-", "p90 %", "mean %", "covered", "LightGBM", "LightGBM mean")}
         summary.append({"protocol": protocol, "case": case, "target": target, "slice": part, **middle, "spread %": float(np.ptp([r["median %"] for r in each])), "published": each[0]["published"], "aim": each[0]["aim"],
                         "roofline": each[0]["roofline"], "seeds": len(each)})
     return summary
@@ -188,6 +189,15 @@ def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _errors(point: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     ape = np.abs(point / truth - 1.0) * 100.0
     return {"median %": float(np.median(ape)), "p90 %": float(np.quantile(ape, 0.9)), "mean %": float(ape.mean())}
+
+
+def _by_chance(point: np.ndarray, truth: np.ndarray, groups: np.ndarray, draws: int = 100) -> float:
+    """Half the range that nine in ten medians lie in when as many groups are drawn from those held out, with replacement."""
+    ape, (_, group, sizes) = np.abs(point / truth - 1.0) * 100.0, np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
+    rng = np.random.default_rng(0)
+    medians = [np.median(ape[np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])]) for _ in range(draws)]
+    return float(np.subtract(*np.quantile(medians, [0.95, 0.05])) / 2.0)
 
 
 if __name__ == "__main__":

@@ -227,9 +227,10 @@ class Protocol:
     drawn: bool
 
 
-#: rows of each table in a quick run: too few for networks, which take most of a small fit's time
+#: rows of each table in a quick run
 QUICK_ROWS = 1_800
+#: rows of a full run are what two cores can do in an hour; only GEMM sites are the whole table
 PROTOCOLS: Mapping[str, Protocol] = {
-    "gemm_sites": Protocol(gemm_sites, 400_000, True), "gemm_frontier": Protocol(gemm_frontier, 60_000, False), "gemm_gpu": Protocol(gemm_gpu, 40_000, False),
-    "attention": Protocol(attention, 60_000, True), "moe": Protocol(moe, 100_000, True), "mla": Protocol(mla, 30_000, True), "power": Protocol(power, 20_000, True),
-    "neusight_test": Protocol(neusight_test, 100_000, False), "neusight_a100": Protocol(neusight_a100, 60_000, False), "vidur": Protocol(vidur, 40_000, True)}
+    "gemm_sites": Protocol(gemm_sites, 400_000, True), "gemm_frontier": Protocol(gemm_frontier, 20_000, False), "gemm_gpu": Protocol(gemm_gpu, 16_000, False),
+    "attention": Protocol(attention, 24_000, True), "moe": Protocol(moe, 24_000, True), "mla": Protocol(mla, 30_000, True), "power": Protocol(power, 12_000, True),
+    "neusight_test": Protocol(neusight_test, 40_000, False), "neusight_a100": Protocol(neusight_a100, 24_000, False), "vidur": Protocol(vidur, 16_000, True)}
