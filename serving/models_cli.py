@@ -1,7 +1,9 @@
-"""`silicast models search` and `protect`: which registered model answers what well enough, and where no later one may be worse. The arguments and what the verbs do."""
+"""`silicast models register`, `search` and `protect`: a model folder into the registry, which registered model answers what well enough, and where no later one may be worse. The
+arguments and what the verbs do."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +14,29 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 
 
 def add_to(models: typer.Typer) -> None:
-    """Puts the two verbs beside the others of `silicast models`."""
+    """Puts the verbs beside the others of `silicast models`."""
+    models.command("register")(register)
     models.command("search")(search)
     models.command("protect")(protect)
+
+
+@spoken
+def register(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder, as `silicast fit` or `compile` writes it.")],
+             name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called there; it becomes the next version of that name.")],
+             promote: Annotated[bool, typer.Option("--promote", help="Make it the champion, if the gate lets it.")] = False, as_json: Json = False) -> Reply:
+    """Put a model folder into the registry.
+
+    The store is SQLite in the working directory, made where there is none, or the one that MLFLOW_TRACKING_URI names.
+    """
+    from ..training import registry
+    from ..training.tracking import Run
+
+    with Run(f"register {name}") as run:
+        version = registry.register(folder, name, run)
+    document: dict[str, Any] = {"name": name, "version": version}
+    if promote:
+        document |= {"champion": True, "reasons": list(registry.promote(name, version).reasons)}
+    return Reply(document, lambda console: console.print(f"{name} {version}: registered" + (f"; champion now ({'; '.join(document['reasons'])})" if promote else "")))
 
 
 @spoken

@@ -260,6 +260,18 @@ def test_train_tells_the_story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert "5.1 %" in run("train", "e.yaml").stdout
 
 
+def test_a_folder_into_the_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from contextlib import nullcontext
+
+    from silicast.training import registry, tracking
+
+    monkeypatch.setattr(tracking, "Run", lambda name: nullcontext(name))
+    monkeypatch.setattr(registry, "register", lambda folder, name, run: f"{len(str(folder.name))}")
+    monkeypatch.setattr(registry, "promote", lambda name, version: registry.Promotion(name, version, None, ("first champion; coverage holds",)))
+    assert document("models", "register", str(tmp_path / "four"), "plain") == {"name": "plain", "version": "4"}
+    assert document("models", "register", str(tmp_path / "four"), "plain", "--promote")["champion"] is True
+
+
 def test_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from silicast.training import registry
 
