@@ -150,20 +150,22 @@ class Predictor:
             raise TableError(f"model {self.name!r} has no student; `silicast compile` gives one to a model of single operators. Without one ask predict_table")
         return self.quick
 
-    def predict_op(self, kind: str, sizes: Mapping[str, float], hardware: Hardware | str, *, dtype: str = "float16", **context: str) -> OpAnswer:
+    def predict_op(self, kind: str, sizes: Mapping[str, float], hardware: Hardware | str, *, dtype: str = "float16", sure: bool = False, **context: str) -> OpAnswer:
         """The answer for one operator on one machine, in microseconds: `predict_op("gemm", {"m": 128, "n": 4096, "k": 4096}, "h100_sxm", framework="vllm")`.
 
-        `context`: the circumstances in the model's card. Raises TableError for a model without a student, InputError for what cannot be read.
+        `context`: the circumstances in the model's card. `sure`: where the student is not sure of its verdict, the model itself answers. Raises TableError for a model without a student,
+        InputError for what cannot be read.
         """
-        return self._quick().one(kind, sizes, hardware, dtype, context)
+        return self._quick().one(kind, sizes, hardware, dtype, context, sure)
 
-    def predict_columns(self, m: Any, n: Any, k: Any, hardware: Any, *, dtype: Any = "float16", b: Any = 1.0, threads: int = 0, **context: Any) -> Columns:
+    def predict_columns(self, m: Any, n: Any, k: Any, hardware: Any, *, dtype: Any = "float16", b: Any = 1.0, threads: int = 0, sure: bool = False,
+                        **context: Any) -> Columns:
         """N products of matrices at once: `predict_columns(m, n, k, "h100_sxm")`. Sizes are (N,) arrays or one number for all; `hardware`, `dtype` and
-        circumstances are one value for all or N of them.
+        circumstances are one value for all or N of them. `sure`: where the student is not sure of its verdict, the model itself answers (slowly).
 
         Raises TableError for a model without a student, InputError for what cannot be read.
         """
-        return self._quick().gemms(m, n, k, hardware, dtype, context, b, threads)
+        return self._quick().gemms(m, n, k, hardware, dtype, context, b, threads, sure)
 
     def predict(self, workload: Workload, hardware: Hardware | str, *, fallback: Fallback = None) -> Prediction:
         """The answer for one workload on one machine (n = 1), given as such or by its name in the catalogue.

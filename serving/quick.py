@@ -155,13 +155,15 @@ class Quick:
         """What its intervals hold."""
         return float(self.card.level)
 
-    def one(self, kind: str, sizes: Mapping[str, float], hardware: str | Hardware, dtype: str = "float16", context: Mapping[str, str] | None = None) -> OpAnswer:
-        """The answer for one operator on one machine. `sizes`: its dimensions (`datasets.ops`). Raises InputError for what cannot be read."""
+    def one(self, kind: str, sizes: Mapping[str, float], hardware: str | Hardware, dtype: str = "float16", context: Mapping[str, str] | None = None, sure: bool = False) -> OpAnswer:
+        """The answer for one operator on one machine. `sizes`: its dimensions (`datasets.ops`). `sure`: where the student is not sure of its verdict, the model answers.
+
+        Raises InputError for what cannot be read."""
         key = (kind, dtype, hardware, *context.items()) if context else (kind, dtype, hardware)
         way = self._ways.get(key)
         if way is None:
             way = self._way(key, kind, dtype, hardware, context or {})
-        return (self._fast(way, sizes) if kind == "gemm" and _GEMM.issuperset(sizes) else None) or self._slow_one(way, kind, sizes)
+        return (self._fast(way, sizes, self._surely() if sure else 0.0) if kind == "gemm" and _GEMM.issuperset(sizes) else None) or self._slow_one(way, kind, sizes)
 
     def key_of(self, hardware: str, dtype: str, context: Mapping[str, str]) -> str:
         """What the model's table calls a machine that has been asked about."""
@@ -181,9 +183,19 @@ class Quick:
         lanes, ops = zip(*questions, strict=True)
         return [self._said(*told) for told in self.student.few(lanes, ops)]
 
-    def _fast(self, way: _Way, sizes: Mapping[str, float]) -> OpAnswer | None:
+    def _surely(self) -> float:
+        """How far from zero the student's doubt must be for its verdict to be sure: the model's card says. Raises TableError where it does not."""
+        beyond = self.card.metrics.get("student", {}).get("verdict", {}).get("sure_beyond")
+        if beyond is None:
+            raise TableError(f"the student of model {self.name!r} was not asked where its verdict is sure; compile the model again (`silicast compile`)")
+        return float(beyond)
+
+    def _fast(self, way: _Way, sizes: Mapping[str, float], beyond: float = 0.0) -> OpAnswer | None:
         op = self._inside(way, sizes)
-        return self._said(*self.student.one(way.lane, op)) if op is not None and way.lane is not None else None
+        if op is None or way.lane is None:
+            return None
+        point, half, doubt = self.student.one(way.lane, op)
+        return self._said(point, half, doubt) if not beyond or abs(doubt) > beyond else None
 
     def _inside(self, way: _Way, sizes: Mapping[str, float]) -> Sizes | None:
         """The operator as the student sees it; None where it is not the student's to answer."""
@@ -297,8 +309,10 @@ class Quick:
         told = self.exact(questions)
         return OpAnswer(told.targets, told.point[0].tolist(), told.low[0].tolist(), told.high[0].tolist(), told.level, told.domain[0], self.name, self.version, EXACT)
 
-    def gemms(self, m: Any, n: Any, k: Any, hardware: Any, dtype: Any = "float16", context: Mapping[str, Any] | None = None, b: Any = 1.0, threads: int = 0) -> Columns:
+    def gemms(self, m: Any, n: Any, k: Any, hardware: Any, dtype: Any = "float16", context: Mapping[str, Any] | None = None, b: Any = 1.0, threads: int = 0,
+              sure: bool = False) -> Columns:
         """n products of matrices: sizes are (n,) arrays or one number for all; `hardware`, `dtype` and circumstances one value for all, n of them, or `Coded`.
+        `sure`: where the student is not sure of its verdict, the model answers.
 
         Raises InputError for what cannot be read: sizes that are no whole numbers of at least 1, columns of different lengths.
         """
@@ -314,10 +328,11 @@ class Quick:
         coded = {name: x if isinstance(x, Coded) else Coded.of(list(x)) if isinstance(x, (list, tuple, np.ndarray)) else Coded.all(x, count) for name, x in texts.items()}
         if any((x.codes < 0).any() for x in coded.values()):
             raise TableError("a column lacks some of its values")
-        return self.coded("gemm", {name: np.broadcast_to(x, (count,)) for name, x in sizes.items()}, coded, threads)
+        return self.coded("gemm", {name: np.broadcast_to(x, (count,)) for name, x in sizes.items()}, coded, threads, sure)
 
-    def coded(self, kind: str, sizes: Mapping[str, np.ndarray], texts: Mapping[str, Coded], threads: int = 0) -> Columns:
+    def coded(self, kind: str, sizes: Mapping[str, np.ndarray], texts: Mapping[str, Coded], threads: int = 0, sure: bool = False) -> Columns:
         """n products of (n,) sizes b, m, n, k, whole and positive; `texts`: hardware, dtype and circumstances."""
+        beyond = self._surely() if sure else 0.0
         count = len(sizes["m"])
         lane_of, ways = self._ways_of(kind, texts, count)
         lanes: list[Lane] = []
@@ -347,7 +362,10 @@ class Quick:
             inside[rows] = good
             return op
 
-        point, half, doubted = self.student.columns(joined, safe, part, threads)
+        doubt = np.empty(count, dtype=np.float32) if sure else None
+        point, half, doubted = self.student.columns(joined, safe, part, threads, doubt)
+        if doubt is not None:
+            inside &= np.abs(doubt) > beyond
         if not self._streams:
             inside[:] = False
         if self.card.level <= 0:  # the model promises no intervals

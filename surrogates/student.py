@@ -252,12 +252,13 @@ class Student:
         by["energy_j"] = by["latency_s"] * by["power_w"]
         return [by[t] for t in self.targets]
 
-    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def columns(self, lanes: Lanes, index: np.ndarray, op: Sizes | Callable[[slice], Sizes], threads: int = 0,
+                doubt: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """((n, t) points of n operators in SI, (n, t) logarithmic half widths of their intervals, (n,) bool where the model's guard would doubt them): operator i in
         lane `index[i]`. A size is (n,) float64, or a float where all have the same; or `op` gives
         the sizes of a slice of the rows.
 
-        `threads`: how many compute; 0: as many as there are cores and work for.
+        `threads`: how many compute; 0: as many as there are cores and work for. `doubt` (n,) float32 is filled, where it is given, with what is above 0 where the guard would doubt.
         """
         n = len(index)
         out, half, doubted = np.empty((n, len(self.targets))), np.empty((n, len(self.targets))), np.empty(n, dtype=bool)
@@ -267,7 +268,7 @@ class Student:
         def chunk(at: int) -> None:
             rows = slice(at, min(at + CHUNK, n))
             sizes = Sizes(*(x[rows] if isinstance(x, np.ndarray) else x for x in op)) if isinstance(op, Sizes) else op(rows)
-            self._chunk(lanes, index[rows], sizes, out[rows], half[rows], doubted[rows])
+            self._chunk(lanes, index[rows], sizes, out[rows], half[rows], doubted[rows], doubt[rows] if doubt is not None else None)
 
         if 0 < n <= CHUNK // 4:
             chunk(0)
@@ -291,7 +292,8 @@ class Student:
         _spread(chunk, [(j, start) for j in range(kernels) for start in range(0, machines, CHUNK)], min(threads or _CORES, -(-kernels * machines // CHUNK)))
         return out, doubted
 
-    def _chunk(self, lanes: Lanes, index: np.ndarray | slice, op: Sizes, out: np.ndarray, half: np.ndarray | None, doubted: np.ndarray) -> None:
+    def _chunk(self, lanes: Lanes, index: np.ndarray | slice, op: Sizes, out: np.ndarray, half: np.ndarray | None, doubted: np.ndarray,
+               doubt: np.ndarray | None = None) -> None:
         f = Figures(*(x[index] for x in lanes.figures))
         x, reference = terms(op, f, self.parts)
         far = ((x < self._span[0]) | (x > self._span[1])).any(0) if self.open_machines else False
@@ -307,6 +309,8 @@ class Student:
                 np.maximum(h, 0.0, out=h)
             y = h @ self._last
         y += self._last_bias
+        if doubt is not None:
+            doubt[:] = y[:, -1]
         np.greater(y[:, -1], 0.0, out=doubted)
         doubted |= far
         np.clip(y, self.arrays["least"], self.arrays["most"], out=y)

@@ -42,6 +42,8 @@ _HELD = 0.06
 #: share of questions whose sizes are anywhere inside the range; the others lie around real rows
 _ANYWHERE = 0.5
 _DIMS = ("b", "m", "n", "k")
+#: share of verdicts that are the guard's where a student calls itself sure
+SURE = 0.99
 #: weight of learning the guard's verdict beside learning answers
 _DOUBT = 0.1
 
@@ -232,11 +234,25 @@ def teach(lesson: Lesson, *, parts: Sequence[str] = ("tiles",), open_machines: b
     names = spec["known"]["device"]
     arrays["width"] = np.zeros((len(names) + 1, len(lesson.targets)), dtype=np.float32)
     student = Student(spec, arrays)
-    told_points, _, doubted = answer(student, lesson.take(held))
+    logits = np.empty(len(held), dtype=np.float32)
+    told_points, _, doubted = answer(student, lesson.take(held), logits)
     off = np.abs(np.log(told_points / lesson.point[held]))
     arrays["width"] = _widths(lesson, held, off, names, conformal)
     told = _fidelity(lesson, held, off)
-    return Student(spec, arrays), {**told, "verdict": {"same": float(np.mean(doubted == lesson.doubted[held])), "doubted": float(lesson.doubted.mean()), "questions": len(held)}}
+    return Student(spec, arrays), {**told, "verdict": {"same": float(np.mean(doubted == lesson.doubted[held])), "doubted": float(lesson.doubted.mean()), "questions": len(held),
+                                                    **_sure(logits, doubted == lesson.doubted[held])}}
+
+
+def _sure(doubt: np.ndarray, same: np.ndarray) -> dict[str, float]:
+    """Where the student's verdict is sure: beyond which distance of its doubt from zero 99 in 100 (`SURE`) of its verdicts were the guard's, by every second question; the share of the
+    other half that lies beyond, and how many verdicts are the guard's there."""
+    far = np.abs(doubt)
+    order = np.argsort(-far[::2], kind="stable")
+    good = np.flatnonzero(np.cumsum(same[::2][order]) >= SURE * np.arange(1, len(order) + 1))
+    count = int(good[-1]) + 1 if len(good) else 0
+    beyond = 0.0 if count == len(order) else float(far[::2][order[count]])
+    kept = far[1::2] > beyond
+    return {"sure_beyond": beyond, "sure_share": float(kept.mean()) if len(kept) else 0.0, "sure_same": float(same[1::2][kept].mean()) if kept.any() else 1.0}
 
 
 def _spec(lesson: Lesson, parts: Sequence[str], open_machines: bool, hidden: int, layers: int) -> dict[str, Any]:
@@ -302,12 +318,12 @@ def _folded(net: Any, spec: Mapping[str, Any], mean: np.ndarray, spread: np.ndar
     return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in out.items()}
 
 
-def answer(student: Student, lesson: Lesson) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((n, t) what the student says of a lesson's questions, (n, t) half widths, (n,) where it doubts)."""
+def answer(student: Student, lesson: Lesson, doubt: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((n, t) what the student says of a lesson's questions, (n, t) half widths, (n,) where it doubts). `doubt` (n,) is filled with how much."""
     from ..surrogates.lanes import lanes_of
 
     lanes, index = lanes_of(student, lesson.questions)
-    return student.columns(lanes, index, lesson.sizes)
+    return student.columns(lanes, index, lesson.sizes, doubt=doubt)
 
 
 def _widths(lesson: Lesson, held: np.ndarray, off: np.ndarray, names: Sequence[str], conformal: float) -> np.ndarray:
@@ -372,7 +388,8 @@ def said(told: Mapping[str, Any]) -> str:
         elif name == "networks":
             parts.append(f"whole networks never seen: latency off by {one['latency_s_median_apart']:.1%} (median), {one['latency_s_p90_apart']:.1%} (p90), {one['questions']:,} questions")
         elif name == "verdict":
-            parts.append(f"the guard's verdict the same on {one['same']:.1%}")
+            sure = f" ({one['sure_same']:.1%} where it is sure, {one['sure_share']:.0%} of them)" if "sure_share" in one else ""
+            parts.append(f"the guard's verdict the same on {one['same']:.1%}{sure}")
         elif "model_median" in one:
             parts.append(f"{name}: median error {one['student_median']:.1%} (the model: {one['model_median']:.1%}), p90 {one['student_p90']:.1%} ({one['model_p90']:.1%}), "
                          f"coverage {one['student_coverage']:.0%}, {one['rows']:,} rows")

@@ -170,3 +170,32 @@ def test_a_few_questions_together_are_each_alone(compiled: Predictor) -> None:
             alone = quick.one("gemm", *one)
             np.testing.assert_allclose((*told.point, *told.low, *told.high), (*alone.point, *alone.low, *alone.high), rtol=1e-5)
             assert (told.targets, told.level, told.speed, told.version) == (alone.targets, alone.level, alone.speed, alone.version)
+
+
+def test_where_it_is_not_sure_of_its_verdict_the_model_may_be_asked(compiled: Predictor) -> None:
+    frame = rows(60, 9)
+    given = (frame["m"], frame["n"], frame["k"], frame["hardware"].tolist())
+    texts = {"dtype": frame["dtype"].tolist(), "framework": frame["framework"].tolist()}
+    plain = compiled.predict_columns(*given, **texts)
+    quick = compiled.quick
+    assert quick is not None
+    told = quick.card.metrics["student"]["verdict"]
+    assert told["sure_beyond"] >= 0.0
+    assert told["sure_same"] > 0.9
+    kept = dict(told)
+    try:
+        told["sure_beyond"] = 2.0
+        some = compiled.predict_columns(*given, sure=True, **texts)
+        sure_alone = [compiled.predict_op("gemm", {d: int(r[d]) for d in "mnk"}, r["hardware"], dtype=r["dtype"], framework=r["framework"], sure=True).speed for _, r in frame.iterrows()]
+        assert [one == "columns" for one in sure_alone] == some.quick.tolist()
+        assert some.quick.sum() <= plain.quick.sum()
+        told["sure_beyond"] = 1e9
+        none = compiled.predict_columns(*given, sure=True, **texts)
+        assert none.speed == "exact"
+        np.testing.assert_allclose(some.point[~some.quick], none.point[~some.quick], rtol=1e-6)
+        np.testing.assert_allclose(some.point[some.quick], plain.point[some.quick], rtol=1e-6)
+        del told["sure_beyond"]
+        with pytest.raises(TableError, match="compile the model again"):
+            compiled.predict_columns(*given, sure=True, **texts)
+    finally:
+        told.update(kept)
