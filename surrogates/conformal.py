@@ -109,8 +109,9 @@ class Conformal:
                     base[name] = found
                     score = score / (found + spread[name][good])
             width[name] = self._widths(score, labels[good], of_group)
-            if finer is not None:
-                width[name] |= {k: w for k, w in self._widths(score, finer[good]).items() if k}
+            if finer is not None and kinds is not None:
+                of_kind = _pairs(np.full(len(labels), "", dtype=object), kinds)
+                width[name] |= {k: w for each in (of_kind, finer) for k, w in self._widths(score, each[good]).items() if k}
         self._width, self._scale, self._base = width, scale, base
         return self
 
@@ -221,7 +222,8 @@ class Conformal:
             stranger = self._of_kind(self._strangers, name, kinds, len(strata))
             width = np.array([widths.get(s, widths[""]) for s in strata], dtype=np.float64)
             if kinds is not None and any(_BETWEEN in k for k in widths):
-                width = np.array([widths.get(pair, w) for pair, w in zip(_pairs(strata, kinds), width, strict=True)], dtype=np.float64)
+                # a kind of which a stratum has too few rows is as unsure as it is elsewhere, or as the stratum
+                width = np.array([widths.get(pair, max(w, widths.get(f"{_BETWEEN}{k}", 0.0))) for pair, k, w in zip(_pairs(strata, kinds), kinds, width, strict=True)], dtype=np.float64)
             if name in self._base:
                 # an answer without a spread (no members, or one that is not positive) is as unsure as they come
                 width = width * (self._base[name] + _told(bare.spread[:, j] if bare.spread is not None else np.full(len(strata), np.nan)))

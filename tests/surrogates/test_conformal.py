@@ -263,3 +263,17 @@ def test_a_stratum_of_few_groups_is_no_surer_than_all() -> None:
     model = Conformal(Fixed(), 0.9).calibrate_from(strata, {"latency_s": (np.exp(scores), np.ones(500))}, groups=groups)
     high = model.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["many", "few", "other"])).high[:, 0]
     assert high[1] == high[2] < high[0]
+
+
+def test_kinds_have_widths_of_their_own() -> None:
+    """By hand: products are off by 1 % and softmaxes by 10 % on machine a; b has products alone, so its softmaxes are as wide as those of a. Beyond all sizes 20 and 50 %."""
+    strata = np.array(["a"] * 240 + ["b"] * 120, dtype=object)
+    kinds = np.array(["gemm"] * 120 + ["softmax"] * 120 + ["gemm"] * 120, dtype=object)
+    truth = np.where(kinds == "gemm", 1.01, 1.1)
+    known = Conformal(Fixed(), level=0.9, least=100).calibrate_from(strata, {"latency_s": (truth, np.ones(360))}, kinds=kinds)
+    known.expect_far({"latency_s": (np.where(kinds == "gemm", 1.2, 1.5), np.ones(360))}, kinds)
+    asked, of = np.array(["a", "a", "b", "b"], dtype=object), np.array(["gemm", "softmax"] * 2, dtype=object)
+    bare = Prediction.bare(("latency_s",), np.ones((4, 1)))
+    assert known.around(bare, asked, None, of).high[:, 0] == pytest.approx([1.01, 1.1, 1.01, 1.1])
+    assert known.around(bare, asked, np.ones(4), of).high[:, 0] == pytest.approx([1.2, 1.5, 1.2, 1.5])
+    assert known.around(bare, asked).high[:, 0] == pytest.approx([1.1, 1.1, 1.01, 1.01])  # nobody says which kind: the machine's

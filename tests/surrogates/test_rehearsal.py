@@ -7,7 +7,7 @@ import pytest
 
 from silicast.datasets.columns import OpColumns
 from silicast.datasets.ops import Op
-from silicast.surrogates.rehearsal import Rehearsal, beyond, reach, shares, shares_by_kind
+from silicast.surrogates.rehearsal import Rehearsal, _drawn, beyond, reach, shares, shares_by_kind
 
 TRUTH = np.exp(np.random.default_rng(0).normal(size=300))
 
@@ -52,3 +52,19 @@ def test_each_kind_of_operator_has_shares_of_its_own() -> None:
     assert set(found) == {"", "gemm", "norm"}
     assert found["gemm"][0] > 0.8
     assert found["norm"][1] > 0.8
+
+
+def test_reach_is_that_of_a_kind() -> None:
+    """Products reach 4,096 rows, batched ones 64: a batched one of 256 is two octaves beyond; folders of before know sizes without kinds."""
+    gemm, batched = (OpColumns.from_sizes("gemm", {"m": np.array([m]), "n": np.array([8]), "k": np.array([8]), "b": np.array([b])}, np.zeros(1, dtype=np.int16)) for m, b in ((4096, 1), (64, 16)))
+    asked = OpColumns.from_sizes("gemm", {"m": np.array([256, 256]), "n": np.array([8, 8]), "k": np.array([8, 8]), "b": np.array([1, 16])}, np.zeros(2, dtype=np.int16))
+    assert beyond(asked, reach(OpColumns.concat([gemm, batched]))) == pytest.approx([0.0, 2.0])
+    assert beyond(asked, {"m": 128.0}) == pytest.approx([1.0, 1.0])
+
+
+def test_rare_kinds_are_drawn_too() -> None:
+    """By hand: 100 of 9,900 + 100 rows, by the roots of 99.5 and 10: 90 and 9, and the one left to the larger."""
+    kind = np.array(["gemm"] * 9900 + ["softmax"] * 100, dtype=object)
+    rows = _drawn(np.arange(10_000), kind, 100, np.random.default_rng(0))
+    assert len(set(rows)) == 100
+    assert 9 <= (kind[rows] == "softmax").sum() <= 10
