@@ -49,6 +49,8 @@ _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cyc
 #: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
 #: of networks, priced on the machine itself, the middle one of all answers counts
 _FEW_MACHINES = 8
+#: with fewer groups to a column than this the process' weights are learned anew for folds; rounds they are learned in (of plain tables twice as many brought nothing); for tables of so many rows at most
+_GROUPS_PER_COLUMN, _TUNED_ROUNDS, _MOST_TUNED = 10, 30, 10_000
 #: on logarithms an error beyond this counts as this much, when shares are chosen
 _LOST = 1.0
 #: rows on which machines are compared
@@ -111,8 +113,9 @@ class Blended:
             candidates[name] = member.fit(table)
         answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in candidates}
         judged = np.random.default_rng(int(self._settings["seed"])).permutation(len(table)) < _MOST_JUDGED
+        processes = self._processes(table, candidates["kernel"], count, groups)
         for i in range(0 if count < 2 else 1 if len(table) > _MOST_FOLDED else count):
-            self._answer_fold(table, i, judged, candidates, answers)
+            self._answer_fold(table, i, judged, {**candidates, "kernel": processes[i]}, answers)
         self._shares = self._weigh(table, answers)
         self._rehearse(table, candidates)
         every = [self._shares, *(s["shares"] for s in self._strangers.values())]
@@ -156,6 +159,22 @@ class Blended:
     def _seen_table(self, table: Table) -> Table:
         return replace(table, questions=self._seen(table.questions)) if self._networks or self._language_models else table
 
+    def _processes(self, table: Table, whole: Kernel, count: int, groups: int) -> list[Kernel]:
+        """The process that each fold's answers take their weights from. Weights of many columns can be fitted to what few groups have of their own, and then know the groups that are
+        held out: there they are learned without them, half of the folds at a time. Elsewhere those of all rows do."""
+        if count < 2 or len(table) > _MOST_TUNED or groups >= _GROUPS_PER_COLUMN * len(whole.columns):
+            return [whole] * max(count, 1)
+        out = []
+        for half in (np.arange(count // 2), np.arange(count // 2, count)):
+            rest = table.take(~np.isin(self.fold, half))
+            if any(len(np.unique(rest.targets[t][np.isfinite(rest.targets[t])])) < 2 for t in self.targets):
+                return [whole] * count
+            out += [self._process(self.targets).fit(rest)] * len(half)
+        return out
+
+    def _process(self, targets: Sequence[str]) -> Kernel:
+        return Kernel(targets=targets, seed=int(self._settings["seed"]), **({} if self._networks else {"rounds": _TUNED_ROUNDS}))
+
     def _answer_fold(self, table: Table, fold: int, judged: np.ndarray, candidates: Mapping[str, Any], answers: Mapping[str, np.ndarray]) -> None:
         here = np.flatnonzero((self.fold == fold) & judged)
         rest = table.take(self.fold != fold)
@@ -186,7 +205,7 @@ class Blended:
             made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
         if self._machines:
             made["machines"] = ByValue(column=self._machines, targets=wanted, seed=seed)
-        return {**made, "kernel": Kernel(targets=wanted, seed=seed)}
+        return {**made, "kernel": self._process(wanted)}
 
     def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
         """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the

@@ -13,6 +13,7 @@ from silicast.datasets.catalog.transformers import transformer
 from silicast.datasets.errors import TableError
 from silicast.datasets.table import FeatureQuestions, Table
 from silicast.surrogates.blended import Blended, _of_some_groups, whole_groups
+from silicast.surrogates.kernel import Kernel
 from silicast.surrogates.store import member
 
 
@@ -74,3 +75,18 @@ def test_a_language_model_never_seen_is_known_by_its_figures(tmp_path: Path) -> 
     np.testing.assert_allclose(again.predict(asked).point, found.point, rtol=1e-6)
     with pytest.raises(TableError, match="lacks the column model"):
         model.predict(FeatureQuestions(asked.frame.drop(columns=["model"])))
+
+
+def test_weights_of_many_columns_do_not_know_the_groups_that_are_held_out() -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 6)
+    frame = pd.DataFrame({f"count_{i}": np.exp(3.0 * rng.normal(size=20))[group] for i in range(8)} | {"clock": np.tile(np.arange(1.0, 7.0), 20)})
+    own = rng.normal(size=20)[group]  # nothing in the columns tells it
+    rows = Table(FeatureQuestions(frame), {"latency_s": np.exp(own) / frame["clock"].to_numpy()}, group.astype(str).astype(object), pd.DataFrame(index=range(120)), "made")
+    model = Blended(targets=("latency_s",), threads=1)
+    model.fold = whole_groups(rows.groups, 5, 0)
+    whole = Kernel(targets=("latency_s",)).fit(rows)
+    each = model._processes(rows, whole, 5, 20)
+    assert each[0] is each[1] is not each[2] is each[4]
+    assert whole not in each
+    assert model._processes(rows, whole, 5, 200) == [whole] * 5  # groups enough to a column
