@@ -162,3 +162,29 @@ def test_missing_context_is_named() -> None:
         tabular_features(plain_questions(), {"q": ("s",)})
     with pytest.raises(TableError, match="no features"):
         tabular_features(object(), {})
+
+
+def test_sequences_heads_and_places_are_told_apart() -> None:
+    """By hand: one sequence of 128 heads and 128 of one head are equal products; 8 queries share a key head; a convolution over 4 images has 10 x 10 places in each."""
+    shapes = ({"batch": 1, "heads": 128, "kv_heads": 16}, {"batch": 128, "heads": 1, "kv_heads": 1})
+    ops = [Op.of("a", "attention", q_len=64, kv_len=64, head_dim=128, v_dim=128, **s) for s in shapes]
+    ops += [Op.of("c", "conv", batch=4, in_channels=8, in_h=10, in_w=10, out_channels=8, out_h=10, out_w=10, kernel_h=3, kernel_w=3), Op.of("g", "gemm", m=64, n=64, k=64)]
+    columns = OpColumns.from_ops(ops)
+    assert columns.b[0] == columns.b[1]
+    questions = OpQuestions(columns, ("t4",), (catalog.hardware("t4"),), np.zeros(4, dtype=np.int64), pd.DataFrame(index=range(4)), pd.DataFrame(index=range(4)))
+    features = tabular_features(questions, {})
+    found = {name: np.expm1(features.values[:, features.names.index(name)]) for name in ("op_batch", "op_heads", "op_tokens", "op_places")}
+    assert found["op_batch"] == pytest.approx([1, 128, 4, 0], rel=1e-5)
+    assert found["op_heads"] == pytest.approx([128, 1, 0, 0], rel=1e-5)
+    assert found["op_tokens"] == pytest.approx([64, 64 * 128, 0, 0], rel=1e-5)
+    assert found["op_places"] == pytest.approx([0, 0, 100, 0], rel=1e-5)
+    sharing = features.values[:, features.names.index("head_sharing")]
+    assert sharing[0] - sharing[1] == pytest.approx(np.log(8.0), rel=1e-5)
+
+
+def test_models_of_before_do_without_later_columns() -> None:
+    features = tabular_features(op_questions(), {})
+    before = [n for n in features.names if not n.startswith("op_") and n != "head_sharing"]
+    assert list(features.ordered(before).names) == before
+    with pytest.raises(TableError, match="unknown k"):
+        features.ordered([n for n in before if n != "k"])
