@@ -144,6 +144,8 @@ class Quick:
         self._m, self._n, self._k, self._b, self._flops, self._bytes = (self._spans.get(name, anything) for name in ("m", "n", "k", "b", "matrix_flops", "total_bytes"))
         #: a product has no vector work and no rows: were these never zero in training, it is outside whatever its sizes
         self._streams = all(low <= 0.0 <= high for low, high in (self._spans.get(name, anything) for name in ("vector_flops", "row")))
+        #: the spans of m, n, k, b, operations and bytes, one after another: nothing is inside where a product is not
+        self._box = tuple(x for span in (self._m if self._streams else (math.inf, -math.inf), self._n, self._k, self._b, self._flops, self._bytes) for x in span)
         kinds = self.card.domain.get("op_kinds", ())
         #: the kind that stands where none is told
         self.only_kind = str(kinds[0]) if len(kinds) == 1 else ""
@@ -195,7 +197,7 @@ class Quick:
         if op is None or way.lane is None:
             return None
         point, half, doubt = self.student.one(way.lane, op)
-        return self._said(point, half, doubt) if not beyond or abs(doubt) > beyond else None
+        return self._said(point, half, doubt) if abs(doubt) > beyond or not beyond else None
 
     def _inside(self, way: _Way, sizes: Mapping[str, float]) -> Sizes | None:
         """The operator as the student sees it; None where it is not the student's to answer."""
@@ -206,11 +208,11 @@ class Quick:
         except (KeyError, TypeError, ValueError, OverflowError):
             return None  # the long way says what is wrong
         op = gemm_sizes(b, m, n, k, way.element, way.weight_element)
-        moved = op.input_bytes + op.weight_bytes + op.output_bytes
-        if not (self._m[0] <= m <= self._m[1] and self._n[0] <= n <= self._n[1] and self._k[0] <= k <= self._k[1] and self._b[0] <= b <= self._b[1]
-                and self._flops[0] <= op.matrix_flops <= self._flops[1] and self._bytes[0] <= moved <= self._bytes[1] and self._streams and m == int(m) and n == int(n) and k == int(k) and b == int(b)):
-            return None
-        return op
+        m_least, m_most, n_least, n_most, k_least, k_most, b_least, b_most, least_flops, most_flops, least_bytes, most_bytes = self._box
+        if (m_least <= m <= m_most and n_least <= n <= n_most and k_least <= k <= k_most and b_least <= b <= b_most and least_flops <= op.matrix_flops <= most_flops
+                and least_bytes <= op.input_bytes + op.weight_bytes + op.output_bytes <= most_bytes and m.is_integer() and n.is_integer() and k.is_integer() and b.is_integer()):
+            return op
+        return None
 
     def _said(self, point: list[float], half: Sequence[float], doubt: float) -> OpAnswer:
         """The answer that the student's figures stand for."""

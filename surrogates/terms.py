@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +31,9 @@ TERMS_VERSION = "1"
 TILES: tuple[tuple[int, int], ...] = ((16, 64), (32, 64), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128))
 _TM, _TN = (np.array(side, dtype=np.float64)[:, None] for side in zip(*TILES, strict=True))
 _TILE_FLOATS = tuple((float(tm), float(tn)) for tm, tn in TILES)
+#: the same by height, in order: (tile_m, places of its widths among the widths there are)
+_WIDTHS = tuple(sorted({tn for _, tn in _TILE_FLOATS}))
+_HEIGHTS = tuple((tm, tuple(_WIDTHS.index(tn) for _, tn in same)) for tm, same in ((tm, list(same)) for tm, same in groupby(_TILE_FLOATS, key=itemgetter(0))))
 #: parts of a split reduction, and its least depth, as in the simulator
 _MOST_SPLIT, _LEAST_DEPTH = 16.0, 64.0
 #: a term is not told beyond this factor of the reference
@@ -147,7 +153,8 @@ class _One:
     @staticmethod
     def low_bit(x: Any) -> Any:
         whole = int(x)
-        return float(min(whole & -whole, 4096)) if whole else 1.0
+        low = whole & -whole
+        return (low if low < 4096 else 4096.0) if low else 1.0
 
 
 class _Columns:
@@ -288,28 +295,38 @@ def _told(op: Sizes, f: Figures, parts: Sequence[str], columns: bool) -> tuple[l
 
 
 def _tile_each(op: Sizes, f: Figures, b: Any, m: Any, n: Any, k: Any) -> list[float]:
-    """Seconds of one product in each tile: whole waves of tiles, or all tiles' operands through the last cache."""
-    units, mac_s, port, cache = f.units, f.mac_s, f.port_s_per_byte, f.cache_s_per_byte
-    a_size, w_size, local, again = op.input_bytes / (b * m * k), op.weight_bytes / (b * n * k), f.element * f.local_s_per_byte, f.fill_s + f.launch_s
+    """Seconds of one product in each tile: whole waves of tiles, or all tiles' operands through the last cache. Tiles of one height stand together, and share what it decides."""
+    units, port, cache = f.units, f.port_s_per_byte, f.cache_s_per_byte
+    a_size, w_size, again = op.input_bytes / (b * m * k), op.weight_bytes / (b * n * k), f.fill_s + f.launch_s
     most = k / _LEAST_DEPTH
     most = 1.0 if most < 1.0 else most if most < _MOST_SPLIT else _MOST_SPLIT
-    ceil, out = math.ceil, []
-    for tm, tn in _TILE_FLOATS:
-        tiles = ceil(m / tm) * ceil(n / tn) * b
-        # splitting k fills idle processors
-        split = units / tiles
-        split = 1.0 if split < 1.0 else float(int(split)) if split < most else float(int(most))
-        depth = k / split
-        tiles = tiles * split
-        drawn = ((tm if tm < m else m) * a_size + (tn if tn < n else n) * w_size) * depth
-        each, beside = tm * tn * mac_s, (tm + tn) * local
-        each = (each if each > beside else beside) * depth
-        beside = drawn * port
-        each = (each if each > beside else beside) * ceil(tiles / units)
-        beside = drawn * tiles * cache
-        each = each if each > beside else beside
-        out.append(each + again if split > 1.0 else each)
+    ceil, out, steps = math.ceil, [], _steps(f.mac_s, f.element * f.local_s_per_byte)
+    wide = [(ceil(n / tn), (tn if tn < n else n) * w_size) for tn in _WIDTHS]
+    at = 0
+    for tm, widths in _HEIGHTS:
+        down, tall = ceil(m / tm) * b, (tm if tm < m else m) * a_size
+        for which in widths:
+            across, broad = wide[which]
+            tiles = down * across
+            depth, start = k, 0.0
+            if tiles < units:  # splitting k fills idle processors
+                split = units / tiles
+                split = float(int(split)) if split < most else float(int(most))
+                if split > 1.0:
+                    depth, tiles, start = k / split, tiles * split, again
+            drawn = (tall + broad) * depth
+            each, beside = steps[at] * depth, drawn * port
+            each = (each if each > beside else beside) * ceil(tiles / units)
+            beside = drawn * tiles * cache
+            out.append((each if each > beside else beside) + start)
+            at += 1
     return out
+
+
+@lru_cache(4096)
+def _steps(mac_s: float, local_s: float) -> tuple[float, ...]:
+    """Seconds of one processor for a step along k of each tile: its multiply-adds, or its operands through registers."""
+    return tuple(max(tm * tn * mac_s, (tm + tn) * local_s) for tm, tn in _TILE_FLOATS)
 
 
 def _tile_columns(op: Sizes, f: Figures, b: Any, m: Any, n: Any, k: Any) -> np.ndarray:
