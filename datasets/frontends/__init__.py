@@ -26,7 +26,7 @@ def _read_onnx(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dty
 def _read_document(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None, phase: str | None = None) -> Workload:
     from .chakra_json import documents, is_trace
     from .hf_config import is_config
-    from .hls4ml_config import is_keras
+    from .hls4ml_keras import is_keras
 
     try:
         found = documents(path.read_bytes())
@@ -89,7 +89,7 @@ def _read_hls(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtyp
 
 
 def _read_hls4ml(path: Path, dims: Mapping[str, int], unknown_ops: UnknownOps, dtype: str | None) -> Workload:
-    from .hls4ml_config import read_hls4ml_workload
+    from .hls4ml import read_hls4ml_workload
 
     return read_hls4ml_workload(path, dims, unknown_ops, dtype)
 

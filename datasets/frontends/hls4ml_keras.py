@@ -35,6 +35,11 @@ _NOTHING = frozenset({"Dropout", "SpatialDropout1D", "SpatialDropout2D", "Gaussi
 _GATES = {"SimpleRNN": 1, "QSimpleRNN": 1, "GRU": 3, "QGRU": 3, "LSTM": 4, "QLSTM": 4}
 
 
+def is_keras(document: Any) -> bool:
+    """Whether a JSON document is a Keras architecture."""
+    return isinstance(document, Mapping) and document.get("class_name") in ("Sequential", "Functional", "Model") and "config" in document
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """A value between layers: its shape without the batch, channels last, its tensor and its bits."""

@@ -170,7 +170,7 @@ def _read_hls(path: Path, draw: random.Random) -> Any:
 
 
 def _read_hls4ml(path: Path, draw: random.Random) -> Any:
-    from silicast.datasets.frontends.hls4ml_config import read_hls4ml, read_keras
+    from silicast.datasets.frontends.hls4ml import read_hls4ml, read_keras
 
     project = (read_keras if path.suffix == ".json" else read_hls4ml)(path, batch=draw.choice([1, 1, 2, 0, 2**40]))
     project.plan()

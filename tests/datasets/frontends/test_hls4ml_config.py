@@ -10,8 +10,9 @@ import pytest
 
 from silicast.datasets import catalog
 from silicast.datasets.errors import FormatError, GraphError, InputError, UnknownNameError, UnsupportedOpError
-from silicast.datasets.frontends.hls4ml_config import bits_of, is_keras, parse_config, read_hls4ml, read_hls4ml_workload, read_keras
-from silicast.datasets.frontends.hls4ml_keras import quantiser
+from silicast.datasets.frontends.hls4ml import read_hls4ml, read_hls4ml_workload, read_keras
+from silicast.datasets.frontends.hls4ml_config import bits_of, parse_config
+from silicast.datasets.frontends.hls4ml_keras import is_keras, quantiser
 from silicast.datasets.simulator.fpga import design
 
 

@@ -20,7 +20,7 @@ import pytest
 from silicast.datasets.encodings import ENCODINGS, decode
 from silicast.datasets.errors import SilicastError
 from silicast.datasets.frontends.hls import read_hls
-from silicast.datasets.frontends.hls4ml_config import read_hls4ml, read_keras
+from silicast.datasets.frontends.hls4ml import read_hls4ml, read_keras
 
 EXAMPLES = int(os.environ.get("SILICAST_FUZZ_EXAMPLES", "250"))
 NUMBERS = [0, 1, -1, 2, 3, 7, 255, 4096, 2**31, 2**62, 2**63, -(2**63), 0.5, 1e300, float("inf"), True, None, "", "x", [], {}, [1], {"a": 1}, "9" * 30, "none"]

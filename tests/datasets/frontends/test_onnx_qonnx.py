@@ -16,7 +16,7 @@ from onnx.helper import make_node
 from silicast.datasets import catalog
 from silicast.datasets.errors import GraphError, InputError, UnsupportedOpError
 from silicast.datasets.frontends import read
-from silicast.datasets.frontends.hls4ml_config import read_hls4ml
+from silicast.datasets.frontends.hls4ml import read_hls4ml
 from silicast.datasets.frontends.hls4ml_onnx import read_qonnx
 from silicast.datasets.frontends.onnx import read_quantised
 from silicast.datasets.simulator.fpga import design
