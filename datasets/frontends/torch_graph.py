@@ -12,66 +12,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from ..errors import GraphError, UnsupportedOpError
 from ..ops import Op, kind_of
-from ..workload import Workload, WorkloadBuilder
+from ..workload import Workload
 from .torch_export import SILENT, VIEWS, export
 from .torch_ops import RULES
 from .torch_site import Step, TorchSite
+from .torch_traced import Memory, Ran, Recorder, Traced
+from .torch_training import check_optimizer, train
 
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-
-
-class Recorder(WorkloadBuilder):
-    """A builder whose last op may write a second tensor: what is kept for the backward pass beside the result."""
-
-    def also(self, name: str, size: int) -> int:
-        """A further result of the op added last, of `size` bytes; returns its tensor id."""
-        self._tensors.append((name, size, len(self._ops) - 1, []))
-        return len(self._tensors) - 1
-
-
-@dataclass
-class Memory:
-    """A block of memory that views share: its newest tensor in the graph, its size, and whether gradients flow into it."""
-
-    tensor: int
-    elements: int
-    dtype: str
-    parameter: str = ""
-    grad: bool = False
-
-
-@dataclass
-class Ran:
-    """One op of the forward pass as the backward pass needs it: the op, its step, what it read (whole or in part) and wrote."""
-
-    op: Op
-    step: Step
-    reads: tuple[tuple[Memory, int, int], ...]  # memory, its tensor at the time, elements seen
-    weight: int | None                          # which of them is the second operand
-    writes: tuple[Memory, ...]
-    made: int = -1                              # the tensor it wrote
-    kept: tuple[tuple[int, int], ...] = ()      # (position in reads, -1 for the result; tensor id) of what its derivative needs
-    stats: int = -1                             # the tensor of further kept bytes
-    grad: bool = False
-
-
-@dataclass
-class Traced:
-    """The forward graph while it is being built."""
-
-    builder: Recorder
-    memories: dict[Any, Memory] = field(default_factory=dict)   # (graph, node name, part) -> memory
-    ran: list[Ran] = field(default_factory=list)
-    claimed: set[str] = field(default_factory=set)
-    names: dict[str, int] = field(default_factory=dict)
-    outputs: list[Memory] = field(default_factory=list)
-    aliases: dict[str, str] = field(default_factory=dict)        # parameter -> the one it is tied to
 
 
 def read_torch(module: Any, example_inputs: Any, *, dims: Mapping[str, int] | None = None, unknown_ops: str = "error", dtype: str | None = None,
@@ -82,8 +36,6 @@ def read_torch(module: Any, example_inputs: Any, *, dims: Mapping[str, int] | No
     for a step of training: forward, backward, update. Raises FormatError when torch cannot export the module, UnsupportedOpError naming an operator with its module
     path, GraphError for an unbound size.
     """
-    from .torch_training import check_optimizer, train
-
     check_optimizer(training)
     program = export(module, example_inputs, bool(training), name or type(module).__name__)
     traced, notes = _trace(program, module, name or type(module).__name__, dims or {}, unknown_ops, bool(training))

@@ -18,8 +18,8 @@ from typing import Any
 from ..errors import GraphError, UnknownNameError
 from ..ops import ELEMENTWISE_COST as COST
 from ..ops import Op
-from .torch_graph import Memory, Ran, Traced
 from .torch_matrix import spread
+from .torch_traced import Memory, Ran, Traced
 
 #: optimizer -> (states per parameter, vector operations per parameter): plain SGD; with momentum; Adam (Kingma and Ba, ICLR 2015, algorithm 1)
 UPDATES: dict[str, tuple[tuple[str, ...], int]] = {
