@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -35,8 +34,6 @@ _CORES = os.cpu_count() or 1
 CHUNK = 2048
 #: lanes remembered; a search over made-up machines must not grow without end
 _MOST_LANES = 50_000
-#: hidden units -> arrays that no thread uses at the moment
-_free: dict[int, list[np.ndarray]] = {}
 #: the circumstances every student has, before those of its table
 OWN = ("kind", "dtype", "weight_dtype", "device")
 
@@ -76,20 +73,6 @@ def border(kernels: Kernels) -> np.ndarray:
     """(n,) share of the activations of each kernel that travels to memory even where all fit in the last cache: what enters or leaves the graph."""
     live = kernels.ops.input_bytes + kernels.ops.output_bytes + kernels.extra_bytes
     return np.minimum(kernels.boundary_bytes / np.maximum(live, 1.0), 1.0) if kernels.in_graph else np.ones(len(kernels))
-
-
-@contextmanager
-def _rooms(rows: int, hidden: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Two arrays (rows, hidden) for the layers of a chunk, kept for the next one: new ones each time cost as much as the products that fill them."""
-    free = _free.setdefault(hidden, [])
-    try:
-        both = free.pop()
-    except IndexError:
-        both = np.empty((2, CHUNK, hidden), dtype=np.float32)
-    try:
-        yield both[0, :rows], both[1, :rows]
-    finally:
-        free.append(both)
 
 
 def _spread(work: Callable[[Any], None], over: Sequence[Any], threads: int) -> None:
@@ -298,16 +281,14 @@ class Student:
         x, reference = terms(op, f, self.parts)
         far = ((x < self._span[0]) | (x > self._span[1])).any(0) if self.open_machines else False
         x -= self._centre_column
-        with _rooms(len(reference), self._first.shape[1]) as (h, other):
-            np.matmul(x.T, self._first, out=h)
-            h += lanes.bias[index]
+        h = x.T @ self._first
+        h += lanes.bias[index]
+        np.maximum(h, 0.0, out=h)
+        for weight, bias in self._hidden:
+            h = h @ weight
+            h += bias
             np.maximum(h, 0.0, out=h)
-            for weight, bias in self._hidden:
-                np.matmul(h, weight, out=other)
-                h, other = other, h
-                h += bias
-                np.maximum(h, 0.0, out=h)
-            y = h @ self._last
+        y = h @ self._last
         y += self._last_bias
         if doubt is not None:
             doubt[:] = y[:, -1]

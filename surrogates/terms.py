@@ -340,7 +340,7 @@ def _tile_columns(op: Sizes, f: Figures, b: Any, m: Any, n: Any, k: Any) -> np.n
     np.maximum(split, 1.0, out=split)
     np.floor(split, out=split)
     depth = k / split
-    tiles = tiles * split  # one size on many machines: until here there was one column
+    tiles = np.multiply(tiles, split, out=tiles if tiles.shape == split.shape else None)  # one size on many machines: until here there was one column
     drawn = np.minimum(tm, m) * (op.input_bytes / (b * m * k)) + np.minimum(tn, n) * (op.weight_bytes / (b * n * k))
     drawn = drawn * depth
     each = np.maximum(tm * tn * f.mac_s, (tm + tn) * (f.element * f.local_s_per_byte)) * depth
