@@ -204,9 +204,17 @@ class Gate:
     def flush(self) -> None:
         """Answers what waits."""
         waiting, self._waiting = self._waiting, []
-        if waiting:
-            for (wire, _), said in zip(waiting, self.replied([one for _, one in waiting]), strict=True):
+        if not waiting:
+            return
+        try:
+            found = self.replied([one for _, one in waiting])
+        except Exception:  # the long way says what it is
+            found = [None] * len(waiting)
+        for (wire, _), said in zip(waiting, found, strict=True):
+            try:
                 wire.said(said)
+            except Exception as error:  # one connection's trouble is not its neighbours'
+                self._desk.log.event("connection_failed", error=f"{type(error).__name__}: {error}"[:300])
 
     def _asked(self, head: Head, body: bytes) -> http_quick.Question | None:
         """The question, where nothing speaks against its being answered now."""

@@ -255,3 +255,20 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(compiled: Predictor)
             assert time.time() - begin < 10.0
     finally:
         short.stop()
+
+
+def test_trouble_with_the_answers_is_the_long_ways(compiled: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubled = Served(compiled)
+    try:
+        assert troubled.send(request())[0][0] == 200
+
+        def broken(*given: Any) -> Any:
+            raise RuntimeError("no answer")
+
+        monkeypatch.setattr("silicast.serving.http_quick.replies", broken)
+        status, _, body = troubled.send(request())[0]
+        assert (status, "error" in json.loads(body)) == (500, True)  # the long way has asked the same
+        monkeypatch.undo()
+        assert troubled.send(request())[0][0] == 200
+    finally:
+        troubled.stop()
