@@ -161,8 +161,8 @@ class Blended:
 
     def _processes(self, table: Table, whole: Kernel, count: int, groups: int) -> list[Kernel]:
         """The process that each fold's answers take their weights from. Weights of many columns can be fitted to what few groups have of their own, and then know the groups that are
-        held out: there they are learned without them, half of the folds at a time. Elsewhere those of all rows do."""
-        if count < 2 or len(table) > _MOST_TUNED or groups >= _GROUPS_PER_COLUMN * len(whole.columns):
+        held out: there they are learned without them, half of the folds at a time. Elsewhere those of all rows do, and for networks, whose columns are their physics."""
+        if count < 2 or self._networks or len(table) > _MOST_TUNED or groups >= _GROUPS_PER_COLUMN * len(whole.columns):
             return [whole] * max(count, 1)
         out = []
         for half in (np.arange(count // 2), np.arange(count // 2, count)):
@@ -199,7 +199,7 @@ class Blended:
         size: dict[str, Any] = {"trees": 400, "leaves": 15, "min_leaf": 5} if few else {"trees": 800, "leaves": 31}
         threads = 1 if rows < 2000 else int(self._settings["threads"])
         # unlike the other in more than what it minimises: all columns, larger steps, and no leaf that divides a group, whose rows are too much alike to be so many
-        other: dict[str, Any] = {"trees": 300, "leaves": 31, "rate": 0.1, "column_share": 1.0, "min_leaf": self._least_leaf} if few else size
+        other: dict[str, Any] = {"trees": 300, "leaves": 31, "rate": 0.1, "column_share": 1.0, "min_leaf": self._least_leaf} if few and not self._networks else size
         made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **other)}
         if rows <= _MOST_TWICE:
             made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
