@@ -71,7 +71,7 @@ class Conformal:
         nobody = np.full(len(table), np.nan)
         spread = {} if answer.spread is None else {name: answer.spread[:, j] for j, name in enumerate(self.targets)}
         return self.calibrate_from(table.questions.strata, {name: (table.targets.get(name, nobody), answer.point[:, j]) for j, name in enumerate(self.targets)}, spread,
-                                   self._kinds(table.questions), table.groups if self.shape in ("features", "op") else None)
+                                   self._kinds(table.questions), table.groups if self.shape == "features" else None)
 
     def _kinds(self, questions: Questions) -> np.ndarray | None:
         return self.inner.kinds(questions) if hasattr(self.inner, "kinds") else None

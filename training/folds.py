@@ -112,7 +112,7 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
 
     def calibrated(use: np.ndarray) -> Any:
         scored = {t: (asked.targets[t][use], point[use, j]) for j, t in enumerate(wanted)}
-        return store.member("conformal")(inner, level=level).calibrate_from(strata[use], scored, {t: spread[use, j] for j, t in enumerate(wanted)}, kinds[use], asked.groups[use])
+        return store.member("conformal")(inner, level=level).calibrate_from(strata[use], scored, {t: spread[use, j] for j, t in enumerate(wanted)}, kinds[use])
 
     low, high = np.full_like(point, np.nan), np.full_like(point, np.nan)
     for i in np.unique(fold):  # a fold's own residuals must not widen the intervals it is judged by
