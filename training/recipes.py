@@ -121,7 +121,7 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (
            "a network file any frontend reads, and machines", "It forecasts the simulator, not your machine: how far the two lie apart, only measurements say (docs/simulator.md).",
            ("latency_s", "power_w", "energy_j", "memory_bytes"), count=8_000, member="graphnet", settings={"epochs": 6, "hidden": 64, "pretrain": 0}),
     Recipe("llm-serving", "time to the first token and per output token of language models served by vLLM, TensorRT-LLM and SGLang on H100, B200 and GB200",
-           f"a table with hardware, {', '.join(_SERVING)}", _SEEN + " A model never served here is told by its name alone.", ("ttft_s", "tpot_s"), _kernels("serving_end_to_end"), (Part(_serving, 2_500),),
+           f"a table with hardware, {', '.join(_SERVING)}", _SEEN + " A model never served here is told by the figures that silicast knows of its name, or by its name alone.", ("ttft_s", "tpot_s"), _kernels("serving_end_to_end"), (Part(_serving, 2_500),),
            {"features": list(_SERVING), "hardware": "hardware", "group": ["hardware", *_SERVING], "targets": {"ttft_s": {"column": "ttft_ms", "unit": "ms"}, "tpot_s": {"column": "tpot_ms", "unit": "ms"}}}),
     Recipe("llm-inference", "end-to-end latency of language models on A100, H100, MI250, Gaudi2 and Intel Max",
            f"a table with hardware, {', '.join(_INFERENCE)}", _SEEN + " Stacks differ more than machines do.", ("latency_s",), (("llm_inference_bench", "throughput.parquet"),), (Part(_inference, 3_300),),
