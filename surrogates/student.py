@@ -30,8 +30,8 @@ from .terms import TERMS_VERSION, Figures, Sizes, few_terms, figure_columns, fig
 from .threads import one_blas_thread
 
 _CORES = os.cpu_count() or 1
-#: rows of one chunk: its arrays fit in a core's cache
-CHUNK = 2048
+#: rows of one chunk: its arrays fit in a core's cache; machines of one chunk of an operator on many, where fewer arrays are made (of 1,024 to 8,192 the quickest)
+CHUNK, MACHINES = 2048, 5120
 #: lanes remembered; a search over made-up machines must not grow without end
 _MOST_LANES = 50_000
 #: the circumstances every student has, before those of its table
@@ -268,11 +268,11 @@ class Student:
 
         def chunk(at: tuple[int, int]) -> None:
             j, start = at
-            here = slice(start, min(start + CHUNK, machines))
+            here = slice(start, min(start + MACHINES, machines))
             first = int(group[j]) * machines
             self._chunk(lanes, slice(first + here.start, first + here.stop), sizes[j], out[j, here], None, doubted[j, here])
 
-        _spread(chunk, [(j, start) for j in range(kernels) for start in range(0, machines, CHUNK)], min(threads or _CORES, -(-kernels * machines // CHUNK)))
+        _spread(chunk, [(j, start) for j in range(kernels) for start in range(0, machines, MACHINES)], min(threads or _CORES, kernels * -(-machines // MACHINES)))
         return out, doubted
 
     def _chunk(self, lanes: Lanes, index: np.ndarray | slice, op: Sizes, out: np.ndarray, half: np.ndarray | None, doubted: np.ndarray,

@@ -68,7 +68,9 @@ def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Products of matrices inside take one thread each: threads of ours that each call a threaded library wait for one another (columns of a student were
-    two to eight times slower so, on two cores). Without threadpoolctl nothing changes. Nested and concurrent uses are counted; the last to leave restores."""
+    two to eight times slower so, on two cores). Without threadpoolctl nothing changes. Nested and concurrent uses are counted; the last to leave restores. On two cores nobody
+    restores: products stay in one thread, as everything here has there (`fair_share`), for a library that is told anew how many threads it has wakes them, and they spin: one answer for
+    4,000 machines took twice the processor time so."""
     control = _controller()
     if control is None:
         yield
@@ -79,10 +81,10 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            if len(_inside) == 1:
-                _inside.pop().restore_original_limits()
-            else:  # the first limiter stays, it knows what there was before
+            if len(_inside) > 1:  # the first limiter stays, it knows what there was before
                 _inside.pop()
+            elif (os.cpu_count() or 1) > 2:
+                _inside.pop().restore_original_limits()
 
 
 @cache
