@@ -367,7 +367,7 @@ def simulated_rows(count: int) -> pd.DataFrame:
 
 def network_model(scratch: Path, quick: bool) -> Path:
     """A student of the simulator, taught for less long than `silicast compile simulator` does."""
-    compile_simulator(scratch / "networks", networks=150 if quick else 500, shown=800_000 if quick else 4_000_000, hidden=96)
+    compile_simulator(scratch / "networks", networks=150 if quick else 500, shown=800_000 if quick else 8_000_000)
     return scratch / "networks"
 
 

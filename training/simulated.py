@@ -44,7 +44,7 @@ TARGETS = ("latency_s", "energy_j")
 #: networks sampled, and machines each is put on: about this many times twenty kernels are learned from
 NETWORKS, MACHINES = 600, 10
 #: rows shown while it learns
-SHOWN = 5_000_000
+SHOWN = 8_000_000
 LEVEL = 0.9
 
 
@@ -96,7 +96,7 @@ def _joined(parts: list[tuple[Kernels, list[Hardware], np.ndarray, np.ndarray]])
     return whole.take(np.flatnonzero(good))
 
 
-def compile_simulator(out: str | Path, *, networks: int = NETWORKS, shown: int = SHOWN, hidden: int = 128, judged: int = 60, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> ModelCard:
+def compile_simulator(out: str | Path, *, networks: int = NETWORKS, shown: int = SHOWN, hidden: int = 80, judged: int = 60, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> ModelCard:
     """A model folder whose student answers whole networks in place of the simulator; the simulator itself answers for what it has not learned. `judged`: networks,
     never learned from, that its intervals come from."""
     learned = lesson(networks, seed=seed)
