@@ -75,18 +75,18 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @spoken
 def hardware_list(as_json: Json = False) -> Reply:
     """Every device and cluster of the catalogue."""
-    from . import verbs
+    from . import machines
 
-    return verbs.hardware_list()
+    return machines.hardware_list()
 
 
 @hardware.command("show")
 @spoken
 def hardware_show(key: Annotated[str, typer.Argument(metavar="KEY", help="A key, an alias, or a path of a device YAML file.")], as_json: Json = False) -> Reply:
     """One device or cluster, with the source of every figure."""
-    from . import verbs
+    from . import machines
 
-    return verbs.hardware_show(key)
+    return machines.hardware_show(key)
 
 
 @app.command("inspect")

@@ -57,11 +57,11 @@ def command(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help=
 
     Every operator's share, what each column adds (TreeSHAP), and what holds the machine back.
     """
-    from . import sheets, verbs
+    from . import arguments, sheets
 
     if svg is not None and svg.suffix.lower() != ".svg":
         raise FormatError(f"--svg {svg}: expected a name ending in .svg")
-    predictor = verbs.predictor(model)
+    predictor = arguments.predictor(model)
     if sheets.is_sheet(asked):
         if on or dim or dtype:
             raise InputError(f"{asked}: a table names its own hardware and sizes; --on, --dim and --dtype belong to a workload file")
@@ -74,7 +74,7 @@ def command(asked: Annotated[Path, typer.Argument(metavar="FILE-or-TABLE", help=
     else:
         if not on:
             raise InputError(f"explain {asked}: on which device? Give --on KEY; `silicast hardware list` names them")
-        workload, [device, *more] = verbs.read_workload(asked, dim or (), "error", dtype), verbs.machines([on])
+        workload, [device, *more] = arguments.read_workload(asked, dim or (), "error", dtype), arguments.machines([on])
         if more:
             raise InputError(f"explain {asked}: one device at a time, got {on}")
         found, title = explain(predictor, workload, device, target=target), f"{workload.name} on {device.key}"

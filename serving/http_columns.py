@@ -237,7 +237,7 @@ def _op_rows(model: Any, sheet: _Sheet) -> _OpRows:
         rows = np.flatnonzero(asked.codes == code)
         if kind is not None and len(rows):
             sizes[code] = _sizes(sheet, kind, rows)
-    free = "circumstances" in model.card.extra  # what is not told, the predictor takes as it was measured most often (`ready.completed`)
+    free = "circumstances" in model.card.extra  # what is not told, the predictor takes as it was measured most often (`circumstances.completed`)
     told = {name: written if name == "dtype_name" and name not in sheet.columns else sheet.texts(name, _only(values)) for name, values in context.items()
             if not free or name in sheet.columns or name == "dtype_name"}
     figures = {name: sheet.numbers(name) for name in extra}

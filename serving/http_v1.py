@@ -128,7 +128,7 @@ def _simulated(workload: Any, machines: list[Any], given: documents.SimulateRequ
 
 async def hardware_list(desk: Any, asked: Asked) -> Told:
     """Every device of the catalogue."""
-    from .verbs import hardware_list as listed
+    from .machines import hardware_list as listed
 
     found = await desk.heavy(lambda: plain(listed().document))
     return json_told(found)
@@ -165,7 +165,7 @@ async def upload(desk: Any, asked: Asked) -> Told:
         raise UnknownNameError("treatment of unknown ops", treatment[:80], ("error", "bound"))
     workload = await desk.heavy(lambda: _read_onnx(asked.body, dims, treatment, asked.query.get("dtype")))
     kept = desk.remember(workload)
-    from .verbs import summary
+    from .inspecting import summary
 
     return json_told(plain({"digest": kept.digest, "summary": summary(kept), "document": kept.to_json() if asked.query.get("document") in ("1", "true") else None}))
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..datasets.errors import FormatError, InputError
 from . import show
+from .arguments import machines, read_workload
 from .quantities import quantity
 from .reply import Reply, table
-from .verbs import machines, read_workload, summary
 
 
 def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool, svg: Path | None, key: str | None, plot: Path | None, phase: str | None = None) -> Reply:
@@ -43,6 +43,20 @@ def inspect(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None
         svg.write_text(graph_svg(workload), encoding="utf-8")
         document["svg"] = str(svg)
     return Reply(document, lambda console: _show(console, document))
+
+
+def summary(workload: Any) -> dict[str, Any]:
+    """What there is to count in a workload; FLOPs count 2 per multiply-add."""
+    kinds: dict[str, dict[str, float]] = {}
+    for op in workload.ops:
+        row = kinds.setdefault(op.kind, {"ops": 0, "flops": 0.0, "bytes_read": 0.0, "bytes_written": 0.0, "params": 0})
+        for name, value in (("ops", 1), ("flops", op.flops), ("bytes_read", op.bytes_read), ("bytes_written", op.bytes_written), ("params", op.params)):
+            row[name] += value
+    dtypes = sorted({op.dtype for op in workload.ops})
+    return {"name": workload.name, "family": workload.family, "digest": workload.digest, "ops": len(workload.ops), "flops": workload.flops, "macs": workload.macs,
+            "params": workload.params, "weight_bytes": workload.weight_bytes, "peak_activation_bytes": workload.peak_activation_bytes,
+            "bytes_read": workload.bytes_read, "bytes_written": workload.bytes_written, "dtypes": dtypes, "by_kind": kinds,
+            "bounded_ops": list(workload.bounded_ops), "notes": list(workload.notes)}
 
 
 def per_op(workload: Any) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.errors import FormatError, InputError
+from .arguments import dimensions
 from .quantities import quantity
 from .reply import Reply, say
-from .verbs import dimensions
 
 
 def measure(file: Path | None, out: Path | None, plan: str | None, on: str, device: str, budget_s: float, dims: Sequence[str], repeats: int, threads: int | None,

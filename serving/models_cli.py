@@ -51,7 +51,7 @@ def search(target: Annotated[str | None, typer.Option("--target", metavar="T", h
     Read off what was recorded when they were registered; no model is loaded.
     """
     from ..training import registry_search
-    from .verbs import store_exists
+    from .arguments import store_exists
 
     store_exists()
     found = registry_search.search(target, family, metric or (), champions)
@@ -67,7 +67,7 @@ def protect(name: Annotated[str, typer.Argument(metavar="NAME", help="A register
     The gate then judges them from 20 rows on, by coverage as well, and refuses a version whose card lacks them.
     """
     from ..training import registry
-    from .verbs import store_exists
+    from .arguments import store_exists
 
     store_exists()
     before = registry.protect(name, slices or ())

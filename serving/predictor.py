@@ -30,7 +30,7 @@ from ..surrogates.base import Surrogate
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Domain, Prediction
 from . import guard
-from .ready import completed
+from .circumstances import completed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,55 +6,13 @@ Every heavy import stands inside the verb that needs it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..datasets.errors import FormatError, InputError, UnknownNameError
+from ..datasets.errors import FormatError, InputError
 from . import show
+from .arguments import machines, model_folder, names, predictor, predictor_of, read_workload, store_exists
 from .reply import Reply, say
-
-
-def hardware_list() -> Reply:
-    """Every device and cluster of the catalogue."""
-    from ..datasets.catalog import hardware, keys
-    from ..datasets.catalog.clusters import cluster, cluster_keys
-
-    devices = [hardware(key) for key in keys()]
-    clusters = [cluster(key) for key in cluster_keys()]
-    document = {"devices": [{"key": d.key, "name": d.name, "kind": d.kind, "vendor": d.vendor, "year": d.year, "tdp_w": d.tdp_w,
-                             "memory_bytes": d.dram.capacity_bytes, "bandwidth_bytes_per_s": d.dram_bandwidth, "aliases": d.aliases} for d in devices],
-                "clusters": [{"key": c.key, "name": c.name, "year": c.year, "devices": c.devices, "hardware": [m.key for m, _ in c.parts],
-                              "levels": [level.name for level in c.levels], "aliases": c.aliases} for c in clusters]}
-    return Reply(document, lambda console: show.devices(console, devices, clusters))
-
-
-def hardware_show(name: str) -> Reply:
-    """One device or cluster with the source of every figure."""
-    from ..datasets.catalog import hardware, normal
-    from ..datasets.catalog.clusters import cluster, cluster_keys
-
-    if normal(name) in map(normal, cluster_keys()):
-        found = cluster(name)
-        document = {"key": found.key, "name": found.name, "year": found.year, "devices": found.devices, "parts": [{"hardware": m.key, "count": n} for m, n in found.parts],
-                    "levels": [asdict(level) for level in found.levels], "aliases": found.aliases, "notes": found.notes, "cited": dict(found.cited)}
-        return Reply(document, lambda console: show.cluster(console, found))
-    device = hardware(name)
-    return Reply({**device.to_json(), "digest": device.digest}, lambda console: show.device(console, device))
-
-
-def summary(workload: Any) -> dict[str, Any]:
-    """What there is to count in a workload; FLOPs count 2 per multiply-add."""
-    kinds: dict[str, dict[str, float]] = {}
-    for op in workload.ops:
-        row = kinds.setdefault(op.kind, {"ops": 0, "flops": 0.0, "bytes_read": 0.0, "bytes_written": 0.0, "params": 0})
-        for name, value in (("ops", 1), ("flops", op.flops), ("bytes_read", op.bytes_read), ("bytes_written", op.bytes_written), ("params", op.params)):
-            row[name] += value
-    dtypes = sorted({op.dtype for op in workload.ops})
-    return {"name": workload.name, "family": workload.family, "digest": workload.digest, "ops": len(workload.ops), "flops": workload.flops, "macs": workload.macs,
-            "params": workload.params, "weight_bytes": workload.weight_bytes, "peak_activation_bytes": workload.peak_activation_bytes,
-            "bytes_read": workload.bytes_read, "bytes_written": workload.bytes_written, "dtypes": dtypes, "by_kind": kinds,
-            "bounded_ops": list(workload.bounded_ops), "notes": list(workload.notes)}
 
 
 def simulate(file: Path, on: Sequence[str], dims: Sequence[str], unknown_ops: str, dtype: str | None, ops: bool, objective: str = "latency",
@@ -120,7 +78,7 @@ def predict(asked: Path, on: Sequence[str], model: str | None, schema: Path | No
     if sheets.is_sheet(asked):
         if on or dims or dtype:
             raise InputError(f"{asked}: a table names its own hardware and sizes; --on, --dim and --dtype belong to a workload file")
-        return _predict_sheet(asked, predictor(model) if model is not None else _predictor_of(asked, schema, names(targets)), schema, out, names(targets), fallback)
+        return _predict_sheet(asked, predictor(model) if model is not None else predictor_of(asked, schema, names(targets)), schema, out, names(targets), fallback)
     from ..datasets.frontends import READERS
 
     if asked.suffix.lower() not in READERS:
@@ -153,12 +111,12 @@ def _predict_workload(workload: Any, devices: list[Any], model: Any, out: Path |
 
 
 def _predict_sheet(table: Path, model: Any, schema: Path | None, out: Path | None, targets: Sequence[str], fallback: str | None) -> Reply:
-    from . import ready, sheets
+    from . import circumstances, ready, sheets
     from .predictor import known_targets, select
 
     known_targets(model, targets)
     asked, kept = sheets.questions(table, schema if schema is not None else ready.schema_of(table, model.card), model)
-    questions, notes = ready.completed(asked, model.card)
+    questions, notes = circumstances.completed(asked, model.card)
     prediction = sheets.spread(select(model.predict_table(questions, fallback=fallback), targets), kept)
     frame = prediction.frame()
     units = dict(model.card.units)
@@ -275,102 +233,3 @@ def serve(models: Sequence[str], host: str, port: int, workers: int, token_file:
     predictors = [predictor(model) for model in models] or [predictor(None)]
     http.run(settings, predictors, host, port, workers)
     return Reply({"served": f"{host}:{port}"}, lambda console: None)
-
-
-def predictor(model: str | None) -> Any:
-    """The model asked for; without one the champion of the store here, or else the model of whole networks that came with silicast."""
-    from .predictor import DEFAULT_MODEL, Predictor
-
-    if model is None:
-        from . import ready
-
-        try:
-            store_exists()
-            return Predictor.load(DEFAULT_MODEL)
-        except InputError as champion:
-            try:
-                return ready.for_networks()
-            except InputError as error:
-                raise InputError(f"no model given, and {DEFAULT_MODEL} is not to be had: {champion}; nor is the one that comes with silicast: {error}. Make one with `silicast demo` or "
-                                 "`silicast train EXPERIMENT`, or give --model REF-or-DIR") from None
-    if model.startswith("models:"):
-        store_exists()
-    return Predictor.load(model)
-
-
-def _predictor_of(table: Path, schema: Path | None, targets: Sequence[str]) -> Any:
-    """The ready-made model for a table's questions; of networks the champion of the store here, where there is one."""
-    from . import ready
-
-    found = ready.for_table(table, schema, targets)
-    return predictor(None) if found.shape == "graph" else found
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model given as one, as `models:/...` or as `ready:NAME`."""
-    if model.startswith("ready:"):
-        from ..surrogates import ready
-
-        return ready.folder(model)
-    if not model.startswith("models:"):
-        return Path(model)
-    from ..training import registry
-
-    store_exists()
-    return registry.resolve(model)
-
-
-def store_exists() -> None:
-    """Raises InputError where the default store is an SQLite file that is not there."""
-    from ..training.tracking import default_uri, sqlite_path
-
-    path = sqlite_path(default_uri())
-    if path is not None and not path.exists():
-        raise InputError(f"there is no model store here (no file {path}); go to the folder that has it, or name it with MLFLOW_TRACKING_URI")
-
-
-def names(given: Sequence[str]) -> list[str]:
-    """`["a,b", "c"]` as a, b, c; empty parts are dropped."""
-    return [part.strip() for one in given for part in one.split(",") if part.strip()]
-
-
-def machines(on: Sequence[str]) -> list[Any]:
-    """The devices of `--on`: catalogue keys, aliases and YAML paths, comma-separated or repeated. Each once, in order."""
-    from ..datasets.catalog import hardware
-
-    found: list[Any] = []
-    for name in [part for one in on for part in ([one] if Path(one).is_file() else names([one]))]:
-        device = hardware(name)
-        if not any(d.key == device.key and d.digest == device.digest for d in found):
-            found.append(device)
-    if not found:
-        raise InputError("--on: expected at least one device; `silicast hardware list` names them")
-    return found
-
-
-def dimensions(given: Sequence[str]) -> dict[str, int]:
-    """`["batch=8"]` as {"batch": 8}. Raises InputError for anything that is not NAME=N with N >= 1."""
-    out: dict[str, int] = {}
-    for text in given:
-        name, equals, size = text.rpartition("=")
-        if not equals or not name or not size.isdecimal() or len(size) > 19 or not 0 <= int(size) <= 2**62:
-            raise InputError(f"--dim {text[:80]}: expected NAME=N with N a whole number of at least 0, such as --dim batch=8")
-        if out.get(name, int(size)) != int(size):
-            raise InputError(f"--dim {name}: given twice, as {out[name]} and {size}")
-        out[name] = int(size)
-    return out
-
-
-def read_workload(file: Path, dims: Sequence[str], unknown_ops: str, dtype: str | None, phase: str | None = None) -> Any:
-    """The workload of a file, with `--dim` and `--unknown-ops` as given; an error names the file."""
-    from ..datasets.frontends import read
-
-    if unknown_ops not in ("error", "bound"):
-        raise UnknownNameError("treatment of unknown ops", unknown_ops, ("error", "bound"))
-    bound = dimensions(dims)
-    try:
-        return read(file, dims=bound, unknown_ops=unknown_ops, dtype=dtype, phase=phase)  # type: ignore[arg-type]
-    except InputError as error:
-        if str(file) in str(error):
-            raise
-        raise InputError(f"{file}: {error}") from None

@@ -27,7 +27,7 @@ from ...datasets.simulator.serving_plan import ServingPlan
 from ...datasets.simulator.serving_step import MOST_DECODE_TOKENS, Rig
 from ...datasets.transformer import Segment, Transformer
 from ...datasets.workload import Tensor, Workload
-from .deployments import Deployment, DeploymentDesign, device, plan_of
+from .deployment import Deployment, DeploymentTerms, device, plan_of
 
 #: ops of one merged graph: its search holds arrays of kernels x machines
 MOST_OPS = 6000
@@ -59,7 +59,7 @@ class _Need:
     pipeline: int
 
 
-def tabulated(design: DeploymentDesign, deployments: Mapping[int, Deployment]) -> dict[int, tuple[dict[str, float], str]]:
+def tabulated(design: DeploymentTerms, deployments: Mapping[int, Deployment]) -> dict[int, tuple[dict[str, float], str]]:
     """Index -> (quantities, why not) of those deployments this covers."""
     prompt, output = design.prompt_tokens, design.output_tokens
     places = [prompt + round(output * p) for p in GAUSS] if output > 2 else [prompt + 1]
@@ -96,7 +96,7 @@ def tabulated(design: DeploymentDesign, deployments: Mapping[int, Deployment]) -
     return out
 
 
-def _covered(design: DeploymentDesign, d: Deployment) -> bool:
+def _covered(design: DeploymentTerms, d: Deployment) -> bool:
     """Whether the columns say what the one-by-one path would; a plan that one refuses goes there, for its error."""
     if d.expert > 1 or (d.schedule == "chunked" and not d.split) or (d.split and design.output_tokens < 2):
         return False
@@ -152,7 +152,7 @@ def _formats(shape: _Shape) -> ServingPlan:
 _DONE: dict[tuple[str, str], tuple[float, float]] = {}
 
 
-def _costs(design: DeploymentDesign, needs: Sequence[_Need]) -> np.ndarray:
+def _costs(design: DeploymentTerms, needs: Sequence[_Need]) -> np.ndarray:
     """(n, 2) seconds and J of each step on all devices of its stage, collectives included."""
     machines = {(n.device, n.power_limit): device(n.device, n.power_limit) for n in needs}
     parts = {n.shape: _parts(n.shape) for n in needs}
@@ -205,7 +205,7 @@ def _merged(works: Sequence[Workload]) -> Workload:
     return Workload("steps", tuple(op for work in works for op in work.ops), tuple(tensors))
 
 
-def _wires(design: DeploymentDesign, needs: Sequence[_Need]) -> np.ndarray:
+def _wires(design: DeploymentTerms, needs: Sequence[_Need]) -> np.ndarray:
     """(n, 2) seconds and J of the collectives of one pass, as `serving_step` bills them: two all-reduces a layer, one gather of logits, sends between stages."""
     out = np.zeros((len(needs), 2))
     groups: dict[tuple[str, str, int, int], list[int]] = {}
@@ -234,7 +234,7 @@ def _wires(design: DeploymentDesign, needs: Sequence[_Need]) -> np.ndarray:
 
 # -- schedules (the formulas of `serving._static`, `serving._continuous` and `serving_split`, on columns) ---------------------------------
 
-def _together(design: DeploymentDesign, rows: Sequence[Deployment], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+def _together(design: DeploymentTerms, rows: Sequence[Deployment], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
     prompt, output, steps = design.prompt_tokens, design.output_tokens, design.output_tokens - 1
     batch, stages = (np.array([getattr(d, f) for d in rows], dtype=np.float64) for f in ("batch", "pipeline"))
     static = np.array([d.schedule == "static" for d in rows])
@@ -294,7 +294,7 @@ def _flowing(model: str, tensor: int, dtype: str, weight_dtype: str, kv_dtype: s
     return _rig(transformer(model), plan).memory(1, 1, step_tokens).activations
 
 
-def _apart(design: DeploymentDesign, rows: Sequence[Deployment], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+def _apart(design: DeploymentTerms, rows: Sequence[Deployment], read_t: np.ndarray, read_j: np.ndarray, step_t: np.ndarray, step_j: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
     prompt, output, steps = design.prompt_tokens, design.output_tokens, design.output_tokens - 1
     batch, stages, readers, writers = (np.array([getattr(d, f) for d in rows], dtype=np.float64) for f in ("batch", "pipeline", "prompt_machines", "token_machines"))
     models = [transformer(d.model) for d in rows]

@@ -29,7 +29,7 @@ def search(space: Path, budget: int, model: str | None, out: Path | None, method
         raise FormatError(f"--out {out}: exists and holds something else; choose a new folder")
     problem = Problem.read(space)
     if model not in (None, "simulator"):
-        from ..verbs import predictor
+        from ..arguments import predictor
 
         by = predictor(model)
         missing = [g.name for g in problem.goals if g.name.partition("@")[0] not in (*by.targets, "area_mm2", "params", "flops", "power_w", *(problem.given.columns if problem.given else ()))]

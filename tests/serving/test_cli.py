@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from silicast.datasets.catalog import hardware, keys
 from silicast.datasets.simulator import simulate
-from silicast.serving import verbs
+from silicast.serving import machines, verbs
 from silicast.serving.cli import app
 from silicast.serving.predictor import Predictor
 from silicast.serving.quantities import interval, quantity
@@ -318,7 +318,7 @@ def test_our_own_faults_are_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     def broken() -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(verbs, "hardware_list", broken)
+    monkeypatch.setattr(machines, "hardware_list", broken)
     monkeypatch.delenv("SILICAST_DEBUG", raising=False)
     result = run("hardware", "list")
     assert result.exit_code == 1

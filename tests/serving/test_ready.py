@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from silicast.datasets.errors import InputError, TableError
-from silicast.datasets.measured import read_measured
 from silicast.serving import ready as chooser
 from silicast.serving.cli import app
 from silicast.serving.predictor import Predictor
@@ -105,54 +102,12 @@ def test_in_python_by_name(workload_file: Path) -> None:
     assert answer["model"] == "networks"
 
 
-# what was not told
-
-CARD = ModelCard("kernels", "1", "op", ("latency_s",), {}, "1", "1", "made up", "d", 10, "none", 0.9, schema={"columns": {"gemm": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "softmax": {}},
-                 "op": {"column": "op"}, "context": ["framework", "kernel_source", "variant"], "hardware": "hardware", "group": ["site"], "targets": {}},
-                 extra={"circumstances": json.dumps({"context": ["framework", "kernel_source", "variant"], "rows": [
-                     ["gemm", "h100_sxm", "bfloat16", "vllm", "cublas", "", 90], ["gemm", "h100_sxm", "fp8", "sglang", "deepgemm", "", 50],
-                     ["gemm", "h100_sxm", "bfloat16", "trtllm", "torch_flow", "", 10], ["gemm", "a100_sxm", "float16", "pytorch", "vllm", "linear", 5]]})})
-
-
-def asked(frame: pd.DataFrame, context: tuple[str, ...] = ()) -> Any:
-    return read_measured(frame, {**GEMM, "context": list(context)}, need_targets=False).questions
-
-
-def one(**fields: Any) -> pd.DataFrame:
-    return pd.DataFrame([{"m": 16, "n": 32, "k": 64, "dtype": "bfloat16", "hardware": "h100_sxm", **fields}])
-
-
-def test_what_is_not_told_is_what_was_measured_most_often() -> None:
-    whole, notes = chooser.completed(asked(one()), CARD)
-    assert whole.context.loc[0, ["op", "dtype_name", "framework", "kernel_source", "variant"]].tolist() == ["gemm", "bfloat16", "vllm", "cublas", ""]
-    assert notes == ["framework, kernel_source not told: taken as measured most often (gemm on h100_sxm: vllm / cublas)"]
-
-
-def test_what_is_told_is_kept_and_decides_the_rest() -> None:
-    whole, _ = chooser.completed(asked(one(framework="trtllm"), ("framework",)), CARD)
-    assert whole.context.loc[0, ["framework", "kernel_source"]].tolist() == ["trtllm", "torch_flow"]
-    whole, _ = chooser.completed(asked(one(dtype="fp8")), CARD)
-    assert whole.context.loc[0, ["framework", "kernel_source"]].tolist() == ["sglang", "deepgemm"]
-
-
-def test_sixteen_bits_stand_for_sixteen_bits() -> None:
-    whole, notes = chooser.completed(asked(one(dtype="float16")), CARD)
-    assert whole.context.loc[0, "dtype_name"] == "bfloat16"
-    assert "bfloat16" in notes[-1]
-    kept, _ = chooser.completed(asked(one(dtype="float16", hardware="a100_sxm")), CARD)
-    assert kept.context.loc[0, "dtype_name"] == "float16"
-    assert np.array_equal(kept.ops.dtype, asked(one(dtype="float16")).ops.dtype)
-
-
-def test_a_model_of_the_users_own_is_left_alone() -> None:
-    questions = asked(one())
-    assert chooser.completed(questions, replace(CARD, extra={}))[0] is questions
-
-
 def test_columns_that_are_no_operator(tmp_path: Path) -> None:
-    one(op="conv").to_csv(tmp_path / "c.csv", index=False)
+    pd.DataFrame([{"op": "conv", "m": 16, "n": 32, "k": 64, "dtype": "bfloat16", "hardware": "h100_sxm"}]).to_csv(tmp_path / "c.csv", index=False)
+    card = ModelCard("kernels", "1", "op", ("latency_s",), {}, "1", "1", "made up", "d", 10, "none", 0.9, extra={"circumstances": "{}"}, schema={
+        "columns": {"gemm": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "softmax": {}}, "op": {"column": "op"}, "context": ["framework"], "hardware": "hardware", "group": ["site"], "targets": {}})
     with pytest.raises(TableError, match="conv"):
-        chooser.schema_of(tmp_path / "c.csv", CARD)
+        chooser.schema_of(tmp_path / "c.csv", card)
     pd.DataFrame({"a": [1]}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match="no ready-made model answers"):
         chooser.for_table(tmp_path / "a.csv", None, ())
