@@ -95,7 +95,8 @@ def _drawn(rows: np.ndarray, kind: np.ndarray, count: int, rng: np.random.Genera
         wanted = np.where(taken < counts, np.sqrt(counts), 0.0)
         more = np.minimum(counts - taken, np.floor(left * wanted / wanted.sum()).astype(np.int64))
         if not more.any():
-            more[np.argmax(counts - taken)] = left
+            most = np.argmax(counts - taken)
+            more[most] = min(left, counts[most] - taken[most])
         taken += more
     place = np.zeros(len(order), dtype=np.int64)
     for i in range(len(names)):

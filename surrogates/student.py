@@ -203,6 +203,11 @@ class Student:
         h = x @ self._first
         for row, lane in zip(h, lanes, strict=True):
             row += lane.bias
+        y = self._deeper(h)
+        return [self._answer(lane, told, reference) for lane, told, reference in zip(lanes, y.tolist(), references, strict=True)]
+
+    def _deeper(self, h: np.ndarray) -> np.ndarray:
+        """(n, outputs) of the last layer from what the first one adds up to, (n, hidden), which is overwritten."""
         np.maximum(h, 0.0, out=h)
         for weight, bias in self._hidden:
             h = h @ weight
@@ -210,7 +215,7 @@ class Student:
             np.maximum(h, 0.0, out=h)
         y = h @ self._last
         y += self._last_bias
-        return [self._answer(lane, told, reference) for lane, told, reference in zip(lanes, y.tolist(), references, strict=True)]
+        return np.asarray(y)
 
     def _answer(self, lane: Lane, told: list[float], reference: float) -> tuple[list[float], Sequence[float], float]:
         """(points, half widths, doubt) of one operator by what the last layer says."""
@@ -283,13 +288,7 @@ class Student:
         x -= self._centre_column
         h = x.T @ self._first
         h += lanes.bias[index]
-        np.maximum(h, 0.0, out=h)
-        for weight, bias in self._hidden:
-            h = h @ weight
-            h += bias
-            np.maximum(h, 0.0, out=h)
-        y = h @ self._last
-        y += self._last_bias
+        y = self._deeper(h)
         if doubt is not None:
             doubt[:] = y[:, -1]
         np.greater(y[:, -1], 0.0, out=doubted)

@@ -109,24 +109,33 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
     rows = np.flatnonzero(np.isfinite(tried.point).all(axis=1))
     asked, point, spread, fold = data.take(rows), tried.point[rows], np.asarray(tried.spread)[rows], fold[rows]
     strata, kinds = asked.questions.strata, inner.kinds(asked.questions)
+    surrogate = store.member("conformal")(inner, level=level)
+    split = f"{len(np.unique(fold))}-fold by {by}; "
+    groups = len(np.unique(data.groups.astype(str)))
+    notes = [f"only {groups} groups (by {by}): figures and intervals say little about a group unlike them"] if groups < _FEW_GROUPS else []
 
-    def calibrated(use: np.ndarray) -> Any:
+    def calibrated(use: np.ndarray, widths: Any) -> Any:
         scored = {t: (asked.targets[t][use], point[use, j]) for j, t in enumerate(wanted)}
-        return store.member("conformal")(inner, level=level).calibrate_from(strata[use], scored, {t: spread[use, j] for j, t in enumerate(wanted)}, kinds[use])
+        return widths.calibrate_from(strata[use], scored, {t: spread[use, j] for j, t in enumerate(wanted)}, kinds[use])
 
     low, high = np.full_like(point, np.nan), np.full_like(point, np.nan)
     for i in np.unique(fold):  # a fold's own residuals must not widen the intervals it is judged by
         here = fold == i
-        judged = calibrated(~here).around(replace(Prediction.bare(wanted, point[here]), spread=spread[here]), strata[here], None, kinds[here])
-        low[here], high[here] = judged.low, judged.high
-    prediction = replace(Prediction.bare(wanted, point), low=low, high=high, level=level)
-    surrogate = calibrated(np.ones(len(rows), dtype=bool))
+        if (~here).sum() >= surrogate.needed:
+            widths = calibrated(~here, store.member("conformal")(inner, level=level))
+            judged = widths.around(replace(Prediction.bare(wanted, point[here]), spread=spread[here]), strata[here], None, kinds[here])
+            low[here], high[here] = judged.low, judged.high
+    promised = len(rows) >= surrogate.needed
+    prediction = replace(Prediction.bare(wanted, point), low=low, high=high, level=level if np.isfinite(low).any() else 0.0)
+    figures = metrics.nested(metrics.by_slice(asked, prediction, level)) if len(rows) else {}
+    known = domains.describe(data)
+    if not promised:
+        notes.append(f"{len(rows)} rows answered by models that saw none of their group are too few to promise intervals at level {level:g} ({surrogate.needed} are the least): the model answers without")
+        return Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
+    calibrated(np.ones(len(rows), dtype=bool), surrogate)
     rehearse(surrogate, data, wanted, seed, say, networks)
-    notes = [f"only {len(np.unique(data.groups.astype(str)))} groups (by {by}): figures and intervals say little about a group unlike them"] if len(np.unique(data.groups.astype(str))) < _FEW_GROUPS else []
     notes.append("figures are those of small copies, on groups they never saw: the model itself learned from all rows")
-    known = witnessed(domains.describe(data), asked, prediction)
-    return Fitted(surrogate, known, metrics.nested(metrics.by_slice(asked, prediction, level)), len(data), f"{int(fold.max()) + 1}-fold by {by}; intervals from out-of-fold residuals of small copies", level,
-                  notes)
+    return Fitted(surrogate, witnessed(known, asked, prediction), figures, len(data), f"{split}intervals from out-of-fold residuals of small copies", level, notes)
 
 
 def _out_of_fold(data: Table, wanted: Sequence[str], fold: np.ndarray, seed: int) -> np.ndarray:

@@ -219,3 +219,12 @@ def test_few_groups_of_many_rows_are_learned_by_an_ensemble(tmp_path: Path) -> N
     assert any("few groups: 5 folds" in text for text in said)
     inside = (frame["ms"] * 1e-3 >= answer.low[:, 0]) & (frame["ms"] * 1e-3 <= answer.high[:, 0])
     assert inside.mean() > 0.8
+
+
+def test_few_groups_and_a_level_that_their_rows_cannot_promise(tmp_path: Path) -> None:
+    """Of 700 rows none can say what 999 of 1,000 stay below: an ensemble without intervals, with figures, and a note that names what is needed."""
+    card, said, answer = fit(gemms(700, 8), GEMM, tmp_path / "m", networks=False, level=0.999)
+    assert (card.level, card.split) == (0.0, "5-fold by n x k; no intervals")
+    assert np.isnan(answer.low).all()
+    assert card.metrics["all"]["latency_s"]["median_ape"] < 0.3
+    assert any("too few to promise intervals at level 0.999 (999 are the least)" in text for text in said)
