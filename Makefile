@@ -44,7 +44,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/frontends.py --json docs/benchmarks/frontends.json
 	$(BIN)/python benchmarks/search.py --json docs/benchmarks/search.json
 	$(BIN)/python benchmarks/serve.py --json docs/benchmarks/serve.json
-	$(BIN)/python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json
+	$(BIN)/python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json --page
 	$(BIN)/python benchmarks/predict.py --json docs/benchmarks/predict.json
 	$(BIN)/python benchmarks/synthetic.py --json docs/benchmarks/synthetic.json
 	$(BIN)/python benchmarks/guard.py --json docs/benchmarks/guard.json

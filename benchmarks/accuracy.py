@@ -1,4 +1,4 @@
-"""Accuracy on measured data nobody trained on: python benchmarks/accuracy.py [--quick] [--only NAME,...] [--seeds N] [--jobs N] [--json FILE] [--pictures FOLDER]
+"""Accuracy on measured data nobody trained on: python benchmarks/accuracy.py [--quick] [--only NAME,...] [--seeds N] [--jobs N] [--json FILE] [--page] [--pictures FOLDER]
 
 Every protocol reads an open table, holds groups or machines out, fits what `silicast fit` fits by default, and scores it on the rows held out: median, 90th
 percentile and mean absolute percentage error, beside plain LightGBM (defaults, on roofline features) and the roofline, published figures and the aim.
@@ -26,6 +26,7 @@ import accuracy_tables
 import numpy as np
 from _tables import data_folder, print_table, write_json
 from accuracy_ops import PROTOCOLS, QUICK_ROWS, Case, noise_floors
+from accuracy_page import write_page
 
 from silicast.features.tabular import learn_vocabulary, tabular_features
 from silicast.training.fitting import learned
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=0, help="rows of each operator table, in place of the protocol's own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/accuracy.md")
     parser.add_argument("--pictures", type=Path, help="a folder for a bar chart per protocol")
     options = parser.parse_args()
     data = data_folder()
@@ -87,7 +89,10 @@ def main() -> int:
     print_table("plain tables and networks, groups never seen: medians over seeds", accuracy_tables.over_seeds(others))
     minutes = (time.perf_counter() - begin) / 60.0
     print(f"\n{minutes:.1f} minutes in {options.jobs} processes")
-    write_json(options.json, {"rows": rows, "floors": floors, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick, "minutes": minutes, "failed": failed})
+    measured = {"rows": rows, "floors": floors, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick, "minutes": minutes, "failed": failed}
+    write_json(options.json, measured)
+    if options.page:
+        write_page(measured)
     if options.pictures:
         draw(over_seeds(rows), options.pictures)
     print_table("protocols that broke off", failed)

@@ -1,0 +1,78 @@
+"""The tables of docs/accuracy.md from what `benchmarks/accuracy.py` measured: python benchmarks/accuracy_page.py [JSON]
+
+`accuracy.py --page` does the same at its end. Words beside the tables are written by hand; what stands between a pair of marks is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, FIGURES = DOCS / "accuracy.md", DOCS / "benchmarks" / "accuracy.json"
+#: measures that are no percentages
+_PLAIN = ("R2", "AUROC", "Kendall tau", "Spearman", "R2 of log", "Spearman inside the kernel")
+#: protocols whose slices are machines: too many lines for a page; the JSON has them
+_ONE_LINE = ("gemm_sites", "gemm_frontier", "attention", "moe", "mla", "vidur")
+
+
+def write_page(measured: Mapping[str, Any]) -> None:
+    """Fills the marked parts of docs/accuracy.md."""
+    text = PAGE.read_text(encoding="utf-8")
+    parts = {"run": [_run(measured)], "operators": _operators(measured["summary"]), "tables": _tables(measured["tables"])}
+    for name, lines in parts.items():
+        first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if first not in text or last not in text:
+            raise SystemExit(f"{PAGE}: no mark {first} ... {last}")
+        text = f"{text.partition(first)[0]}{first}\n\n" + "\n".join(lines) + f"\n\n{last}{text.partition(last)[2]}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def _run(measured: Mapping[str, Any]) -> str:
+    """What run this was, in words."""
+    worked = sum(r["processor s"] for r in {(r["protocol"], r["case"], r["seed"]): r for r in measured["rows"]}.values())
+    failed = ", ".join(f["protocol"] for f in measured.get("failed", ()))
+    took = f"The whole run took {measured['minutes']:.0f} minutes on two cores" if "minutes" in measured else "Put together from several runs"
+    return (f"{took}; fits of operator tables {worked:,.0f} s of processor time in it. Operator tables: {_counted([r['seeds'] for r in measured['summary']])}; "
+            f"plain tables: {_counted([r['seeds'] for r in measured['tables']])}." + (f" Broke off: {failed}." if failed else ""))
+
+
+def _counted(seeds: Sequence[int]) -> str:
+    """How many seeds, in words."""
+    low, high = min(seeds), max(seeds)
+    return f"{low} seed{'s' if low > 1 else ''}" if low == high else f"{low} to {high} seeds"
+
+
+def _operators(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| held out | what | ours | +- | LightGBM | roofline | covered | published | aim |", "|---|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        if r["protocol"] in _ONE_LINE and r["slice"] != "all":
+            continue
+        what = {"latency_s": "latency", "power_w": "power"}[r["target"]] if r["slice"] == "all" else r["slice"]
+        ours, plain = (_number(r[k]) for k in ("+-", "roofline"))
+        lines.append(f"| {r['case']} | {what} | {r['median %']:.1f} / {r['p90 %']:.1f} / {r['mean %']:.1f} | {ours} | {r['LightGBM']:.1f} / {r['LightGBM mean']:.1f} | {plain} | {100 * r['covered']:.0f} % | "
+                     f"{r['published'] or '-'} | {r['aim'] or '-'} |")
+    return lines
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| held out | target | measure | ours | spread | beside | covered | published | aim |", "|---|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        digits = 3 if r["measure"] in _PLAIN else 1
+        beside = next((f"{_number(r[k], digits)}{word}" for k, word in (("plain LightGBM", ""), ("uncorrected", " uncorrected"), ("ours, 10 suggested", " suggested")) if k in r), "-")
+        covered = "-" if r.get("coverage") is None else f"{100 * r['coverage']:.0f} %"
+        spread = _number(r["spread"], digits) if r["seeds"] > 1 else "-"
+        lines.append(f"| {r['protocol']} | {r['target'].removesuffix('_s').removesuffix('_w').removesuffix('_j')} | {r['measure']} | {_number(r['ours'], digits)} | {spread} | {beside} | {covered} | "
+                     f"{r['published']} | {r['aim']} |")
+    return lines
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    write_page(json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else FIGURES).read_text(encoding="utf-8")))
