@@ -1,15 +1,17 @@
 """Designs of HLS kernels as rows of a table: a program graph read once, its pragmas set per row, and what they mean for the schedule as figures.
 
 The schedule is the usual one of high-level synthesis: a pipelined loop starts a round every initiation interval, a loop that is not runs its rounds one after the
-other, PARALLEL and `flatten` copy the body, copies share the ports of the arrays they read. Latencies of units are round numbers of Vitis HLS at 250 MHz
-(assumption: add and multiply 5 cycles each, two ports per array); figures made of them order designs, they are no forecasts.
+other, PARALLEL and `flatten` copy the body, copies share the ports of the arrays they read. Not every pragma takes effect: a loop whose bounds vary cannot be unrolled, so no
+`flatten` goes through it (AMD, "Vitis High-Level Synthesis User Guide", UG1399, on `pragma HLS unroll` and variable loop bounds); copies of a loop whose rounds wait for one another
+bring nothing, unless they are summed as a tree; a TILE inside another loop has what it works on brought in anew, tile by tile. Latencies of units are round numbers of Vitis HLS at
+250 MHz (assumption: add and multiply 5 cycles each, two ports per array); figures made of them order designs, they are no forecasts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, opened, read_hls
 
 #: cycles of a floating-point unit, and words an array gives per cycle (assumptions)
 _UNIT_CYCLES, _PORTS = 5.0, 2.0
+#: cycles that an element takes from memory (eight bytes of a bus of 512 bits), and of a tile of an outermost loop, whose arrays are cut with it (assumption: a twelfth of that)
+_ELEMENT_CYCLES, _OUTERMOST = 0.125, 1.0 / 12.0
+#: copies of a loop with loops inside bring this power of their number, for they share the memory; rounds of a factor that does not divide the trip count take so much longer (assumptions)
+_SHARED, _UNEVEN = 0.5, 1.5
 #: levels of the heaviest nest that are told one by one
 _LEVELS = 3
 #: values a pragma is tried with, to see which loop it stands at
@@ -86,6 +92,7 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
         "tile_most": float(max(loop.tile for loop in loops)), "depth_most": float(max(loop.depth for loop in loops)), "loops": float(len(loops)),
         "trip_heaviest": loops[heaviest].trip_count, "pipelined_above_heaviest": float(_above(heaviest, loops, parent)), "reduction_heaviest": float(loops[heaviest].reduction),
         **_levels(heaviest, loops, parent),
+        "reloaded": _reloaded(loops), "refused": float(sum(loop.pipeline == "flatten" and any(loops[j].varying for j in _below(i, children)) for i, loop in enumerate(loops))),
         "elements": float(sum(loop.distinct_reads + loop.distinct_writes for loop in loops)), "accesses": float(sum(loop.iterations * (loop.array_reads + loop.array_writes) for loop in loops)),
     }
 
@@ -125,26 +132,60 @@ def _copies(loops: list[HlsLoop], parent: list[int]) -> tuple[list[float], list[
     return copies, flat
 
 
+@dataclass(frozen=True)
+class _Granted:
+    """What of a design's pragmas takes effect, loop by loop: pipeline; copies that bring something; whether it is no loop any more, for one around it unrolls it; whether it has
+    as many copies as rounds; whether a refused `flatten` around it keeps it from being pipelined."""
+
+    pipeline: list[str]
+    factor: list[float]
+    flat: list[bool]
+    full: list[bool]
+    stalled: list[bool]
+
+    @classmethod
+    def of(cls, loops: list[HlsLoop], parent: list[int], children: list[list[int]]) -> _Granted:
+        pipeline, factor, flat, full, stalled = [], [], [], [], []  # type: ignore[var-annotated]
+        for i, loop in enumerate(loops):
+            up, copies = parent[i], min(loop.parallel, max(loop.trip_count, 1.0))
+            refused = loop.pipeline == "flatten" and any(loops[j].varying for j in _below(i, children))
+            pipeline.append("off" if refused else loop.pipeline)
+            stalled.append(refused or (up >= 0 and stalled[up]))
+            flat.append(up >= 0 and (flat[up] or pipeline[up] == "flatten"))
+            waits = loop.carried and (bool(children[i]) or not loop.reduction)
+            factor.append(1.0 if waits else copies**_SHARED if children[i] else copies)
+            full.append(not loop.varying and loop.parallel >= loop.trip_count)
+        return cls(pipeline, factor, flat, full, stalled)
+
+
 def _total(loops: list[HlsLoop], children: list[list[int]], parent: list[int], auto: bool) -> float:
-    copies, flat = _copies(loops, parent)
-    return max(1.0, sum(_cycles(i, loops, children, copies, flat, auto) for i in range(len(loops)) if parent[i] < 0))
+    granted = _Granted.of(loops, parent, children)
+    copies, _ = _copies(loops, parent)
+    return max(1.0, sum(_cycles(i, loops, children, granted, copies, auto) for i in range(len(loops)) if parent[i] < 0) + _reloaded(loops))
 
 
-def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], copies: list[float], flat: list[bool], auto: bool) -> float:
+def _reloaded(loops: list[HlsLoop]) -> float:
+    """Cycles that tiles take to be brought in, over the whole run."""
+    return sum(_ELEMENT_CYCLES * loop.iterations / loop.tile * loop.span * (_OUTERMOST if loop.depth <= 1 else 1.0) for loop in loops if loop.tile > 1)
+
+
+def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _Granted, copies: list[float], auto: bool) -> float:
     """Cycles of one run of loop i."""
-    loop = loops[i]
+    loop, pipeline = loops[i], granted.pipeline[i]
     own = 1.0 + (_UNIT_CYCLES * min(loop.float_ops, 4) if loop.float_ops else float(min(loop.int_ops, 4))) + (1.0 if loop.array_reads else 0.0)
-    inside = [_cycles(c, loops, children, copies, flat, auto) for c in children[i]]
-    if flat[i]:  # no loop any more: a tree where copies are summed, side by side else, chained where neither is said
+    inside = [_cycles(c, loops, children, granted, copies, auto) for c in children[i]]
+    if granted.flat[i]:  # no loop any more: a tree where copies are summed, side by side else, chained where neither is said
         return own * (math.log2(max(loop.trip_count, 2.0)) if loop.reduction else 1.0) + sum(inside)
-    rounds = math.ceil(max(loop.trip_count, 1.0) / max(loop.parallel, 1))
+    uneven = loop.parallel > 1 and not granted.full[i] and loop.trip_count % loop.parallel > 0
+    rounds = math.ceil(max(loop.trip_count, 1.0) / granted.factor[i] * (_UNEVEN if uneven else 1.0))
     body = own + sum(inside)
-    if loop.pipeline == "flatten" or (not inside and (loop.pipeline == "" or auto)):
-        below = _below(i, children)
+    below = _below(i, children)
+    innermost = all(granted.flat[j] or granted.full[j] for j in below)  # with none inside, or all of them unrolled
+    if not granted.stalled[i] and (pipeline == "flatten" or (innermost and (pipeline == "" or auto))):
         ports = sum((loops[j].array_reads + loops[j].array_writes) * copies[j] / max(copies[i] / min(loop.parallel, max(loop.trip_count, 1.0)), 1.0) for j in [i, *below])
-        carried = _UNIT_CYCLES if loop.float_ops and loop.reduction and loop.parallel == 1 and not below else 1.0
-        return rounds * max(carried, min(ports / (_PORTS * max(copies[j] for j in [i, *below])), ports)) + body
-    if loop.pipeline == "" and inside:  # coarse-grained: the longest stage sets the pace
+        waits = _UNIT_CYCLES if loop.float_ops and loop.reduction and loop.parallel == 1 and not below else 1.0
+        return rounds * max(waits, min(ports / (_PORTS * max(copies[j] for j in [i, *below])), ports)) + body
+    if pipeline == "" and inside and not granted.stalled[i] and not loop.carried:  # coarse-grained: the longest stage sets the pace
         return rounds * max(own, *inside) + body
     return rounds * body
 

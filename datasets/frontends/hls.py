@@ -52,7 +52,9 @@ class HlsLoop:
     depth: loops around it, itself included. trip_count: rounds each time it is entered, a mean where they differ. iterations: rounds in all.
     float_ops, int_ops: arithmetic per iteration, divisions as 4. array_reads, array_writes: accesses per iteration. distinct_reads,
     distinct_writes: different elements touched in all, at most (the trip counts of the loops that the index moves with). pipeline: "off", "" or
-    "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are summed.
+    "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are summed. varying: its bounds move with a loop around
+    it, or with data. carried: some array is written in it, or in a loop inside it, at an index that does not move with its rounds, so one round waits for another. span: distinct
+    elements that one run of it touches, loops inside included.
     """
 
     name: str
@@ -69,6 +71,9 @@ class HlsLoop:
     parallel: int = 1
     tile: int = 1
     reduction: bool = False
+    varying: bool = False
+    carried: bool = False
+    span: float = 1.0
 
     def __post_init__(self) -> None:
         if self.pipeline not in PIPELINE:
@@ -145,7 +150,8 @@ def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
     kept = [r for r in program.regions if r.iterations > 0 and (r.header is not None or r.float_ops or r.reads or r.writes)]
     if not kept:
         raise GraphError(f"{file}: no loop that runs and no array access in {len(program.instructions)} instructions")
-    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}) for r in kept)
+    carried, spans = _carried(program.regions), _spans(program.regions)
+    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), 1.0)) for r in kept)
     return HlsDesign(_workload(file, kept, loops, any(r.float_ops for r in program.regions)), loops)
 
 
@@ -196,12 +202,39 @@ def _distinct(region: Region, accesses: Mapping[str, list[frozenset[str]]]) -> d
     return out
 
 
-def _loop(region: Region, setting: Mapping[str, int | str | bool]) -> HlsLoop:
+def _carried(regions: list[Region]) -> set[int]:
+    """The loops (by `id`) in which some array is written at an index that does not move with them."""
+    out = set()
+    for region in regions:
+        around: Region | None = region
+        while around is not None and around.header is not None:
+            if any(around.variable not in moving for indices in region.writes.values() for moving in indices):
+                out.add(id(around))
+            around = around.parent
+    return out
+
+
+def _spans(regions: list[Region]) -> dict[int, float]:
+    """Loop (by `id`) -> distinct elements that one run of it touches at most: of each array the widest access, rounds multiplied of the loops inside that its index moves with."""
+    touched: dict[int, dict[str, float]] = {}
+    for region in regions:
+        for array, moving in {(a, m) for side in (region.reads, region.writes) for a, indices in side.items() for m in indices}:
+            span, around = 1.0, region
+            while around is not None and around.header is not None:
+                span *= max(around.trip, 1.0) if around.variable in moving or not around.variable else 1.0
+                widest = touched.setdefault(id(around), {})
+                widest[array] = max(widest.get(array, 0.0), span)
+                around = around.parent  # type: ignore[assignment]
+    return {loop: sum(arrays.values()) for loop, arrays in touched.items()}
+
+
+def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: float) -> HlsLoop:
     reads, writes = (sum(map(len, side.values())) for side in (region.reads, region.writes))
     return HlsLoop(
         region.label, region.depth, region.trip, _rounds(region), region.float_ops, region.int_ops, reads, writes,
         sum(_distinct(region, region.reads).values()), sum(_distinct(region, region.writes).values()),
-        str(setting.get("pipeline", "off")), int(setting.get("parallel", 1)), int(setting.get("tile", 1)), bool(setting.get("reduction", False)))
+        str(setting.get("pipeline", "off")), int(setting.get("parallel", 1)), int(setting.get("tile", 1)), bool(setting.get("reduction", False)),
+        region.header is not None and (region.varying or not region.variable), carried, span)
 
 
 def _rounds(region: Region) -> int:

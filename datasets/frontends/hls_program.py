@@ -46,6 +46,7 @@ class Region:
     variable: str = ""
     first: float = 0.0
     step: int = 1
+    varying: bool = False
     float_ops: int = 0
     int_ops: int = 0
     element: str = ""
@@ -312,7 +313,7 @@ class Program:
             return None
         begin = first[1] + (values if first[0] else 0.0) + left[1]
         end = right[1] + (values if right[0] else 0.0)
-        loop.variable, loop.step, loop.first = left[0], steps[0], float(np.mean(begin)) - left[1]
+        loop.variable, loop.step, loop.first, loop.varying = left[0], steps[0], float(np.mean(begin)) - left[1], bool(outer)
         return _mean_rounds(begin, end, steps[0], relation)
 
     def _steps(self, variable: str, loop: Region) -> list[int]:

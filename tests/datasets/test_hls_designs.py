@@ -42,6 +42,27 @@ def test_figures_by_hand() -> None:
     assert figures_of([OUTER, INNER])["speedup"] == 1.0
 
 
+def test_pragmas_that_take_no_effect_bring_nothing() -> None:
+    """A loop whose bounds vary is not unrolled: `flatten` around it is refused, and nothing inside is pipelined. Copies of a loop whose rounds wait for one another bring nothing, but as a
+    tree of sums."""
+    refused = figures_of([replace(OUTER, pipeline="flatten"), replace(INNER, varying=True)])
+    assert refused["refused"] == 1.0
+    assert figures_of([replace(OUTER, pipeline="flatten"), INNER])["refused"] == 0.0
+    assert refused["schedule_cycles"] > cycles(varying=True)
+    waiting = [figures_of([replace(OUTER, carried=True, parallel=p), INNER])["schedule_cycles"] for p in (1, 8)]
+    assert waiting[0] == waiting[1]
+    assert figures_of([replace(OUTER, parallel=8), INNER])["schedule_cycles"] < waiting[0]
+    assert cycles(carried=True, reduction=False, parallel=8) == cycles(carried=True, reduction=False)
+    assert cycles(carried=True, parallel=8) < cycles(carried=True)
+
+
+def test_a_tile_inside_a_nest_is_brought_in_anew_by_hand() -> None:
+    found = figures_of([OUTER, replace(INNER, tile=4, span=64.0)])
+    assert found["reloaded"] == 0.125 * (2048 / 4) * 64  # a bus of 64 bytes brings eight doubles in a cycle
+    assert found["schedule_cycles"] == cycles() + found["reloaded"]
+    assert cycles(tile=16, span=64.0) < found["schedule_cycles"]
+
+
 @pytest.mark.skipif(not (DATA / "hlsyn" / "graphs.tar.gz").exists(), reason="the open tables are not here")
 def test_a_design_is_that_of_the_reader(tmp_path: Path) -> None:
     with tarfile.open(DATA / "hlsyn" / "graphs.tar.gz") as packed:

@@ -74,6 +74,8 @@ def test_a_matrix_vector_product_by_hand(tmp_path):
     assert (inner.float_ops, inner.array_reads, inner.array_writes) == (2, 2, 0)
     assert inner.distinct_reads == 96 + 12  # a moves with i (through row) and j, x with j alone
     assert (outer.array_writes, outer.distinct_writes) == (1, 8)
+    assert (outer.span, inner.span) == (96 + 12 + 8, 12 + 12)  # one run of each: a row of a is 12 elements
+    assert not any((outer.varying, inner.varying, outer.carried, inner.carried))  # y moves with i, the sum is no array
     assert design.workload.flops == 2 * 96
     assert [op.dtype for op in design.workload.ops] == ["float64", "float64"]
     assert design.columns().shape == (2, len(ATTRIBUTES))
@@ -111,13 +113,15 @@ def test_a_triangle_has_its_mean(tmp_path):
     design = read_hls(inner)
     assert design.loops[1].trip_count == sum(12 - i for i in range(8)) / 8
     assert design.loops[1].iterations == sum(12 - i for i in range(8))
+    assert [loop.varying for loop in design.loops] == [False, True]
 
 
 def test_a_bound_that_is_data_must_be_said(tmp_path):
     path = matvec(tmp_path / "sparse.gexf", inner_bound="%vm", extra=("%vm0 = load i32, i32* %m, align 4",))
     with pytest.raises(GraphError, match=r"sparse.gexf: loop1 .*depends on data"):
         read_hls(path)
-    assert read_hls(path, {"loop1": 5}).loops[1].iterations == 40
+    given = read_hls(path, {"loop1": 5}).loops[1]
+    assert (given.iterations, given.varying) == (40, True)
 
 
 @pytest.mark.parametrize(("point", "kind", "says"), [
@@ -192,6 +196,21 @@ def test_trip_counts_are_those_of_the_c_sources(tmp_path):
             assert all(theirs in (None, mine) for theirs, mine in zip(said, ours, strict=True)), name
             checked += sum(theirs is not None for theirs in said)
     assert checked > 50
+
+
+def test_rounds_that_wait_for_one_another_are_those_of_the_c_sources(tmp_path):
+    """By eye from the sources: `tmp[i][j] +=` waits over k, time steps wait, `C[k][j] +=` waits over i; triangles of covariance and correlation vary."""
+    archive = DATA / "hlsyn" / "graphs.tar.gz"
+    if not archive.exists():
+        pytest.skip("no open table hlsyn/graphs.tar.gz: set SILICAST_DATA")
+    carried = {"2mm": [2, 5], "jacobi-1d": [0], "symm-opt": [0], "gemm-p": [2], "stencil-3d": []}
+    varying = {"covariance": [5], "correlation": [7], "2mm": []}
+    with tarfile.open(archive) as tar:
+        for name in {**carried, **varying}:
+            (tmp_path / "k.gexf").write_bytes(tar.extractfile(f"graphs/{name}_processed_result.gexf").read())
+            loops = [loop for loop in read_hls(tmp_path / "k.gexf").loops if loop.name.startswith("loop")]
+            assert carried.get(name) in (None, [i for i, loop in enumerate(loops) if loop.carried]), name
+            assert varying.get(name) in (None, [i for i, loop in enumerate(loops) if loop.varying]), name
 
 
 def test_every_published_kernel_reads(tmp_path):
