@@ -1,6 +1,6 @@
 """The default for plain feature tables: several surrogates, each judged on groups it did not see, blended by what they were worth there.
 
-Candidates: boosted trees by absolute and by squared error, and a Gaussian process (`kernel`). Every row is answered by members that learned
+Candidates: boosted trees by absolute and by squared error, deep ones of all columns, and a Gaussian process (`kernel`). Every row is answered by members that learned
 from other groups only; those answers choose the shares, per target, then every member worth a share learns from all rows. The answers
 themselves stay in `out_of_fold` until the model is saved: they are what intervals and figures come from.
 
@@ -44,6 +44,10 @@ _MOST_TWICE = 100_000
 _REHEARSED = 4
 #: tables with as many rows get larger trees; rows of a leaf, at least and at most, of small tables: as many as a group has
 _MANY_ROWS, _LEAF = 5_000, (5, 30)
+#: trees of few large steps that tell every group by itself
+_DEEP: dict[str, Any] = {"trees": 300, "leaves": 63, "rate": 0.1, "min_leaf": 5, "column_share": 1.0}
+#: fewer networks with all their designs do not tell which member orders those of another one: shares stay equal (assumption; of HLSyn's 34 kernels: 0.50 in place of 0.47)
+_FEW_NETWORKS = 100
 #: target -> the column of a table of networks that it is learned as a ratio to
 _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cycles", "interval_cycles": "network.plain_cycles"}
 #: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
@@ -203,6 +207,8 @@ class Blended:
         made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **other)}
         if rows <= _MOST_TWICE:
             made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
+        if rows <= _MOST_TWICE and not self._networks:  # where many choices act together, as pragmas of a design do
+            made["deep"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **_DEEP)
         if self._machines:
             made["machines"] = ByValue(column=self._machines, targets=wanted, seed=seed)
         return {**made, "kernel": self._process(wanted)}
@@ -332,7 +338,7 @@ class Blended:
             points = [answers[name][:, j] for name in names]
             good = np.isfinite(truth) & np.all([np.isfinite(p) for p in points], axis=0)
             shares = np.full(len(names), 1.0 / len(names))
-            if good.sum() >= 10:
+            if good.sum() >= 10 and not (self._left_out and len(np.unique(table.groups.astype(str))) < _FEW_NETWORKS):
                 y = scaled(truth[good], truth)
                 stack = np.stack([scaled(p[good], truth) for p in points])
                 if self._left_out:  # what counts is the order of a network's designs: how far each is from their mean

@@ -30,7 +30,8 @@ def mixed(answers: Mapping[str, np.ndarray], every: Mapping[str, Mapping[str, fl
 
 def of_those(shares: Mapping[str, float], members: Mapping[str, Any]) -> dict[str, float]:
     """The shares of some members, summing to 1; trees stand for trees. Equal ones where none has a share."""
-    found = {name: shares.get(name, 0.0) + (shares.get("squared", 0.0) if name == "absolute" and "squared" not in members else 0.0) for name in members}
+    lost = sum(shares.get(name, 0.0) for name in ("squared", "deep") if name not in members)
+    found = {name: shares.get(name, 0.0) + (lost if name == "absolute" else 0.0) for name in members}
     total = sum(found.values())
     return {name: w / total if total > 0 else 1.0 / len(found) for name, w in found.items()}
 

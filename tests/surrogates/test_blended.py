@@ -90,3 +90,20 @@ def test_weights_of_many_columns_do_not_know_the_groups_that_are_held_out() -> N
     assert each[0] is each[1] is not each[2] is each[4]
     assert whole not in each
     assert model._processes(rows, whole, 5, 200) == [whole] * 5  # groups enough to a column
+
+
+def test_deep_trees_learn_plain_tables_and_no_networks() -> None:
+    model = Blended(targets=("latency_s",), threads=1)
+    assert list(model._candidates(1_000)) == ["absolute", "squared", "deep", "kernel"]
+    assert list(model._candidates(200_000)) == ["absolute", "kernel"]
+    model._networks = True
+    assert list(model._candidates(1_000)) == ["absolute", "squared", "kernel"]
+
+
+def test_few_networks_do_not_tell_which_member_orders_another_ones_designs() -> None:
+    rows = table(90)
+    answers = {"absolute": rows.targets["works"][:, None], "kernel": 1.0 - rows.targets["works"][:, None]}
+    model = Blended(targets=("works",), threads=1)
+    assert model._weigh(rows, answers)["works"] == {"absolute": 1.0}
+    model._left_out = ("pragma",)
+    assert model._weigh(rows, answers)["works"] == {"absolute": 0.5, "kernel": 0.5}

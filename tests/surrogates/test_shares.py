@@ -32,6 +32,7 @@ def test_sizes_are_compared_by_logarithms_and_trees_stand_for_trees() -> None:
     assert not is_counted(np.array([0.5, 0.0]))
     assert of_those({"absolute": 0.2, "squared": 0.2, "kernel": 0.6}, {"absolute": 0, "kernel": 0}) == pytest.approx({"absolute": 0.4, "kernel": 0.6})
     assert of_those({"squared": 1.0}, {"kernel": 0}) == {"kernel": 1.0}
+    assert of_those({"deep": 0.5, "squared": 0.1, "kernel": 0.4}, {"absolute": 0, "kernel": 0}) == pytest.approx({"absolute": 0.6, "kernel": 0.4})
 
 
 def test_a_row_that_is_lost_does_not_choose() -> None:
