@@ -32,6 +32,17 @@ def split_by_group(table: Table, fractions: Mapping[str, float], seed: int = 0) 
     return parts
 
 
+def whole_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(n,) fold of each row, 0 .. count - 1: groups whole, folds of about equal rows, none empty."""
+    labels, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place, filled = np.zeros(len(labels), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        place[group] = int(np.argmin(filled))
+        filled[place[group]] += sizes[group]
+    return place[inverse]
+
+
 def hold_out(table: Table, column: str, values: tuple[str, ...]) -> tuple[Table, Table]:
     """(rest, held out): rows whose slice `column` is one of `values` are held out. Raises TableError when either is empty."""
     if column not in table.slices.columns:

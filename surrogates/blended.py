@@ -4,7 +4,8 @@ Candidates: boosted trees by absolute and by squared error, deep ones of all col
 from other groups only; those answers choose the shares, per target, then every member worth a share learns from all rows. The answers
 themselves stay in `out_of_fold` until the model is saved: they are what intervals and figures come from.
 
-A machine never seen in a plain table is answered as those of the table were (`newcomer`): each held out in turn says how far off that is.
+A machine never seen in a plain table is answered as those of the table were (`newcomer`): each held out in turn says how far off that is. So are numbers beyond all that
+were learned from (`reach`): the largest held out choose who speaks there.
 
 A target that is yes or no is learned as a score and answered as a calibrated probability (`classifier`).
 """
@@ -20,15 +21,17 @@ import numpy as np
 
 from ..datasets.errors import TableError
 from ..datasets.networks import NetworkQuestions
-from ..datasets.table import Questions, Table
+from ..datasets.splits import whole_groups
+from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models
 from ..features.network_table import widened
-from . import classifier, newcomer
+from . import classifier, reach
 from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
+from .outlying import Outlying
 from .prediction import Prediction, apart, consistent
-from .shares import best_shares, from_means, is_counted, is_logarithmic, mixed, of_those, scaled
+from .shares import best_shares, from_means, is_counted, is_logarithmic, mixed, scaled
 
 #: folds by rows of the table: (rows up to which, folds)
 _FOLDS = ((300, 10), (10_000, 5), (50_000, 3), (10**9, 5))
@@ -40,8 +43,6 @@ _MOST_JUDGED = 60_000
 _LEAST_SHARE = 0.05
 #: trees of both kinds are grown for a table of so many rows at most
 _MOST_TWICE = 100_000
-#: machines held out in a rehearsal
-_REHEARSED = 4
 #: tables with as many rows get larger trees; rows of a leaf, at least and at most, of small tables: as many as a group has
 _MANY_ROWS, _LEAF = 5_000, (5, 30)
 #: trees of few large steps that tell every group by itself
@@ -50,38 +51,29 @@ _DEEP: dict[str, Any] = {"trees": 300, "leaves": 63, "rate": 0.1, "min_leaf": 5,
 _FEW_NETWORKS = 100
 #: target -> the column of a table of networks that it is learned as a ratio to
 _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cycles", "interval_cycles": "network.plain_cycles"}
-#: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
-#: of networks, priced on the machine itself, the middle one of all answers counts
-_FEW_MACHINES = 8
 #: with fewer groups to a column than this the process' weights are learned anew for folds; rounds they are learned in (of plain tables twice as many brought nothing); for tables of so many rows at most
 _GROUPS_PER_COLUMN, _TUNED_ROUNDS, _MOST_TUNED = 10, 30, 10_000
 #: on logarithms an error beyond this counts as this much, when shares are chosen
 _LOST = 1.0
-#: rows on which machines are compared
-_MOST_COMPARED = 1_500
-#: a machine never seen beside a single one may be off by this factor (assumption: nothing could be rehearsed)
-_NEVER_REHEARSED = 2.0
 #: rows to a group from which groups are networks with all their designs
 _LEAST_PER_GROUP = 5
 
 
-class Blended:
+class Blended(Outlying):
     """The blend. `seed` makes folds and members repeatable."""
 
     name = "blended"
 
     def __init__(self, *, targets: Sequence[str] = ("latency_s",), seed: int = 0, threads: int = 0) -> None:
+        super().__init__()
         self.targets = tuple(targets)
         self.shape = "features"
         self._settings: dict[str, Any] = {"seed": seed, "threads": threads}
         self._members: dict[str, Any] = {}
         self._shares: dict[str, dict[str, float]] = {}
         self._probability: dict[str, dict[str, Any]] = {}
-        self._strangers: dict[str, dict[str, Any]] = {}
         self._counted: list[str] = []
         self._least_leaf = _LEAF[0]
-        #: after `fit`: target -> (truth, answer) of rows on machines held out in turn, in SI; empty where none could be
-        self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._networks, self._machines = False, ""
         self._left_out: tuple[str, ...] = ()
         self._language_models: tuple[str, ...] = ()
@@ -103,6 +95,7 @@ class Blended:
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()
         self._language_models = () if self._networks else language_models.named(table.questions.frame)
+        reached = {} if self._networks else reach.reach(table.questions.frame)
         table = self._seen_table(table)
         whole = self._references_of(table.questions)
         table = replace(table, targets={t: v / whole[:, self.targets.index(t)] if t in self.targets else v for t, v in table.targets.items()})
@@ -122,8 +115,11 @@ class Blended:
             self._answer_fold(table, i, judged, {**candidates, "kernel": processes[i]}, answers)
         self._shares = self._weigh(table, answers)
         self._rehearse(table, candidates)
-        every = [self._shares, *(s["shares"] for s in self._strangers.values())]
+        self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
+        every = [self._shares, *(s["shares"] for s in (*self._strangers.values(), self._reach) if s)]
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
+        if any(shares.get("process carried", 0.0) > 0 for shares in self._reach.get("shares", {}).values()):
+            middle.add("kernel")
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         self._members = {name: candidates[name] for name in kept}
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
@@ -213,122 +209,6 @@ class Blended:
             made["machines"] = ByValue(column=self._machines, targets=wanted, seed=seed)
         return {**made, "kernel": self._process(wanted)}
 
-    def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
-        """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the
-        values of a column most of which the catalogue knows."""
-        for column in newcomer.machine_columns(table.questions.frame):
-            values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
-            names, counts = np.unique(values, return_counts=True)
-            few = len(names) < _FEW_MACHINES
-            told: dict[str, Any] = {"known": [str(n) for n in names], "shares": {t: {"newcomer": 1.0} for t in self.targets}}
-            if (self._networks or not few) and (len(names) < 3 or len(table) > _MOST_FOLDED):
-                continue
-            self._strangers[column] = told
-            apart = self._machines_apart(table, column, values, [str(n) for n in names], candidates) if not self._networks else {}
-            if apart:
-                told["worth"] = {t: [round(float(w), 6) for w in newcomer.worth(counts.astype(np.float64), a)] for t, a in apart.items()}
-            answers: dict[str, np.ndarray] = {}
-            for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED] if len(names) > 1 and len(table) <= _MOST_FOLDED else ():
-                here = values == held
-                self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
-            if self._networks or (not few and answers):
-                told["shares"] = self._weigh(table, answers)
-            if self._networks and few:
-                told["middle"] = list(candidates)
-            self._remember(table, values, answers, told, few)
-
-    def _machines_apart(self, table: Table, column: str, values: np.ndarray, names: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Target -> (D, D) log of what machine s, asked in place of machine o and brought over, says of its rows, over their truth (medians). Empty with fewer than three machines,
-        or too many to compare; NaN where truths are not positive."""
-        if not 3 <= len(names) <= newcomer.MOST_COMPARED:
-            return {}
-        some = np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_COMPARED])
-        asked, on = table.questions.take(some), values[some]
-        used = {name: m for name, m in candidates.items() if any(name in self._shares[t] for t in self.targets)}
-        points = np.stack([mixed({name: m.predict(self._moved(asked, column, machine)).point for name, m in used.items()}, self._shares, self.targets, self._counted) for machine in names])
-        out: dict[str, np.ndarray] = {}
-        for j, t in enumerate(self.targets):
-            truth, out[t] = table.targets[t][some], np.full((len(names), len(names)), np.nan)
-            for i, o in enumerate(names):
-                good = (on == o) & (truth > 0) & (points[:, :, j] > 0).all(0)
-                if good.any():
-                    out[t][:, i] = np.median(np.log(points[:, good, j] / truth[good]), axis=1) + newcomer.factors(o, names, t)
-        return out
-
-    def _moved(self, questions: Any, column: str, machine: str) -> Any:
-        """The same rows on another machine."""
-        return replace(questions, frame=language_models.widened(questions.frame.assign(**{column: machine}), self._language_models))
-
-    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], worth: Mapping[str, np.ndarray]) -> None:
-        """Into `answers`: what each member, and `newcomer`, says of the rows `here`, a machine that no one saw."""
-        rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
-        varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
-        if not varied:
-            return
-        if self._networks:
-            fresh = {name: member.fit(rest) for name, member in self._candidates(len(rest), varied).items()}
-        else:  # trees by half, and the process with the weights it has
-            whole = varied == list(self.targets)
-            fresh = {"absolute": Boosted(targets=tuple(varied), trees=150, leaves=15, min_leaf=5, seed=int(self._settings["seed"]), threads=1).fit(rest),
-                     "kernel": candidates["kernel"].sibling().learn_rows(rest) if whole else Kernel(targets=tuple(varied), seed=int(self._settings["seed"])).fit(rest)}
-
-        def put(name: str, points: np.ndarray) -> None:
-            kept = answers.setdefault(name, np.full((len(table), len(self.targets)), np.nan))
-            kept[np.ix_(here, np.array([self.targets.index(t) for t in varied]))] = points
-
-        if self._networks or not few:
-            for name, member in fresh.items():
-                put(name, member.predict(asked).point)
-        if not self._networks:
-            known = sorted(set(rest.questions.frame[column].astype(str)))
-            usual = {t: of_those(self._shares[t], fresh) for t in varied}
-            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied, worth))
-
-    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], worth: Mapping[str, Any]) -> np.ndarray:
-        """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
-        out = np.full((len(questions), len(targets)), np.nan)
-        written = questions.frame[column].astype(str).to_numpy(dtype=str)
-        for name in np.unique(written):
-            rows = np.flatnonzero(written == name)
-            counts = newcomer.shares(str(name), known) > 0
-            every = np.full((len(known), len(rows), len(targets)), np.nan)
-            mine = questions.take(rows)
-            for at, machine in enumerate(known):
-                if counts[at]:
-                    every[at] = ask(self._moved(mine, column, machine))
-            for j, t in enumerate(targets):
-                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], worth.get(t))
-        return out
-
-    def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool) -> None:
-        """What is expected of answers about machines never seen, per target: the rehearsed ones; where machines are few, those of the machine that was answered
-        worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where there is but one, `_NEVER_REHEARSED` off."""
-        point = np.full((len(table), len(self.targets)), np.nan)
-        if answers:
-            point = np.median(list(answers.values()), axis=0) if "middle" in told else mixed(answers, told["shares"], self.targets, self._counted)
-        for j, t in enumerate(self.targets):
-            truth = table.targets[t]
-            good = np.isfinite(truth) & np.isfinite(point[:, j]) & (truth > 0) & (point[:, j] > 0)
-            if few and good.any():
-                off = np.abs(np.log(np.where(good, point[:, j], 1.0) / np.where(good, truth, 1.0)))
-                held = np.unique(values[good])
-                worst = held[np.argmax([np.quantile(off[good & (values == name)], 0.9) for name in held])]
-                good &= values == worst
-                point[good, j] *= (point[good, j] / truth[good]) ** (1.0 / len(held))
-            if good.any():
-                self.rehearsed[t] = (truth[good], point[good, j])
-            elif len(told["known"]) == 1 and (truth[np.isfinite(truth)] > 0).all():
-                self.rehearsed[t] = (truth, truth * _NEVER_REHEARSED)
-
-    def beyond(self, questions: Questions) -> np.ndarray:
-        """(n,) 1 where a row is about a machine never trained on, 0 elsewhere: intervals are as wide there as errors were when machines were held out."""
-        out = np.zeros(len(questions))
-        for column, told in self._strangers.items():
-            if column not in questions.frame.columns:  # type: ignore[attr-defined]
-                continue  # `predict` says so
-            out = np.maximum(out, ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))  # type: ignore[attr-defined]
-        return out
-
     def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
         """Shares per target: a coordinate search for the least error on the blended scale."""
         names = list(answers)
@@ -355,8 +235,7 @@ class Blended:
         if not len(questions):
             return Prediction.nothing(self.targets)
         questions = self._seen(questions)
-        answers = {name: member.predict(questions).point for name, member in self._members.items()}
-        blend = mixed(answers, self._shares, self.targets, self._counted)
+        blend, answers = self._blend(questions)
         for column, told in self._strangers.items():
             new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))  # type: ignore[attr-defined]
             if not len(new):
@@ -366,10 +245,7 @@ class Blended:
                 continue
             here = {name: points[new] for name, points in answers.items()}
             if any("newcomer" in shares for shares in told["shares"].values()):
-                def ask(q: Any) -> np.ndarray:
-                    return mixed({name: member.predict(q).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
-
-                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], ask, self.targets, told.get("worth", {}))
+                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], lambda q: self._blend(q)[0], self.targets, told.get("worth", {}))
             blend[new] = mixed(here, told["shares"], self.targets, self._counted)
         blend = blend * self._references_of(questions)
         points = consistent({t: blend[:, j] for j, t in enumerate(self.targets)})
@@ -384,11 +260,28 @@ class Blended:
             point[:, j], low[:, j], high[:, j] = classifier.probability(calibrated, blend[:, j])
         return replace(bare, point=point, low=low, high=high)
 
+    def _blend(self, questions: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """((n, t) answers as if machines were known, each member's); beyond the reach by those who speak there."""
+        answers = {name: member.predict(questions).point for name, member in self._members.items()}
+        blend = mixed(answers, self._shares, self.targets, self._counted)
+        far = np.flatnonzero(self._octaves(questions) > 0.0)
+        if len(far):
+            def ask(frame: Any) -> np.ndarray:
+                return mixed({name: member.predict(FeatureQuestions(frame)).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
+
+            frame, known = questions.frame.iloc[far].reset_index(drop=True), self._reach["columns"]
+            said = {"usual": blend[far], "carried": reach.carried(frame, known, ask)}
+            if "kernel" in answers:
+                said |= {"kernel": answers["kernel"][far], "process carried": reach.carried(frame, known, lambda f: self._members["kernel"].predict(FeatureQuestions(f)).point)}
+            blend[far] = mixed(said, self._reach["shares"], self.targets, self._counted)
+        return blend, answers
+
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
+        spec |= {"reach": self._reach} if self._reach else {}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -403,7 +296,7 @@ class Blended:
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
-        out._language_models = tuple(spec.get("language_models", ()))
+        out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
@@ -425,14 +318,3 @@ def _measured_machines(questions: NetworkQuestions) -> str:
     """The column of machines where each has rows enough for a process of its own in every fold, else ""."""
     counts = np.bincount(questions.device_index, minlength=1) if questions.device_names else np.zeros(1)
     return questions.machine_column if len(counts) > 1 and counts[counts > 0].min() >= 2 * LEAST_ROWS else ""
-
-
-def whole_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(n,) fold of each row, 0 .. count - 1: groups whole, folds of about equal rows, none empty."""
-    labels, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    place, filled = np.zeros(len(labels), dtype=np.int64), np.zeros(count, dtype=np.int64)
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
-        place[group] = int(np.argmin(filled))
-        filled[place[group]] += sizes[group]
-    return place[inverse]

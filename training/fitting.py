@@ -210,7 +210,7 @@ def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence
     if inner.name == "ensemble" and surrogate.shape == "op":
         rehearse(surrogate, train, wanted, seed, say, networks)
     elif inner.name == "blended":
-        surrogate.expect_far(inner.rehearsed)
+        surrogate.expect_far(*inner.expected_far())
     return surrogate
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets.splits import whole_groups
 from ..datasets.table import Table
 from ..features import domain as domains
 from ..surrogates import rehearsal, store
-from ..surrogates.blended import whole_groups
 from ..surrogates.prediction import Prediction
 from ..surrogates.trust import witnessed
 from . import metrics
@@ -92,7 +92,7 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
         return Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
     surrogate.calibrate_from(strata, scored(every), **told(every))
     if plain:
-        surrogate.expect_far(surrogate.inner.rehearsed)
+        surrogate.expect_far(*surrogate.inner.expected_far())
     elif data.questions.shape == "op":
         surrogate.expect_strangers(sorted(set(strata.astype(str))), *_machines_out(data, wanted, seed))
     known = witnessed(known, asked, prediction)

@@ -11,8 +11,9 @@ import pytest
 
 from silicast.datasets.catalog.transformers import transformer
 from silicast.datasets.errors import TableError
+from silicast.datasets.splits import whole_groups
 from silicast.datasets.table import FeatureQuestions, Table
-from silicast.surrogates.blended import Blended, _of_some_groups, whole_groups
+from silicast.surrogates.blended import Blended, _of_some_groups
 from silicast.surrogates.kernel import Kernel
 from silicast.surrogates.store import member
 

@@ -53,7 +53,7 @@ def test_a_machine_beside_a_single_one_is_faster_by_its_rates_and_its_interval_i
     rows = table({"a100_sxm": 1.0})
     model = store.member("conformal")(Blended(targets=("latency_s",), threads=1)).fit(rows)
     point = model.inner.out_of_fold.point
-    model.calibrate_from(rows.questions.strata, {"latency_s": (rows.targets["latency_s"], point[:, 0])}).expect_far(model.inner.rehearsed)
+    model.calibrate_from(rows.questions.strata, {"latency_s": (rows.targets["latency_s"], point[:, 0])}).expect_far(*model.inner.expected_far())
     asked = FeatureQuestions(pd.DataFrame({"batch": [16.0, 64.0], "gpu": ["a100_sxm", "h100_sxm"]}))
     found = model.predict(asked)
     faster = np.exp(newcomer.factors("h100_sxm", ["a100_sxm"], "latency_s")[0])

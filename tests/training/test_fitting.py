@@ -12,8 +12,8 @@ import pytest
 
 from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
+from silicast.datasets.splits import whole_groups
 from silicast.surrogates import store
-from silicast.surrogates.blended import whole_groups
 from silicast.surrogates.card import ModelCard
 from silicast.training import fitting, folds, members
 from silicast.training.fitting import evaluate_table, fit_table

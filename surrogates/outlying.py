@@ -1,0 +1,228 @@
+"""What a blend says of rows beyond all that it learned from: machines never seen, and numbers larger than any of the table.
+
+Either is rehearsed: machines, and the largest sizes, are held out in turn, which says who speaks there (`newcomer`, `reach`, the members themselves) and how far off that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..datasets.table import FeatureQuestions, Questions, Table
+from ..features import language_models
+from . import newcomer, reach
+from .boosted import Boosted
+from .kernel import Kernel
+from .shares import mixed, of_those
+
+#: of a table with more rows no machine is held out
+MOST_FOLDED = 50_000
+#: machines held out in a rehearsal
+_REHEARSED = 4
+#: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
+#: of networks, priced on the machine itself, the middle one of all answers counts
+_FEW_MACHINES = 8
+#: rows on which machines are compared
+_MOST_COMPARED = 1_500
+#: a machine never seen beside a single one may be off by this factor (assumption: nothing could be rehearsed)
+_NEVER_REHEARSED = 2.0
+#: rows from which the largest sizes are held out
+_MOST_REACHED = 12_000
+#: why a row lies beyond all that was learned from
+_MACHINE, _SIZE = "machine", "size"
+
+
+class Outlying:
+    """The part of a blend that rehearses. What it needs of the blend: members for a table of so many rows, shares by answers, answers about known machines."""
+
+    targets: tuple[str, ...]
+    _settings: dict[str, Any]
+    _shares: dict[str, dict[str, float]]
+    _counted: list[str]
+    _language_models: tuple[str, ...]
+    _networks: bool
+
+    def __init__(self) -> None:
+        self._strangers: dict[str, dict[str, Any]] = {}
+        #: what columns reach, how many octaves were rehearsed and who speaks beyond; empty where that was of no use
+        self._reach: dict[str, Any] = {}
+        #: after `fit`: target -> (truth, answer), in SI, of rows on machines held out in turn, and of those with the largest sizes; empty where none could be
+        self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.rehearsed_sizes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        raise NotImplementedError
+
+    def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
+        """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the
+        values of a column most of which the catalogue knows."""
+        for column in newcomer.machine_columns(table.questions.frame):
+            values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
+            names, counts = np.unique(values, return_counts=True)
+            few = len(names) < _FEW_MACHINES
+            told: dict[str, Any] = {"known": [str(n) for n in names], "shares": {t: {"newcomer": 1.0} for t in self.targets}}
+            if (self._networks or not few) and (len(names) < 3 or len(table) > MOST_FOLDED):
+                continue
+            self._strangers[column] = told
+            apart = self._machines_apart(table, column, values, [str(n) for n in names], candidates) if not self._networks else {}
+            if apart:
+                told["worth"] = {t: [round(float(w), 6) for w in newcomer.worth(counts.astype(np.float64), a)] for t, a in apart.items()}
+            answers: dict[str, np.ndarray] = {}
+            for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED] if len(names) > 1 and len(table) <= MOST_FOLDED else ():
+                here = values == held
+                self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
+            if self._networks or (not few and answers):
+                told["shares"] = self._weigh(table, answers)
+            if self._networks and few:
+                told["middle"] = list(candidates)
+            self._remember(table, values, answers, told, few)
+
+    def _machines_apart(self, table: Table, column: str, values: np.ndarray, names: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Target -> (D, D) log of what machine s, asked in place of machine o and brought over, says of its rows, over their truth (medians). Empty with fewer than three machines,
+        or too many to compare; NaN where truths are not positive."""
+        if not 3 <= len(names) <= newcomer.MOST_COMPARED:
+            return {}
+        some = np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_COMPARED])
+        asked, on = table.questions.take(some), values[some]
+        used = {name: m for name, m in candidates.items() if any(name in self._shares[t] for t in self.targets)}
+        points = np.stack([mixed({name: m.predict(self._moved(asked, column, machine)).point for name, m in used.items()}, self._shares, self.targets, self._counted) for machine in names])
+        out: dict[str, np.ndarray] = {}
+        for j, t in enumerate(self.targets):
+            truth, out[t] = table.targets[t][some], np.full((len(names), len(names)), np.nan)
+            for i, o in enumerate(names):
+                good = (on == o) & (truth > 0) & (points[:, :, j] > 0).all(0)
+                if good.any():
+                    out[t][:, i] = np.median(np.log(points[:, good, j] / truth[good]), axis=1) + newcomer.factors(o, names, t)
+        return out
+
+    def _moved(self, questions: Any, column: str, machine: str) -> Any:
+        """The same rows on another machine."""
+        return replace(questions, frame=language_models.widened(questions.frame.assign(**{column: machine}), self._language_models))
+
+    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], worth: Mapping[str, np.ndarray]) -> None:
+        """Into `answers`: what each member, and `newcomer`, says of the rows `here`, a machine that no one saw."""
+        rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
+        varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+        if not varied:
+            return
+        fresh = {name: member.fit(rest) for name, member in self._candidates(len(rest), varied).items()} if self._networks else self._small(rest, varied, candidates)
+
+        def put(name: str, points: np.ndarray) -> None:
+            kept = answers.setdefault(name, np.full((len(table), len(self.targets)), np.nan))
+            kept[np.ix_(here, np.array([self.targets.index(t) for t in varied]))] = points
+
+        if self._networks or not few:
+            for name, member in fresh.items():
+                put(name, member.predict(asked).point)
+        if not self._networks:
+            known = sorted(set(rest.questions.frame[column].astype(str)))
+            usual = {t: of_those(self._shares[t], fresh) for t in varied}
+            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied, worth))
+
+    def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
+        """Members that rehearse, fitted: trees by half, and the process with the weights it has."""
+        seed = int(self._settings["seed"])
+        return {"absolute": Boosted(targets=tuple(targets), trees=150, leaves=15, min_leaf=5, seed=seed, threads=1).fit(rest),
+                "kernel": candidates["kernel"].sibling().learn_rows(rest) if list(targets) == list(self.targets) else Kernel(targets=tuple(targets), seed=seed).fit(rest)}
+
+    def _reach_out(self, table: Table, known: Mapping[str, float], candidates: Mapping[str, Any], targets: Sequence[str]) -> None:
+        """Who speaks of numbers beyond the reach `known`, and how far off that is: chosen with the largest ones held out."""
+        table = table.take(np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_REACHED]))
+        held, octaves = reach.largest(table.questions.frame, known)
+        rest, asked = table.take(~held), table.take(held)
+        varied = [t for t in targets if held.any() and all(np.isfinite(part.targets[t]).sum() >= 10 for part in (rest, asked)) and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+        if not varied:
+            return
+        fresh = self._small(rest, varied, candidates)
+        usual = {t: of_those(self._shares[t], fresh) for t in varied}
+
+        def ask(frame: Any) -> np.ndarray:
+            return mixed({name: member.predict(FeatureQuestions(frame)).point for name, member in fresh.items()}, usual, varied, self._counted)
+
+        frame = asked.questions.frame
+        below = reach.reach(rest.questions.frame[list(known)])
+        found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point, "carried": reach.carried(frame, below, ask),
+                 "process carried": reach.carried(frame, below, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point)}
+        answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
+        for name, points in found.items():
+            answers[name][:, [self.targets.index(t) for t in varied]] = points
+        shares = {t: told if t in varied else {"usual": 1.0} for t, told in self._weigh(asked, answers).items()}
+        self._reach = {"columns": dict(known), "octaves": octaves, "shares": shares}
+        points = mixed(answers, shares, self.targets, self._counted)
+        self.rehearsed_sizes = {t: (asked.targets[t], points[:, self.targets.index(t)]) for t in varied if (asked.targets[t][np.isfinite(asked.targets[t])] > 0).all()}
+
+    def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
+        """After `fit`: (target -> (truth, answer) in SI of rows that lay beyond all the members had learned from, NaN where there is none; (n,) what they are, as `kinds` says)."""
+        parts = [(kind, told) for kind, told in ((_MACHINE, self.rehearsed), (_SIZE, self.rehearsed_sizes)) if told]
+        rows = [max(len(truth) for truth, _ in told.values()) for _, told in parts]
+        out = {}
+        for t in self.targets:
+            if any(t in told for _, told in parts):
+                each = [np.pad(np.stack(told.get(t, (np.zeros(0), np.zeros(0)))), ((0, 0), (0, n - len(told.get(t, ([],))[0]))), constant_values=np.nan) for n, (_, told) in zip(rows, parts, strict=True)]
+                out[t] = (np.concatenate([e[0] for e in each]), np.concatenate([e[1] for e in each]))
+        return out, np.repeat(np.array([kind for kind, _ in parts], dtype=object), rows)
+
+    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], worth: Mapping[str, Any]) -> np.ndarray:
+        """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
+        out = np.full((len(questions), len(targets)), np.nan)
+        written = questions.frame[column].astype(str).to_numpy(dtype=str)
+        for name in np.unique(written):
+            rows = np.flatnonzero(written == name)
+            counts = newcomer.shares(str(name), known) > 0
+            every = np.full((len(known), len(rows), len(targets)), np.nan)
+            mine = questions.take(rows)
+            for at, machine in enumerate(known):
+                if counts[at]:
+                    every[at] = ask(self._moved(mine, column, machine))
+            for j, t in enumerate(targets):
+                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], worth.get(t))
+        return out
+
+    def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool) -> None:
+        """What is expected of answers about machines never seen, per target: the rehearsed ones; where machines are few, those of the machine that was answered
+        worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where there is but one, `_NEVER_REHEARSED` off."""
+        point = np.full((len(table), len(self.targets)), np.nan)
+        if answers:
+            point = np.median(list(answers.values()), axis=0) if "middle" in told else mixed(answers, told["shares"], self.targets, self._counted)
+        for j, t in enumerate(self.targets):
+            truth = table.targets[t]
+            good = np.isfinite(truth) & np.isfinite(point[:, j]) & (truth > 0) & (point[:, j] > 0)
+            if few and good.any():
+                off = np.abs(np.log(np.where(good, point[:, j], 1.0) / np.where(good, truth, 1.0)))
+                held = np.unique(values[good])
+                worst = held[np.argmax([np.quantile(off[good & (values == name)], 0.9) for name in held])]
+                good &= values == worst
+                point[good, j] *= (point[good, j] / truth[good]) ** (1.0 / len(held))
+            if good.any():
+                self.rehearsed[t] = (truth[good], point[good, j])
+            elif len(told["known"]) == 1 and (truth[np.isfinite(truth)] > 0).all():
+                self.rehearsed[t] = (truth, truth * _NEVER_REHEARSED)
+
+    def beyond(self, questions: Questions) -> np.ndarray:
+        """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
+        learned counts half as much with every octave, an assumption) or where both are so. Intervals are as wide there as errors were in the rehearsals, times this."""
+        new, over = self._new(questions), self._octaves(questions)
+        out = np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - self._reach.get("octaves", 0.0), 0.0), 0.0)
+        return np.where(new, np.maximum(1.0, np.where(over > 0.0, 1.0 + out / 2.0, 0.0)), out)
+
+    def kinds(self, questions: Questions) -> np.ndarray:
+        """(n,) why a row lies beyond all that was learned from; "" for one that does not."""
+        return np.where(self._new(questions), _MACHINE, np.where(self._octaves(questions) > 0.0, _SIZE, "")).astype(object)
+
+    def _new(self, questions: Any) -> np.ndarray:
+        """(n,) whether a row is about a machine never trained on."""
+        out = np.zeros(len(questions), dtype=bool)
+        for column, told in self._strangers.items():
+            if column in questions.frame.columns:  # else `predict` says so
+                out |= ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])
+        return out
+
+    def _octaves(self, questions: Any) -> np.ndarray:
+        known = self._reach.get("columns", {})
+        return reach.octaves(questions.frame, known) if all(c in questions.frame.columns for c in known) else np.zeros(len(questions))

@@ -1,0 +1,71 @@
+"""How far the numbers of a plain table reach, and what is said of rows beyond them.
+
+Trees answer a size beyond the largest they saw as they answer the largest, and a process drifts back to its mean. What a cost does with a size it mostly goes on doing: beyond its reach a
+row is asked at the reach, and the power of the size that the model itself shows over the last octaves carries it on. How far that may be trusted, beside the members' own answers, is
+rehearsed with the largest sizes held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+#: a column has a reach where it is a number with at least so many different values, none below zero, the largest so many times the smallest above zero (assumption)
+_LEAST_VALUES, _LEAST_RATIO = 5, 4.0
+#: the last octaves: from this share of the reach up to it
+_LAST = 0.25
+#: powers that costs go with: none falls or grows faster (assumption: no cost of a size is more than its cube)
+_LEAST_POWER, _MOST_POWER = -1.0, 3.0
+#: the largest sizes are those beyond the reach over the first of these that leaves a share `_LEFT` of the rows to learn from, and so many rows to ask about
+_OVER, _LEFT, _LEAST_ROWS = (8.0, 4.0, 2.0, 1.25), 0.25, 40
+
+
+def reach(frame: pd.DataFrame) -> dict[str, float]:
+    """Column -> the largest value of it, for columns that have a reach."""
+    out = {}
+    for name, column in frame.items():
+        if column.dtype.kind not in "iuf":
+            continue
+        values = np.unique(column.to_numpy(dtype=np.float64))
+        values = values[np.isfinite(values)]
+        if len(values) >= _LEAST_VALUES and values[0] >= 0.0 and values[-1] >= _LEAST_RATIO * values[values > 0][0]:
+            out[str(name)] = float(values[-1])
+    return out
+
+
+def octaves(frame: pd.DataFrame, known: Mapping[str, float]) -> np.ndarray:
+    """(n,) octaves that a row lies beyond the reach, its farthest column; 0 within (a tenth more is not beyond)."""
+    over = np.ones(len(frame))
+    for name, most in known.items():
+        over = np.fmax(over, frame[name].to_numpy(dtype=np.float64) / most)
+    return np.where(over > 1.1, np.log2(over), 0.0)
+
+
+def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray, float]:
+    """((n,) whether a row is among the largest sizes, how many octaves they reach beyond the rest); none where too few rows would be left on either side."""
+    for over in _OVER:
+        held = np.zeros(len(frame), dtype=bool)
+        for name, most in known.items():
+            held |= frame[name].to_numpy(dtype=np.float64) > most / over
+        if held.sum() >= _LEAST_ROWS and (~held).sum() >= max(_LEFT * len(frame), _LEAST_ROWS):
+            return held, float(np.log2(over))
+    return np.zeros(len(frame), dtype=bool), 0.0
+
+
+def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray]) -> np.ndarray:
+    """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves; as `ask` says them where they are not positive."""
+    at = frame.assign(**{name: np.minimum(frame[name].to_numpy(dtype=np.float64), most) for name, most in known.items()})
+    point = ask(at)
+    out = point.copy()
+    for name, most in known.items():
+        rows = np.flatnonzero(frame[name].to_numpy(dtype=np.float64) > most)
+        if not len(rows):
+            continue
+        there = at.iloc[rows]
+        before = ask(there.assign(**{name: most * _LAST}))
+        good = (before > 0) & (point[rows] > 0)
+        power = np.clip(np.log(np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)) / -np.log(_LAST), _LEAST_POWER, _MOST_POWER)
+        out[rows] *= np.where(good, (frame[name].to_numpy(dtype=np.float64)[rows] / most)[:, None] ** power, 1.0)
+    return out

@@ -1,0 +1,75 @@
+"""Numbers beyond all that a plain table holds: carried on by the power they go with, who speaks there chosen on the largest held out, intervals as wide as that was off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.measured import read_measured
+from silicast.surrogates import store
+from silicast.surrogates.blended import Blended
+from silicast.surrogates.reach import carried, largest, octaves, reach
+from silicast.training.fitting import evaluate_table, fit_table
+
+SCHEMA: dict[str, Any] = {"features": ["bytes", "how"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+
+
+def transfers(rows: int, most: float, seed: int = 0) -> pd.DataFrame:
+    """A link of 1 and one of 4 GB/s behind a start of 20 us: what a transfer of so many bytes takes, 2 % noise."""
+    rng = np.random.default_rng(seed)
+    size = np.exp(rng.uniform(np.log(1e3), np.log(most), rows)).round()
+    how = rng.choice(["one", "four"], rows)
+    return pd.DataFrame({"bytes": size, "how": how, "s": (2e-5 + size / np.where(how == "one", 1e9, 4e9)) * np.exp(0.02 * rng.normal(size=rows))})
+
+
+def test_what_has_a_reach() -> None:
+    frame = pd.DataFrame({"bytes": [1.0, 2.0, 4.0, 8.0, 16.0], "flag": [0, 1, 0, 1, 1], "close": [10.0, 11.0, 12.0, 13.0, 14.0], "signed": [-1.0, 2.0, 4.0, 8.0, 16.0], "how": list("abcde")})
+    assert reach(frame) == {"bytes": 16.0}
+    asked = pd.DataFrame({"bytes": [4.0, 17.0, 64.0]})
+    assert octaves(asked, {"bytes": 16.0}) == pytest.approx([0.0, 0.0, 2.0])  # a tenth more is not beyond
+
+
+def test_the_largest_are_held_out_octaves_beyond_the_rest() -> None:
+    """Of 400 sizes 1 to 400 an eighth are at most 50: too few to learn from; a quarter is enough."""
+    frame = pd.DataFrame({"n": np.arange(1.0, 401.0)})
+    held, beyond = largest(frame, {"n": 400.0})
+    assert (beyond, held.sum()) == (2.0, 300)
+    assert not largest(frame.iloc[:50], {"n": 50.0})[0].any()  # few rows: nothing is held out
+
+
+def test_a_law_of_powers_is_carried_on() -> None:
+    """y = x^2 z, known up to x = 8 and z = 4: by hand 16^2 x 8 at (16, 8)."""
+    frame = pd.DataFrame({"x": [16.0, 4.0], "z": [8.0, 2.0]})
+    out = carried(frame, {"x": 8.0, "z": 4.0}, lambda f: (f["x"].to_numpy() ** 2 * f["z"].to_numpy())[:, None])
+    assert out[:, 0] == pytest.approx([2048.0, 32.0])
+
+
+def test_transfers_eight_times_as_large(tmp_path: Path) -> None:
+    """Trees alone answer the largest they know: off by up to 8; carried on it is some percent, and nine of ten lie in their intervals."""
+    known, larger = transfers(400, 1e6), transfers(600, 8e6, 1)
+    larger = larger[larger["bytes"] > 1.2e6].reset_index(drop=True)
+    card = fit_table(known, SCHEMA, (), tmp_path / "m")
+    found = evaluate_table(tmp_path / "m", larger).frame
+    whole = found[(found["slice"] == "all") & (found["target"] == "latency_s")].iloc[0]
+    assert whole["median_ape"] < 0.10
+    assert whole["coverage"] > 0.8
+    assert card.level == 0.9
+    surrogate, _ = store.load(tmp_path / "m")
+    questions = read_measured(larger, SCHEMA).questions
+    assert set(surrogate.inner.kinds(questions)) == {"size"}
+    assert (surrogate.inner.beyond(questions) >= 1.0).all()
+    assert not surrogate.inner.beyond(read_measured(known, SCHEMA).questions).any()
+
+
+def test_a_model_without_a_reach_answers_as_it_did() -> None:
+    """Folders made before sizes were rehearsed lack the key."""
+    rows = read_measured(transfers(200, 1e6), SCHEMA)
+    model = Blended(targets=("latency_s",)).fit(rows)
+    spec, files = model.weights()
+    old = Blended.from_weights({k: v for k, v in spec.items() if k != "reach"}, files, Path(), store.member)
+    assert np.allclose(old.predict(rows.questions).point, model.predict(rows.questions).point)
+    assert not old.beyond(read_measured(transfers(50, 1e9, 2), SCHEMA).questions).any()
