@@ -301,7 +301,7 @@ def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> Feature
         raise TableError(f"{where}: no column is left to be an input: all of {', '.join(map(str, frame.columns))} are targets or the group; add columns that say what was measured")
     columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else cells.machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
                for n in names}
-    return FeatureQuestions(pd.DataFrame(columns))
+    return FeatureQuestions(pd.DataFrame(columns), spec.hardware or "")
 
 
 def _groups(frame: pd.DataFrame, spec: Schema, where: str, questions: Any) -> np.ndarray:

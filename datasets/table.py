@@ -130,9 +130,10 @@ class OpQuestions:
 
 @dataclass(frozen=True)
 class FeatureQuestions:
-    """n rows of a plain feature table: numeric columns and categorical (object or category) ones."""
+    """n rows of a plain feature table: numeric columns and categorical (object or category) ones. `machine_column`: the one that its schema says names machines, "" without."""
 
     frame: pd.DataFrame
+    machine_column: str = ""
     shape = "features"
 
     def __len__(self) -> int:
@@ -140,7 +141,7 @@ class FeatureQuestions:
 
     def take(self, index: np.ndarray) -> FeatureQuestions:
         """The rows `index`."""
-        return FeatureQuestions(self.frame.iloc[_positions(index)].reset_index(drop=True))
+        return FeatureQuestions(self.frame.iloc[_positions(index)].reset_index(drop=True), self.machine_column)
 
     @property
     def strata(self) -> np.ndarray:

@@ -61,8 +61,10 @@ class Outlying:
 
     def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
         """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the
-        values of a column most of which the catalogue knows."""
-        for column in newcomer.machine_columns(table.questions.frame):
+        values of a column most of which the catalogue knows, or of the one that the schema says names them."""
+        frame, told_so = table.questions.frame, getattr(table.questions, "machine_column", "")
+        named = [told_so] if told_so in frame and frame[told_so].dtype.kind not in "fiub" and not self._networks else []
+        for column in dict.fromkeys([*newcomer.machine_columns(frame), *named]):
             values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
             names, counts = np.unique(values, return_counts=True)
             few = len(names) < _FEW_MACHINES

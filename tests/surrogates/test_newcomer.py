@@ -100,3 +100,21 @@ def test_a_machine_unlike_the_others_counts_less_for_the_next(tmp_path: object) 
     worth = dict(zip(spec["strangers"]["gpu"]["known"], spec["strangers"]["gpu"]["worth"]["latency_s"], strict=True))
     assert worth["intel_max_1550"] < 0.6 * min(w for name, w in worth.items() if name != "intel_max_1550")
     assert Blended.from_weights(spec, files, tmp_path, store.member).predict(asked).point == pytest.approx(model.predict(asked).point, rel=1e-6)  # type: ignore[arg-type]
+
+
+def test_machines_that_the_schema_names_are_machines_though_no_catalogue_knows_them() -> None:
+    """Boards up to three times apart: a fifth is as unsure as they lie apart, and answered as the middle of them. A column that no schema calls machines is none."""
+    seconds = {"board 1": 1.0, "board 2": 1.6, "board 3": 2.0, "board 4": 3.0}
+    rows = table(seconds)
+    rows = Table(FeatureQuestions(rows.questions.frame, "gpu"), rows.targets, rows.groups, rows.slices, rows.source)
+    model = store.member("conformal")(Blended(targets=("latency_s",), threads=1)).fit(rows)
+    point = model.inner.out_of_fold.point
+    model.calibrate_from(rows.questions.strata, {"latency_s": (rows.targets["latency_s"], point[:, 0])}).expect_far(*model.inner.expected_far())
+    asked = FeatureQuestions(pd.DataFrame({"batch": [64.0, 64.0], "gpu": ["board 2", "board 5"]}), "gpu")
+    found = model.predict(asked)
+    assert model.inner.beyond(asked).tolist() == [0.0, 1.0]
+    assert found.point[1, 0] / 64**0.7 == pytest.approx(1.8e-3, rel=0.15)
+    assert found.low[1, 0] < 1.0e-3 * 64**0.7
+    assert found.high[1, 0] > 3.0e-3 * 64**0.7
+    assert np.log(found.high[0, 0] / found.low[0, 0]) < 0.5
+    assert not Blended(targets=("latency_s",), threads=1).fit(table(seconds)).beyond(asked).any()
