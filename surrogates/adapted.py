@@ -6,16 +6,16 @@ of those), weighed by their evidence, each with a Gaussian process around it ove
     level     one factor for all             answer    a power of the guess itself
     physics   shares of the analytic bounds (compute, memory, launch, ...)
     kinds     one factor per operator kind and circumstance
+    each      the same shares for each kind and circumstance by itself
     others    how the known machines (or stacks) differ from their mean on the same work: the new one is a mix of those
-    smooth    a squared exponential over the model's features
+    smooth    a squared exponential over the model's features; `rough`: a shorter one
 
-It is shrunk: where leaving shots out one by one shows that no correction or one factor would have done better, that is what is kept.
-Intervals come from the same left-out residuals, and rows the shots say nothing about (other machines) are answered as before.
+None of it is taken for granted: the answer as before, one factor and the whole correction are mixed by how right each was about shots it had not seen (`adapted_shares`).
+Intervals come from the same errors, and rows the shots say nothing about (other machines) are answered as before.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -25,21 +25,18 @@ import numpy as np
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
-from . import adapted_blocks, adapted_process
+from . import adapted_blocks, adapted_process, adapted_shares
 from .adapted_blocks import Blocks
 from .adapted_process import PRIOR, Process
 from .base import Surrogate
 from .prediction import Prediction, consistent
 from .target_scale import floor_share
+from .threads import one_blas_thread
 
-#: the ways to correct, plainest first
-_WAYS = ("none", "level", "full")
-#: a plainer way is kept unless the next one is better than this share of its error (assumption: what chance brings with ten shots)
-_WORTH = 0.93
-#: how much of the whole correction is taken, as shots left out would have had it (assumption: steps fine enough)
-_SHARES = (1.0, 0.75, 0.5, 0.25)
-#: for a value never seen in a plain table: a plainer way is kept where its error is below this share of the whole correction's (assumption)
-_PLAINLY = 0.6
+#: parts in which shots are left out, and of how few and how many: of fewer nothing is left to learn from, of more one by one is as honest
+_FOLDS, _LEAST_FOLDED, _MOST_FOLDED = 5, 6, 300
+#: how far beyond the corrections that shots asked for another may go, over the range of those (assumption: linear parts reach too far where sizes do)
+_BEYOND = 0.25
 #: shots learned from at most, evenly taken; rows answered at once
 _MOST_SHOTS, _CHUNK = 1500, 8192
 
@@ -97,11 +94,6 @@ class Adapted:
         """Column -> the values the shots speak for."""
         return dict(self._scope)
 
-    @property
-    def _mixed(self) -> bool:
-        """Whether answers start from the mean of those for known values: where the model sees nothing of a new one but its name."""
-        return bool(self._others) and self.shape == "features"
-
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Fits `inner` to all rows and adapts to them."""
         self.inner = self.inner.fit(table, valid)
@@ -126,13 +118,13 @@ class Adapted:
             good = np.isfinite(logs) & np.isfinite(curves[:, :, j]).all(0)
             if not good.any():
                 continue
-            found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j])
+            with one_blas_thread():  # many small products
+                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j])
             left_out[good, j] = np.exp(found)
             self.slips = tuple(sorted({*self.slips, *np.flatnonzero(good)[slipped].tolist()}))
-            error = np.sort(np.abs(logs[good] - found)[~slipped])
-            rank = math.ceil(round((len(error) + 1) * self.level, 9))
-            if rank <= len(error):
-                self._width[name] = float(error[rank - 1])
+            width = adapted_shares.width(np.abs(logs[good] - found)[~slipped], self.level)
+            if width is not None:
+                self._width[name] = width
         if not self._way:
             raise TableError(f"calibrate: no row has a positive answer for {' or '.join(self.targets)}; the table has: {', '.join(shots.targets) or 'none'}")
         self.left_out = left_out
@@ -150,34 +142,23 @@ class Adapted:
         return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn), curves, features
 
     def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The process and the way for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
+        """The process and the shares for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
         grams = blocks.grams(blocks, self.targets.index(name))
         noisy = adapted_process.slips(truth, curves, grams)
-        slipped = noisy > 0
-        process, whole = adapted_process.learn(truth, curves, grams, noisy)
-        base = curves[1 if self._mixed else 0]
-        residual = truth - base
-        share = 1.0
-        if not self._mixed:
-            share = min(_SHARES, key=lambda s: float(np.mean(np.abs(residual - s * (whole - base))[~slipped])))
-        without = {"none": base, "level": base + _means_left_out(residual, ~slipped), "full": base + share * (whole - base)}
-        errors = {way: float(np.mean(np.abs(truth - points)[~slipped])) for way, points in without.items()}
-        best = "none"
-        if self._mixed:  # a value never seen is mixed from those known, unless something plainer on their mean is plainly better
-            best = min(("none", "level"), key=lambda way: errors[way])
-            best = best if errors[best] < _PLAINLY * errors["full"] else "full"
-        else:
-            for way in _WAYS[1:]:
-                if errors[way] < _WORTH * errors[best]:
-                    best = way
-        self._way[name] = best
+        counted = noisy == 0
+        process, whole, best = adapted_process.learn(truth, curves, grams, noisy)
+        if _LEAST_FOLDED <= len(truth) <= _MOST_FOLDED:
+            whole = adapted_process.without_folds(truth, curves, grams, noisy, best, _FOLDS)
+        points = adapted_shares.ways(truth, curves[0], whole, counted)
+        shares, found = adapted_shares.shares(truth, points, counted)
+        self._way[name] = adapted_shares.WAYS[int(np.argmax(shares))]
         a = self._arrays
-        a[f"{name}.level"] = np.array([float(np.median(residual[~slipped])) if len(residual) > 2 else float(residual.mean())])
-        a[f"{name}.share"] = np.array([share])
-        a[f"{name}.guesses"] = curves
+        a |= {f"{name}.shares": shares, f"{name}.level": np.array([adapted_shares.level(truth - curves[0], counted)]), f"{name}.start": np.zeros(1), f"{name}.guesses": curves}
+        told = (truth - curves[0])[counted] if counted.any() else truth - curves[0]
+        a[f"{name}.reach"] = np.array([told.min(), told.max()]) + _BEYOND * np.ptp(told) * np.array([-1.0, 1.0])
         a |= {f"{name}.process.{k}": v for k, v in process.arrays().items()}
         a |= {f"{name}.shots.{k}": v for k, v in blocks.arrays().items()}
-        return without[best], slipped
+        return found, ~counted
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) corrected answers in SI, with intervals from shots left out where there were enough; NaN where there were not."""
@@ -200,21 +181,24 @@ class Adapted:
         for j, name in enumerate(self.targets):
             if name in self.classes:
                 continue
-            width = self._width.get(name, math.nan)
+            width = np.exp(self._width.get(name, np.nan))
             point[mine, j] = points[name]
-            low[mine, j], high[mine, j] = points[name] * math.exp(-width), points[name] * math.exp(width)
+            low[mine, j], high[mine, j] = points[name] / width, points[name] * width
         return Prediction(before.targets, point, low, high, max(before.level, self.level if self._width else 0.0), before.domain, before.model, before.version)
 
     def _corrected(self, name: str, blocks: Blocks, curves: np.ndarray, column: int) -> np.ndarray:
         """(n,) logarithms of the corrected answers."""
-        way, a = self._way[name], self._arrays
-        base = curves[1 if self._mixed else 0]
-        if way != "full":
-            return np.asarray(base + (float(a[f"{name}.level"][0]) if way == "level" else 0.0))
+        a = self._arrays
+        start, shares = curves[int(a[f"{name}.start"][0])], a[f"{name}.shares"]
+        if shares[2] == 0.0:
+            return np.asarray(start + shares[1] * float(a[f"{name}.level"][0]))
         shots = Blocks.of({k.removeprefix(f"{name}.shots."): v for k, v in a.items() if k.startswith(f"{name}.shots.")})
         process = Process(**{k.removeprefix(f"{name}.process."): v for k, v in a.items() if k.startswith(f"{name}.process.")})
         whole = process.answer(curves, a[f"{name}.guesses"], blocks.grams(shots, column))
-        return np.asarray(base + a[f"{name}.share"][0] * (whole - base))
+        reach = a.get(f"{name}.reach")  # none in folders written before it was kept
+        if reach is not None:
+            whole = start + np.clip(whole - start, reach[0], reach[1])
+        return np.asarray(shares @ np.stack([start, start + float(a[f"{name}.level"][0]), whole]))
 
     def _speaks_for(self, questions: Any) -> np.ndarray:
         """(n,) rows whose machine and circumstances are those of the shots."""
@@ -238,7 +222,7 @@ class Adapted:
         theta = {k: PRIOR[k][0] for k in (*grams, "noise")}
         if self._way:
             learned, weight = self._arrays[f"{name}.process.theta"], self._arrays[f"{name}.process.weight"]
-            theta = dict(zip((*grams, "answer", "noise"), np.exp(weight @ np.log(learned)), strict=True))
+            theta = dict(zip((*grams, "answer", "noise"), np.exp(weight @ np.log(np.maximum(learned, 1e-12))), strict=True))
         c = np.asarray(sum(theta[k] * g for k, g in grams.items()))
         picked: list[int] = []
         for _ in range(min(count, len(candidates))):
@@ -275,13 +259,28 @@ class Adapted:
         except Exception as error:
             raise FormatError(f"{folder / 'adapted.safetensors'}: not the shots of an adapted model ({error})") from None
         out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
-        out._arrays = {k: v for k, v in arrays.items() if not k.startswith("stats.")}
-        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("process.theta", "process.alpha", "guesses", "level", "share")):
+        out._arrays = _as_now({k: v for k, v in arrays.items() if not k.startswith("stats.")}, out._way, bool(out._others) and out.shape == "features")
+        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("process.theta", "process.alpha", "guesses", "level", "shares")):
             raise FormatError(f"{folder / 'adapted.safetensors'}: shots of a target are missing")
         return out
 
 
-def _means_left_out(residual: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """(s,) median of the other residuals that count."""
-    others = [residual[counted & (np.arange(len(residual)) != i)] for i in range(len(residual))]
-    return np.array([float(np.median(o)) if len(o) else 0.0 for o in others])
+
+def _as_now(arrays: dict[str, np.ndarray], way: Mapping[str, str], mixed: bool) -> dict[str, np.ndarray]:
+    """Arrays of a folder as they are kept now. One written before ways were mixed has one way and a share of the whole correction, in a plain table about the mean of known values
+    (`mixed`), and processes without the blocks `each` and `rough`: their variance is nil."""
+    for name, way_then in way.items():
+        share = arrays.pop(f"{name}.share", None)
+        if share is None:
+            continue
+        taken = float(share[0]) if way_then == "full" else 0.0
+        arrays[f"{name}.shares"] = np.array([1.0 - taken, 0.0, taken]) if way_then != "level" else np.array([0.0, 1.0, 0.0])
+        arrays[f"{name}.start"] = np.array([1.0 if mixed else 0.0])
+        blocks = Blocks.of({k.removeprefix(f"{name}.shots."): v for k, v in arrays.items() if k.startswith(f"{name}.shots.")})
+        theta, column = arrays[f"{name}.process.theta"], 0
+        wide = []
+        for block in (*blocks.take(np.arange(1)).grams(blocks.take(np.arange(1)), 0), "answer", "noise"):
+            wide.append(np.zeros(len(theta)) if block in ("each", "rough") else theta[:, column])
+            column += block not in ("each", "rough")
+        arrays[f"{name}.process.theta"] = np.column_stack(wide)
+    return arrays

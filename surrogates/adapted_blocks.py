@@ -24,6 +24,9 @@ _PHYSICS = ("bound_over_estimate", "compute_over_estimate", "dram_over_estimate"
 #: columns smoothness is measured over: sizes
 _SIZES = ("m", "n", "k", "b", "row", "window", "log_bytes", "log_matrix_flops", "log_flops", "log_params", "log_activation_bytes", "log_kernels", "log_estimate")
 
+#: length over which the rough block turns, over that of the smooth one (assumption: what a few dozen shots can tell from noise)
+_ROUGH = 0.4
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -45,9 +48,11 @@ class Blocks:
         for name, mine in self.linear.items():
             a, b = (mine[:, target], other.linear[name][:, target]) if mine.ndim == 3 else (mine, other.linear[name])
             out[name] = a @ b.T
+        if "physics" in out and "kinds" in out:
+            out["each"] = out["physics"] * out["kinds"]
         if self.smooth.shape[1]:
-            distance = np.maximum((self.smooth**2).sum(1)[:, None] + (other.smooth**2).sum(1)[None, :] - 2.0 * self.smooth @ other.smooth.T, 0.0)
-            out["smooth"] = np.exp(-0.5 * distance / self.smooth.shape[1])
+            distance = np.maximum((self.smooth**2).sum(1)[:, None] + (other.smooth**2).sum(1)[None, :] - 2.0 * self.smooth @ other.smooth.T, 0.0) / self.smooth.shape[1]
+            out["smooth"], out["rough"] = np.exp(-0.5 * distance), np.exp(-0.5 * distance / _ROUGH**2)
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:

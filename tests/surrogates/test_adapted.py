@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load, save
 
 from silicast.datasets.errors import TableError
 from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates import store
 from silicast.surrogates.adapted import Adapted
 from silicast.surrogates.kernel import Kernel
 
@@ -69,6 +73,59 @@ def test_the_most_telling_rows_are_spread_and_their_count_is_kept() -> None:
     ratio = np.log(picked["compute"] / picked["move"])
     assert ratio.max() > 1.0
     assert ratio.min() < -1.0
+
+
+@pytest.mark.parametrize("count", [10, 20])
+def test_what_was_right_before_is_no_worse_on_average(count: int) -> None:
+    # a known machine measured with noise of a tenth: there is nothing to learn
+    model, asked, rng = learned(), table(("one",), 100, 4), np.random.default_rng(0)
+    others = [("machine", m) for m in ("two", "three", "four")]
+    errors = []
+    for draw in range(6):
+        shots = table(("one",), count, 30 + draw)
+        noisy = {"latency_s": shots.targets["latency_s"] * np.exp(0.1 * rng.normal(size=count))}
+        errors.append(error(Adapted(model, others=others).adapt(Table(shots.questions, noisy, shots.groups, shots.slices, "made")), asked))
+    assert np.mean(errors) < error(model, asked) + 0.035  # the mean of ten such shots is off by 0.03 itself
+
+
+def test_intervals_cover_what_was_not_measured() -> None:
+    model, asked, rng = learned(), table(("new",), 200, 3), np.random.default_rng(0)
+    others, held = [("machine", m) for m in ("one", "two", "three", "four")], []
+    truth = asked.targets["latency_s"] * np.exp(0.1 * rng.normal(size=200))
+    for draw in range(6):
+        shots = table(("new",), 20, 50 + draw)
+        noisy = {"latency_s": shots.targets["latency_s"] * np.exp(0.1 * rng.normal(size=20))}
+        found = Adapted(model, others=others).adapt(Table(shots.questions, noisy, shots.groups, shots.slices, "made")).predict(asked.questions)
+        held.append(np.mean((found.low[:, 0] <= truth) & (truth <= found.high[:, 0])))
+    assert 0.85 <= np.mean(held) <= 0.99
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("way", ["none", "level", "full"])
+def test_a_folder_of_one_way_is_still_read(way: str, mixed: bool) -> None:
+    # as they were written before ways were mixed: one way, a share of the whole correction, no shorter blocks
+    known = [("machine", m) for m in ("one", "two")]
+    model, asked = learned(), table(("new",), 30, 3).questions
+    adapted = Adapted(model, scope={"machine": ["new"]}, others=known if mixed else []).adapt(table(("new",), 12, 7))
+    spec, files = adapted.weights()
+    arrays = load(files["adapted.safetensors"])
+    columns = len(arrays["latency_s.process.theta"][0])
+    rough = columns - 3  # before the slope and the noise
+    arrays["latency_s.process.theta"] = np.delete(arrays["latency_s.process.theta"], rough, axis=1)
+    arrays["latency_s.share"] = np.array([0.75])
+    for name in ("shares", "start", "reach"):
+        del arrays[f"latency_s.{name}"]
+    again = Adapted.from_weights({**spec, "way": {"latency_s": way}}, {**files, "adapted.safetensors": save(arrays)}, Path("old"), store.member)
+    own = model.predict(asked).point[:, 0]
+    base = np.exp(np.mean([np.log(model.predict(FeatureQuestions(asked.frame.assign(machine=m))).point[:, 0]) for _, m in known], axis=0)) if mixed else own
+    found = again.predict(asked).point[:, 0]
+    if way == "none":
+        np.testing.assert_allclose(found, base)
+    elif way == "level":
+        np.testing.assert_allclose(found, base * np.exp(arrays["latency_s.level"][0]))
+    else:
+        assert np.isfinite(found).all()
+        assert not np.allclose(found, base)
 
 
 def test_shots_without_an_answer_are_refused() -> None:

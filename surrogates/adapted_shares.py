@@ -1,0 +1,59 @@
+"""How much of a correction is taken, and how far off what is taken will be: both from shots that were answered without themselves.
+
+Three ways to answer what is new: as before, by one factor for all, and by the whole process. None is picked: each counts by how right it was about shots left out (a mean error d counts
+with d^(-s/2) for s shots), so that few shots mix what they cannot tell apart and many leave the best alone. That is pseudo-Bayesian model averaging with errors that
+follow Laplace's law (Yao et al. 2018, "Using stacking to average Bayesian predictive distributions"), half as sharp, for the shots also chose what is judged by them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+#: the ways to correct, plainest first, and how probable each is beforehand (assumption: somebody who measures expects a difference)
+WAYS, _BEFORE = ("none", "level", "full"), (1.0, 1.0, 3.0)
+#: how sharply errors of ways left out tell them apart, per shot, and multiples of the median error at which one counts no more (assumptions)
+_SHARPNESS, _WORST = 0.5, 2.0
+#: the least error (log) that tells ways apart
+_LEAST = 1e-6
+
+
+def ways(truth: np.ndarray, start: np.ndarray, whole: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(3, s) logarithms by each of `WAYS`, every shot left out: `start` as before, `whole` by the process; `counted` (s,) which shots count."""
+    residual = truth - start
+    return np.stack([start, start + _medians_left_out(residual, counted), whole])
+
+
+def level(residual: np.ndarray, counted: np.ndarray) -> float:
+    """The logarithm of the one factor: the median of residuals that count, of one or two the mean."""
+    told = residual[counted] if counted.any() else residual
+    return float(np.median(told)) if len(residual) > 2 else float(told.mean())
+
+
+def shares(truth: np.ndarray, points: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((3,) share of each way, (s,) logarithms of their mixtures, each shot's by the shares that the others alone would give)."""
+    off = np.abs(truth - points)
+    off = np.minimum(off, _WORST * np.median(off, axis=1).max() + _LEAST) * counted
+    total, count = off.sum(1, keepdims=True), float(counted.sum())
+    less = _weigh((total - off) / np.maximum(count - counted, 1.0), count)
+    return _weigh(total / max(count, 1.0), count)[:, 0], np.asarray((less * points).sum(0))
+
+
+def width(error: np.ndarray, level: float) -> float | None:
+    """The half width (log) that holds a next error with probability `level`, from (s,) errors of shots left out; None where they are too few."""
+    rank = math.ceil(round((len(error) + 1) * level, 9))
+    return float(np.sort(error)[rank - 1]) if rank <= len(error) else None
+
+
+def _weigh(error: np.ndarray, count: float) -> np.ndarray:
+    """(3, n) shares from (3, n) mean errors."""
+    logs = np.log(np.array(_BEFORE))[:, None] - _SHARPNESS * count * np.log(np.maximum(error, _LEAST))
+    raised = np.exp(logs - logs.max(0))
+    return np.asarray(raised / raised.sum(0))
+
+
+def _medians_left_out(residual: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(s,) median of the other residuals that count."""
+    others = [residual[counted & (np.arange(len(residual)) != i)] for i in range(len(residual))]
+    return np.array([float(np.median(o)) if len(o) else 0.0 for o in others])
