@@ -198,6 +198,25 @@ def operator_shots(name: str, case: Any, counts: Sequence[int], aims: Mapping[st
     yield from corrected(name, learned(train, seed), Schema(), train, other, counts, aims, seed, started)
 
 
+def larger(data: Path, quick: bool, seed: int) -> Iterator[Row]:
+    """Numbers beyond all that was learned from, of plain tables: the largest messages of collectives (Vidur, NCCL), the longest caches and largest batches of an attention (Vidur), batches above 64 (Zeus)."""
+    wanted = [("latency_s", label, f, "-", "-") for label, f in (("median APE %", median_ape), ("MAPE %", mape))]
+    timed = {"column": "median_ms", "unit": "ms"}
+    tables: list[tuple[str, str, dict[str, Any], str, float]] = [
+        ("vidur/collectives", "Vidur collectives", {"features": ["num_workers", "size", "collective", "devices_per_node", "node"], "targets": {"latency_s": timed}, "group": ["size", "num_workers"]}, "size", 0.8),
+        ("aiconfigurator/comm_nccl", "NCCL", {"hardware": "hardware", "features": ["framework", "op_name", "nccl_dtype", "num_gpus", "message_size"], "group": ["op_name", "num_gpus", "nccl_dtype"],
+                                              "targets": {"latency_s": {"column": "latency_ms", "unit": "ms"}}}, "message_size", 0.85),
+        *(("vidur/attention_a100_llama2_70b_tp2", "Vidur attention", {"features": ["batch_size", "prefill_chunk_size", "kv_cache_size", "is_prefill", "op"], "targets": {"latency_s": timed},
+                                                                       "group": ["batch_size", "prefill_chunk_size", "kv_cache_size"]}, column, 0.8) for column in ("kv_cache_size", "batch_size")),
+        ("zeus/train_power_limit", "Zeus", {"hardware": "gpu", "features": ["dataset", "network", "batch_size", "optimizer", "power_limit_w"], "group": ["network", "batch_size"],
+                                            "targets": {"latency_s": {"column": "time_per_epoch_s", "unit": "s"}}}, "batch_size", 0.6)]
+    for file, name, schema, column, share in tables[: 2 if quick else None]:
+        frame = pd.read_parquet(data / f"{file}.parquet")
+        frame = frame[frame[schema["targets"]["latency_s"]["column"]] > 0].dropna(subset=schema["features"]).reset_index(drop=True)
+        most = float(frame[column].quantile(share))
+        yield from held_out(f"{name}, {column} above {most:.3g}", frame, schema, (frame[column] > most).to_numpy(), wanted, seed)
+
+
 def ecnas(data: Path, quick: bool, seed: int) -> Iterator[Row]:
     """EC-NAS (arXiv:2210.06015): cells never seen."""
     frame = pd.read_parquet(data / "ecnas" / "cell_training_energy.parquet").dropna(subset=["gpu_energy_j", "gpu_power_w"]).reset_index(drop=True)
@@ -373,9 +392,10 @@ def help_few_shots(data: Path, quick: bool, seed: int) -> Iterator[Row]:
 PROTOCOLS: dict[str, Callable[[Path, bool, int], Iterator[Row]]] = {
     "accel_nasbench": accel_nasbench, "hat": hat, "zeus": zeus, "ecnas": ecnas, "gpuptx": gpuptx, "llm_inference_bench": llm_inference_bench, "serving": serving, "splitwise": splitwise, "hls4ml": hls4ml,
     "hlsyn": hlsyn, "hlsyn_kernels": hlsyn_kernels, "help": help_few_shots, "vidur": vidur, "gemm": gemm,
+    "larger": larger,
 }
 #: protocols whose rows are drawn by nobody, or whose one run draws often enough: one seed says it
-ONE_SEED = ("accel_nasbench", "hat", "help", "hlsyn_kernels", "gemm")
+ONE_SEED = ("accel_nasbench", "hat", "help", "hlsyn_kernels", "gemm", "larger")
 
 
 def rows(data: Path, quick: bool = False, seed: int = 0, only: Sequence[str] = ()) -> Iterator[Row]:
