@@ -49,6 +49,8 @@ class OpColumns:
     window: np.ndarray
     row: np.ndarray
     batch: np.ndarray          # sequences or images, 0 for kinds that have none
+    reach: np.ndarray          # keys that an attention's window lets a query see, 0 for none; its work and traffic are counted with it already
+    keys: np.ndarray           # keys that an attention holds, in reach or not
     input_bytes: np.ndarray
     weight_bytes: np.ndarray   # bytes of the second operand, parameters or not
     output_bytes: np.ndarray
@@ -110,7 +112,7 @@ class OpColumns:
         kept = np.broadcast_to(np.array([_kept(text) for text in sparsity], dtype=np.float64).reshape(-1, 3), (len(kind), 3))
         weight_size = (kept[:, 0] * _BITS_BY_CODE[weight_dtype] + kept[:, 2]) / 8
         return cls(kind=kind, dtype=dtype, weight_dtype=weight_dtype,
-                   **{name: counts[name] for name in ("b", "m", "n", "k", "matrix_flops", "vector_flops", "window", "row", "batch")},
+                   **{name: counts[name] for name in ("b", "m", "n", "k", "matrix_flops", "vector_flops", "window", "row", "batch", "reach", "keys")},
                    input_bytes=counts["input_elements"] * _BITS_BY_CODE[dtype] / 8, weight_bytes=counts["weight_elements"] * weight_size,
                    output_bytes=counts["output_elements"] * _BITS_BY_CODE[output_dtype] / 8, param_bytes=params * weight_size,
                    density=kept[:, 0].copy(), pattern=kept[:, 1].astype(np.int16))

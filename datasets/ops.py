@@ -34,6 +34,8 @@ COUNTS = (
     "window",                    # kernel area of a convolution or pool (input re-use), else 1
     "row",                       # length of the reduction in a norm, softmax or reduce, else 0
     "batch",                     # sequences or images, which b and m hold multiplied by heads or places; 0 for kinds that have none
+    "reach",                     # keys that an attention's sliding window lets a query see, be there so many or not; 0 for no window
+    "keys",                      # keys that an attention holds, in reach or not, else 0
 )
 
 #: no dimension or parameter count is larger
@@ -91,7 +93,7 @@ def _conv(d: Sizes) -> dict[str, Any]:
 def _attention(d: Sizes) -> dict[str, Any]:
     b, q, kv, window = 1.0 * d["batch"] * d["heads"], 1.0 * d["q_len"], 1.0 * d["kv_len"], 1.0 * d["window"]
     # a sliding window: nobody sees more keys than that, and keys no query sees are never read
-    reach = np.where(window > 0, np.minimum(window, kv), kv)
+    held, reach = kv, np.where(window > 0, np.minimum(window, kv), kv)
     kv = np.minimum(kv, q + reach - 1.0)
     ordered = d["causal"] * (q <= kv)
     first = kv - q + 1.0  # keys that the first query sees
@@ -100,7 +102,8 @@ def _attention(d: Sizes) -> dict[str, Any]:
     kv_b = 1.0 * d["batch"] * d["kv_heads"]
     return {"b": b, "m": q, "n": kv, "k": d["head_dim"], "matrix_flops": 2.0 * b * pairs * (d["head_dim"] + d["v_dim"]),
             "vector_flops": 1.0 * (ELEMENTWISE_COST["exp"] + 4) * b * pairs, "input_elements": b * q * d["head_dim"],
-            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"] * (1.0 - d["latent"])), "output_elements": b * q * d["v_dim"], "row": kv, "batch": d["batch"]}
+            "weight_elements": kv_b * kv * (d["head_dim"] + d["v_dim"] * (1.0 - d["latent"])), "output_elements": b * q * d["v_dim"], "row": kv, "batch": d["batch"], "reach": window,
+            "keys": held}
 
 
 def _grouped_gemm(d: Sizes) -> dict[str, Any]:

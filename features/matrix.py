@@ -17,9 +17,9 @@ Vocabulary = Mapping[str, tuple[str, ...]]
 ROLES = ("physics", "size", "device", "own", "context")
 #: what a forecaster knows who has heard of the roofline and nothing more: `Features.roofline`
 _ROOFLINE = frozenset({"log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes",
-                       "log_output_bytes", "op_batch", "op_heads"})
+                       "log_output_bytes", "op_batch", "op_heads", "op_window", "op_keys"})
 #: columns that models saved before they were thought of do without
-LATER = frozenset({"op_batch", "op_heads", "op_tokens", "op_places", "head_sharing"})
+LATER = frozenset({"op_batch", "op_heads", "op_tokens", "op_places", "head_sharing", "op_window", "op_keys", "windowed", "seen_share"})
 #: the ceilings of `Features.ceilings`: arithmetic as tiles and waves allow it, every operand once from memory, traffic through the last cache, start and end
 CEILINGS = ("compute", "memory", "cache", "fixed")
 

@@ -132,14 +132,17 @@ def _shape_columns(questions: OpQuestions, devices: DeviceColumns) -> list[_Colu
 
 
 def _batch_columns(questions: OpQuestions) -> list[_Column]:
-    """What the matrix view multiplies away (`matrix.LATER`): sequences and heads, tokens of all sequences, places of one image, queries that share a key head; 0 for kinds without."""
+    """What the matrix view multiplies away (`matrix.LATER`): sequences and heads, tokens of all sequences, places of one image, queries that share a key head; 0 for kinds without.
+    And what it takes as done: a sliding window, for which libraries run other kernels (queries that share a key head one by one, keys out of reach walked past) whether a sequence is
+    longer than it or not; 0 where there is none."""
     ops = questions.ops
     attends = (ops.kind == KIND_CODES["attention"]) & (ops.batch > 0)
     inputs = np.maximum(ops.batch, 1.0)
     keys = ops.weight_bytes / np.maximum(ops.b * ops.n * ops.k * element_bytes(ops.weight_dtype), 1e-12)
     given = (("op_batch", ops.batch), ("op_heads", np.where(attends, ops.b / inputs, 0.0)), ("op_tokens", np.where(attends, ops.m * inputs, 0.0)),
-             ("op_places", np.where(attends | (ops.batch <= 0), 0.0, ops.m / inputs)))
-    return [*((name, "log 1", "size", np.log1p(values)) for name, values in given), ("head_sharing", "log 1", "physics", np.where(attends, -_log(keys), 0.0))]
+             ("op_places", np.where(attends | (ops.batch <= 0), 0.0, ops.m / inputs)), ("op_window", ops.reach), ("op_keys", ops.keys))
+    return [*((name, "log 1", "size", np.log1p(values)) for name, values in given), ("head_sharing", "log 1", "physics", np.where(attends, -_log(keys), 0.0)),
+            ("windowed", "0/1", "physics", (ops.reach > 0.0).astype(np.float64)), ("seen_share", "log 1", "physics", np.where(attends, _log(ops.n) - _log(np.maximum(ops.keys, 1.0)), 0.0))]
 
 
 def device_rows(devices: tuple[Hardware | None, ...], index: np.ndarray) -> DeviceColumns:

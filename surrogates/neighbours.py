@@ -39,7 +39,7 @@ _MOST_CELLS = 1 << 48
 #: rows answered at once
 _CHUNK = 2000
 #: sizes that tell where a row lies; of those that follow from others the first is kept
-_SIZES = ("m", "n", "k", "b", "row", "window", "op_batch", "op_heads", "log_input_bytes", "log_weight_bytes", "log_output_bytes", "log_vector_flops")
+_SIZES = ("m", "n", "k", "b", "row", "window", "op_batch", "op_heads", "head_sharing", "log_input_bytes", "log_weight_bytes", "log_output_bytes", "log_vector_flops")
 _FILE = "neighbours.safetensors"
 
 

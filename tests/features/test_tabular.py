@@ -188,3 +188,20 @@ def test_models_of_before_do_without_later_columns() -> None:
     assert list(features.ordered(before).names) == before
     with pytest.raises(TableError, match="unknown k"):
         features.ordered([n for n in before if n != "k"])
+
+
+def test_a_window_is_told_whether_sequences_are_longer_than_it_or_not() -> None:
+    """One query of 64 keys, and of 1,024, with a window of 128 and without: in reach are 64, 128, 64 and 1,024 of them."""
+    sizes = {"batch": np.full(4, 2), "heads": np.full(4, 8), "kv_heads": np.full(4, 2), "q_len": np.full(4, 1), "kv_len": np.array([64, 1024] * 2), "head_dim": np.full(4, 64),
+             "v_dim": np.full(4, 64), "causal": np.full(4, 1), "window": np.array([128, 128, 0, 0])}
+    ops = OpColumns.from_sizes("attention", sizes, np.full(4, 3, dtype=np.int16))
+    questions = OpQuestions(ops, ("d0",), (catalog.hardware("t4"),), np.zeros(4, dtype=np.int64), pd.DataFrame(index=range(4)), pd.DataFrame(index=range(4)))
+    features = features_of(questions)
+    found = {name: features.values[:, features.names.index(name)] for name in ("op_window", "op_keys", "windowed", "seen_share", "n")}
+    assert np.expm1(found["op_window"]) == pytest.approx([128, 128, 0, 0], rel=1e-5)
+    assert np.expm1(found["op_keys"]) == pytest.approx([64, 1024] * 2, rel=1e-5)
+    assert np.expm1(found["n"]) == pytest.approx([64, 128, 64, 1024], rel=1e-5)  # the work is counted with the window done
+    assert list(found["windowed"]) == [1.0, 1.0, 0.0, 0.0]
+    assert found["seen_share"] == pytest.approx([0.0, np.log(1 / 8), 0.0, 0.0], abs=1e-6)
+    old = [n for n in features.names if n not in ("op_window", "op_keys", "windowed", "seen_share")]  # models of before do without
+    assert features.ordered(old).names == tuple(old)
