@@ -167,8 +167,9 @@ class Conformal:
 
     def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> Self:
         """Widths for questions that `inner.beyond` says lie beyond all it was trained on (larger sizes), from a rehearsal with the largest ones held out: as
-        for `expect_strangers`."""
-        self._far = self._rehearsed(scored, kinds)
+        for `expect_strangers`. What lies beyond was tried once only, one cut of one table: a kind that did well there is as unsure as half way (in logarithms) from its own width to that of all."""
+        found = self._rehearsed(scored, kinds)
+        self._far = {key: max(width, math.sqrt(width * found[name])) for name in scored for key, width in found.items() if key == name or key.startswith(f"{name}/")}
         return self
 
     def _rehearsed(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> dict[str, float]:

@@ -210,6 +210,16 @@ def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() ->
     assert known.weights()[0]["far"]["latency_s"] == pytest.approx(np.log(2.0))
 
 
+def test_a_kind_that_did_well_beyond_once_is_no_surer_than_half_way_to_all() -> None:
+    """By hand: norms missed by e^0.1, products by e^0.4, so all by e^0.4: norms are as wide as e^sqrt(0.1 x 0.4) = e^0.2, products as they were."""
+    known = Conformal(Fixed(), level=0.9, least=10)
+    known.calibrate_from(np.array(["a"] * 60, dtype=object), {"latency_s": (np.full(60, 1.01), np.ones(60))})
+    kinds = np.array(["norm"] * 100 + ["gemm"] * 200, dtype=object)
+    known.expect_far({"latency_s": (np.exp(np.where(kinds == "norm", 0.1, 0.4)), np.ones(300))}, kinds)
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((2, 1))), np.array(["a", "a"], dtype=object), np.ones(2), np.array(["norm", "gemm"], dtype=object))
+    assert np.log(answer.high[:, 0]) == pytest.approx([0.2, 0.4])
+
+
 def test_where_members_disagree_intervals_are_wider() -> None:
     """Residuals as large as the spread: scaled intervals cover as many and are narrower; residuals that have nothing to do with it stay plain."""
     rng = np.random.default_rng(0)
@@ -275,5 +285,6 @@ def test_kinds_have_widths_of_their_own() -> None:
     asked, of = np.array(["a", "a", "b", "b"], dtype=object), np.array(["gemm", "softmax"] * 2, dtype=object)
     bare = Prediction.bare(("latency_s",), np.ones((4, 1)))
     assert known.around(bare, asked, None, of).high[:, 0] == pytest.approx([1.01, 1.1, 1.01, 1.1])
-    assert known.around(bare, asked, np.ones(4), of).high[:, 0] == pytest.approx([1.2, 1.5, 1.2, 1.5])
+    half_way = np.exp(np.sqrt(np.log(1.2) * np.log(1.5)))  # all were 1.5 beyond
+    assert known.around(bare, asked, np.ones(4), of).high[:, 0] == pytest.approx([half_way, 1.5, half_way, 1.5])
     assert known.around(bare, asked).high[:, 0] == pytest.approx([1.1, 1.1, 1.01, 1.01])  # nobody says which kind: the machine's

@@ -68,3 +68,15 @@ def test_rare_kinds_are_drawn_too() -> None:
     rows = _drawn(np.arange(10_000), kind, 100, np.random.default_rng(0))
     assert len(set(rows)) == 100
     assert 9 <= (kind[rows] == "softmax").sum() <= 10
+
+
+def test_more_of_the_same_is_beyond_but_never_far() -> None:
+    """Norms of up to 1,000 rows of 64: 1,050 rows are within, 64,000 beyond, though no row is longer; rows of 256 are two octaves beyond. Folders made before rows were counted know row lengths alone."""
+    norms = OpColumns.from_ops([Op.of("o", "norm", rows=rows, cols=cols) for rows, cols in ((10, 64), (1000, 64), (1050, 64), (64_000, 64), (10, 256))])
+    known = reach(norms.take(np.array([0, 1])))
+    found = beyond(norms, known)
+    assert found[[0, 1, 2, 4]] == pytest.approx([0.0, 0.0, 0.0, 2.0])
+    assert 0.0 < found[3] < np.log2(1.25)  # the least that is rehearsed
+    assert beyond(norms, {"norm/row": 64.0}) == pytest.approx([0.0, 0.0, 0.0, 0.0, 2.0])
+    gemm = OpColumns.from_ops([Op.of("o", "gemm", m=m, n=n, k=64) for m, n in ((1, 4096), (4096, 1), (4096, 4096))])
+    assert not beyond(gemm, reach(gemm.take(np.array([0, 1])))).any()  # products have sizes of their own
