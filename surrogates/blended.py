@@ -45,7 +45,7 @@ _LEAST_SHARE = 0.05
 _MOST_TWICE = 100_000
 #: tables with as many rows get larger trees; rows of a leaf, at least and at most, of small tables: as many as a group has
 _MANY_ROWS, _LEAF = 5_000, (5, 30)
-#: trees of few large steps that tell every group by itself
+#: trees of few large steps, for tables whose groups have few rows
 _DEEP: dict[str, Any] = {"trees": 300, "leaves": 63, "rate": 0.1, "min_leaf": 5, "column_share": 1.0}
 #: fewer networks with all their designs do not tell which member orders those of another one: shares stay equal (assumption; of HLSyn's 34 kernels: 0.50 in place of 0.47)
 _FEW_NETWORKS = 100
@@ -203,7 +203,7 @@ class Blended(Outlying):
         made: dict[str, Any] = {"absolute": Boosted(targets=wanted, seed=seed, threads=threads, **other)}
         if rows <= _MOST_TWICE:
             made["squared"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **size)
-        if rows <= _MOST_TWICE and not self._networks:  # where many choices act together, as pragmas of a design do
+        if rows <= _MOST_TWICE and not self._networks and self._least_leaf <= _LEAF[0]:  # designs, whose many choices act together; rows of large groups are learned by heart
             made["deep"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **_DEEP)
         if self._machines:
             made["machines"] = ByValue(column=self._machines, targets=wanted, seed=seed)
