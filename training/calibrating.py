@@ -54,7 +54,7 @@ class Calibration:
 
     def text(self, out: str) -> str:
         """For people: one line per target."""
-        kept = {"none": "left as it was: the shots show nothing to correct", "level": "corrected by one factor", "full": "corrected"}
+        kept = {"none": "mostly left as it was: the shots show little to correct", "level": "mostly corrected by one factor", "full": "corrected"}
         lines = [f"{t}: median error {self.before.get(t, float('nan')):.1%} -> {self.after.get(t, float('nan')):.1%} ({kept[way]})" for t, way in self.ways.items()]
         return "\n".join([f"{self.shots} shots; judged on {self.judged}", *lines, f"written to {out}"])
 
