@@ -85,7 +85,7 @@ def test_shares_before_anything_is_rehearsed() -> None:
     assert Ensemble(members)._likely("power_w") == pytest.approx([0.25] * 4)
     members[1].columns, members[2].columns = "roofline", "kin"  # type: ignore[attr-defined]
     model = Ensemble(members)
-    assert model._likely("latency_s") == pytest.approx([0.125, 0.125, 0.625, 0.125])
+    assert model._likely("latency_s") == pytest.approx([0.175, 0.175, 0.475, 0.175])  # 0.3 for kin, the rest in four
     assert model._likely("power_w") == pytest.approx([0.25 / 3, 0.75, 0.25 / 3, 0.25 / 3])
 
 
