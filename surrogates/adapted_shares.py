@@ -14,7 +14,7 @@ import numpy as np
 #: the ways to correct, plainest first, and how probable each is beforehand (assumption: somebody who measures expects a difference, and none may be the better for it)
 WAYS, _BEFORE = ("none", "level", "full"), (2.0, 1.0, 3.0)
 #: how sharply errors of ways left out tell them apart, per shot, and multiples of the median error at which one counts no more (assumptions)
-_SHARPNESS, _WORST = 0.5, 2.0
+_SHARPNESS, _WORST = 0.5, 3.0
 #: the least error (log) that tells ways apart
 _LEAST = 1e-6
 
