@@ -33,7 +33,7 @@ from silicast.training.fitting import learned
 
 #: what a plain LightGBM on roofline features sees beside the device's figures and the categories
 _ROOFLINE = ("log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes", "log_output_bytes", "op_batch",
-             "op_heads")
+             "op_heads", "op_window", "op_keys")
 
 
 def main() -> int:

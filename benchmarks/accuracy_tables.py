@@ -175,9 +175,9 @@ def corrected(name: str, model: Any, spec: Schema, train: Table, other: Table, c
                 y = rest.targets[target]
                 each[target].append((median_ape(y, after.point[:, j]), median_ape(y, before.point[left, j]), metrics.coverage(y, after.low[:, j], after.high[:, j])))
         for target, figures in each.items():
-            ours, uncorrected, covered = (float(x) for x in np.mean(figures, axis=0))
+            (ours, uncorrected, covered), worse = (float(x) for x in np.mean(figures, axis=0)), float(np.mean([after > before for after, before, _ in figures]))
             yield {"protocol": f"{name}, {shots} rows", "target": target, "measure": "median APE %", "published": "-", "aim": aims.get(target, "-"), "ours": ours, "uncorrected": uncorrected,
-                   "coverage": covered, "rows": len(other) - shots, "cpu s": round(time.process_time() - started, 1)}
+                   "draws made worse": worse, "coverage": covered, "rows": len(other) - shots, "cpu s": round(time.process_time() - started, 1)}
 
 
 def vidur(data: Path, quick: bool, seed: int) -> Iterator[Row]:
