@@ -86,6 +86,13 @@ class Ensemble:
                     self._weights[name] = self._best([p[:, j] for p in points], truth)
         return self
 
+    def learn_again(self, members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> Self:
+        """Fresh `members`, as those it has, fitted to a larger table; every weight stays as it was chosen."""
+        self.members = rehearsal.fitted(members, table, valid)
+        self._known = tuple(sorted({*self._known, *table.questions.strata.astype(str)}))
+        self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
+        return self
+
     def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> Rehearsed:
         """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members, and says what answers are worth there."""
         far, self._octaves = rehearsal.sizes(table, fresh, self.targets, seed)

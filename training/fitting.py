@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from .quarantine import MOST_UNREAD, quarantine
 
 #: shares of the rows that calibrate, and that judge, at most and at least; rows and groups of each that are enough; rows learned from beyond which more help less than they take
 _MOST, _LEAST, _ENOUGH_ROWS, _ENOUGH_GROUPS, _LEARNED = 0.10, 0.04, 2_000, 30, 290_000
+#: an ensemble learns again, from the rows that calibrated and judged it too, where these were at least such a share, of a table of so many rows at most
+_WORTH_AGAIN, _MOST_AGAIN = 0.15, 150_000
 #: a table with fewer rows or groups than these is judged by folds, not cut in four
 LEAST_ROWS_TO_CUT, LEAST_GROUPS_TO_CUT = 1000, 40
 #: a plain feature table with fewer rows is judged by folds: its models hold groups out anyway, to be blended
@@ -68,10 +70,10 @@ class Evaluation:
 
 
 def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, Any], targets: Sequence[str], out: str | Path, *, seed: int = 0, level: float = 0.9,
-              skip_bad_rows: bool = False, networks: bool = True, say: Say = lambda text: None) -> ModelCard:
+              skip_bad_rows: bool = False, networks: bool = True, again: bool = True, say: Say = lambda text: None) -> ModelCard:
     """Fits a surrogate to a measured table, judges it on groups it never saw, and saves it to the folder `out`.
 
-    `targets`: names under the schema's targets; empty means all of them. Two usable rows are enough; what few rows cannot promise
+    `targets`: names under the schema's targets; empty means all of them. `again`: whether an ensemble may learn again from the rows that judged it; a caller who judges the folder by them says no. Two usable rows are enough; what few rows cannot promise
     (intervals, figures on rows never seen) is left out, told through `say` and written to `card.extra["notes"]`. Raises the errors of
     `read_measured`, TableError for an unknown or constant target or fewer than two rows, FormatError when `out` is in the way.
     """
@@ -88,7 +90,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     _learnable(data, wanted)
     _tell_inputs(data, spec, say)
     by = " x ".join(spec.group) or "equal inputs"
-    fitted = learned(data, wanted, by, seed, level, say, networks)
+    fitted = learned(data, wanted, by, seed, level, say, networks, again)
     notes = [*data.notes, *fitted.notes, *_energy_notes(data, wanted)]
     for note in notes[len(data.notes):]:
         say(note)
@@ -167,10 +169,10 @@ def _energy_notes(data: Table, wanted: Sequence[str]) -> list[str]:
     return [f"energy_j is answered as power x latency; the table's own differs from that by {off:.0%} (median)"] if off > 0.05 else []
 
 
-def learned(data: Table, wanted: Sequence[str], by: str, seed: int, level: float, say: Say, networks: bool = True) -> Fitted:
+def learned(data: Table, wanted: Sequence[str], by: str, seed: int, level: float, say: Say, networks: bool = True, again: bool = True) -> Fitted:
     """The default surrogate for a table, fitted, calibrated and judged: what `fit_table` saves. `by`: what rows are grouped by, in words."""
     parts = _cut(data, wanted, seed, level)
-    return _fit_parts(parts, fractions(data), wanted, by, seed, level, say, networks) if parts else fit_folds(data, wanted, by, seed, level, say, networks)
+    return _fit_parts(data, parts, wanted, by, seed, level, say, networks, again) if parts else fit_folds(data, wanted, by, seed, level, say, networks)
 
 
 def fractions(data: Table) -> dict[str, float]:
@@ -195,12 +197,22 @@ def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[st
     return parts if varied and len(parts["calibrate"]) >= needed else None
 
 
-def _fit_parts(parts: Mapping[str, Table], shares: Mapping[str, float], wanted: Sequence[str], by: str, seed: int, level: float, say: Say, networks: bool = True) -> Fitted:
-    """Four parts: learn, stop, calibrate, judge."""
+def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], by: str, seed: int, level: float, say: Say, networks: bool = True,
+               again: bool = True) -> Fitted:
+    """Four parts of `data`: learn, stop, calibrate, judge. Then an ensemble learns again from all but the part that it stops by, where that is worth it: its weights and intervals stay, and its figures are
+    those of the first time."""
+    shares = fractions(data)
     surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], wanted, seed, level, say, networks)
     known = witnessed(domains.describe(parts["train"]), parts["calibrate"], surrogate.predict(parts["calibrate"].questions))
     judged = judge(surrogate, known, parts["test"], level)
-    return Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), ", ".join(f"{k} {v:.3g}" for k, v in shares.items()) + f" by {by}, seed {seed}", level)
+    split = ", ".join(f"{k} {v:.3g}" for k, v in shares.items()) + f" by {by}, seed {seed}"
+    found = Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), split, level)
+    if not again or surrogate.inner.name != "ensemble" or surrogate.shape != "op" or 1.0 - shares["train"] < _WORTH_AGAIN or len(data) > _MOST_AGAIN:
+        return found
+    rest = data.take(~np.isin(data.groups.astype(str), np.unique(parts["valid"].groups.astype(str))))
+    say(f"learns again, from {len(rest):,} rows: those that calibrated and judged it, too")
+    surrogate.inner.learn_again(best_surrogate(wanted, parts["train"], seed, say, networks).members, rest, parts["valid"])
+    return replace(found, rows=len(rest), notes=[f"figures and intervals are of the model as it was learned from {len(parts['train']):,} rows; it learned again from {len(rest):,}, those that calibrated and judged it among them"])
 
 
 def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence[str], seed: int, level: float, say: Say, networks: bool = True) -> Any:

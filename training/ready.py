@@ -133,7 +133,7 @@ def fitted_part(made: Recipe, part: Part, found: Mapping[str, Path], share: floa
     folder = work / f"{made.name}-{part.kinds or 'rows'}-{rows}-{FEATURE_VERSION}.{SIMULATOR_VERSION}"
     say(f"{made.name}: {part.kinds.replace('+', ', ') or 'rows'}, {len(frame):,} of them")
     if not (folder / "model.json").exists():
-        fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, networks=False, say=say)
+        fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, networks=False, again=False, say=say)
     return frame, folder
 
 
