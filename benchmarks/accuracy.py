@@ -57,6 +57,8 @@ def main() -> int:
     unknown = [n for n in names if n not in (*every, "ops", "tables")]
     if unknown:
         parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(dict.fromkeys(every))}, ops, tables")
+    if options.page and (options.quick or options.only or options.rows):
+        parser.error("--page is written by a whole run: leave --quick, --only and --rows out")
     begin, seeds = time.perf_counter(), options.seeds or (1 if options.quick else 5)
     ops = [(n, s) for n, p in PROTOCOLS.items() if n in names or "ops" in names for s in range((options.seeds or 1) if p.drawn else 1)]
     tables = [(n, s) for n in accuracy_tables.PROTOCOLS if n in names or "tables" in names for s in range(1 if n in accuracy_tables.ONE_SEED else seeds)]

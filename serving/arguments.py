@@ -84,7 +84,7 @@ def machines(on: Sequence[str]) -> list[Any]:
 
 
 def dimensions(given: Sequence[str]) -> dict[str, int]:
-    """`["batch=8"]` as {"batch": 8}. Raises InputError for anything that is not NAME=N with N >= 1."""
+    """`["batch=8"]` as {"batch": 8}. Raises InputError for anything that is not NAME=N with N >= 0."""
     out: dict[str, int] = {}
     for text in given:
         name, equals, size = text.rpartition("=")

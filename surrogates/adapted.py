@@ -81,7 +81,7 @@ class Adapted:
 
     @property
     def ways(self) -> dict[str, str]:
-        """Target -> how it is corrected: none, level (one factor) or full."""
+        """Target -> the way to correct that counts most: none, level (one factor) or full."""
         return dict(self._way)
 
     @property
@@ -259,8 +259,12 @@ class Adapted:
         except Exception as error:
             raise FormatError(f"{folder / 'adapted.safetensors'}: not the shots of an adapted model ({error})") from None
         out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
-        out._arrays = _as_now({k: v for k, v in arrays.items() if not k.startswith("stats.")}, out._way, bool(out._others) and out.shape == "features")
-        if any(f"{t}.{part}" not in out._arrays for t in out._way for part in ("process.theta", "process.alpha", "guesses", "level", "shares")):
+        try:
+            out._arrays = _as_now({k: v for k, v in arrays.items() if not k.startswith("stats.")}, out._way, bool(out._others) and out.shape == "features")
+            whole = all(f"{t}.{part}" in out._arrays for t in out._way for part in ("process.theta", "process.alpha", "guesses", "level", "shares", "start"))
+        except KeyError:
+            whole = False
+        if not whole:
             raise FormatError(f"{folder / 'adapted.safetensors'}: shots of a target are missing")
         return out
 

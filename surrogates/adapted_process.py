@@ -109,7 +109,7 @@ def learn(truth: np.ndarray, curves: np.ndarray, grams: Mapping[str, np.ndarray]
 
 
 def without_folds(truth: np.ndarray, curves: np.ndarray, grams: Mapping[str, np.ndarray], noisy: np.ndarray, known: Sequence[Guess], folds: int) -> np.ndarray:
-    """(s,) logarithms, each by an average that saw no shot of its fold: variances, weights and scales were found without it too. Folds are drawn, the same for the same s."""
+    """(s,) logarithms, each by an average that learned from no shot of its fold: variances, weights and scales were found without it too; the guesses, and where the search for them starts, are those of all shots. Folds are drawn, the same for the same s."""
     out = np.zeros(len(truth))
     fold = np.random.default_rng(0).permutation(len(truth)) % folds
     for i in range(folds):

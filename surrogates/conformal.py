@@ -111,7 +111,7 @@ class Conformal:
             width[name] = self._widths(score, labels[good], of_group)
             if finer is not None and kinds is not None:
                 of_kind = _pairs(np.full(len(labels), "", dtype=object), kinds)
-                width[name] |= {k: w for each in (of_kind, finer) for k, w in self._widths(score, each[good]).items() if k}
+                width[name] |= {k: w for each in (of_kind, finer) for k, w in self._widths(score, each[good], of_group).items() if k}
         self._width, self._scale, self._base = width, scale, base
         return self
 
@@ -205,8 +205,9 @@ class Conformal:
 
     def predict(self, questions: Questions) -> Prediction:
         """`inner`'s points with low and high at `level`."""
+        bare = self.inner.predict(questions)  # says what is wrong with the questions, before anything else looks at them
         far = self.inner.beyond(questions) if self._far and hasattr(self.inner, "beyond") else None
-        return self.around(self.inner.predict(questions), questions.strata, far, self._kinds(questions))
+        return self.around(bare, questions.strata, far, self._kinds(questions))
 
     def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None) -> Prediction:
         """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) how far they lie beyond all that was

@@ -44,8 +44,8 @@ class Rehearsed:
 
 class Ensemble:
     """`members` answer the same targets. After fitting each, the weights that give the least median error on `valid` are kept, per
-    target; without `valid` all weigh the same. Machines never trained on and sizes beyond those trained on have weights of their own, equal ones
-    until `rehearse`."""
+    target; without `valid` all weigh the same. Machines never trained on and sizes beyond those trained on have weights of their own:
+    likely ones until `rehearse`, and of latencies on machines never trained on for good."""
 
     name = "ensemble"
 
@@ -94,7 +94,7 @@ class Ensemble:
         return self
 
     def rehearse(self, table: Table, fresh: Callable[[], Sequence[Surrogate]], seed: int = 0) -> Rehearsed:
-        """Chooses the weights for machines never seen and for sizes beyond those seen, with small `fresh` members, and says what answers are worth there."""
+        """Chooses the weights for sizes beyond those seen, and for all but latencies on machines never seen, with small `fresh` members, and says what answers are worth there."""
         far, self._octaves = rehearsal.sizes(table, fresh, self.targets, seed)
         plain = self._of("plain")  # beyond the table it keeps the last ratio to physics that was measured
         self._far = {t: rehearsal.shares_by_kind(far, t, plain / plain.sum() if plain.any() else None) for t in self.targets} if far else {}

@@ -31,6 +31,8 @@ _SOFTWARE = 0.69
 _FLOOR = 0.2
 #: of more machines than this, which tell each other's worth? none: all are worth the same
 MOST_COMPARED = 16
+#: a column of more words than this names no machines
+MOST_NAMED = 200
 #: machines that a row is asked for at most, nearest first
 MOST_ASKED = 8
 _NAMES = [name for name, _ in DEVICE_FEATURES]
@@ -100,7 +102,7 @@ def machine_columns(frame: object) -> list[str]:
         if values.dtype.kind in "fiub":
             continue
         words = values.astype(str).unique()
-        if 0 < len(words) <= 200 and np.mean([named_machine(str(w)) is not None for w in words]) >= 0.5:
+        if 0 < len(words) <= MOST_NAMED and np.mean([named_machine(str(w)) is not None for w in words]) >= 0.5:
             out.append(str(name))
     return out
 

@@ -63,7 +63,7 @@ class Outlying:
         """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the
         values of a column most of which the catalogue knows, or of the one that the schema says names them."""
         frame, told_so = table.questions.frame, getattr(table.questions, "machine_column", "")
-        named = [told_so] if told_so in frame and frame[told_so].dtype.kind not in "fiub" and not self._networks else []
+        named = [told_so] if told_so in frame and frame[told_so].dtype.kind not in "fiub" and not self._networks and frame[told_so].nunique() <= newcomer.MOST_NAMED else []
         for column in dict.fromkeys([*newcomer.machine_columns(frame), *named]):
             values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
             names, counts = np.unique(values, return_counts=True)
@@ -134,7 +134,8 @@ class Outlying:
                 "kernel": candidates["kernel"].sibling().learn_rows(rest) if list(targets) == list(self.targets) else Kernel(targets=tuple(targets), seed=seed).fit(rest)}
 
     def _reach_out(self, table: Table, known: Mapping[str, float], candidates: Mapping[str, Any], targets: Sequence[str]) -> None:
-        """Who speaks of numbers beyond the reach `known`, and how far off that is: chosen with the largest ones held out."""
+        """Who speaks of numbers beyond the reach `known`, and how far off that is: chosen with the largest ones held out. Three shares are chosen by the rows that then say how far off they are,
+        so the widths are a little narrow."""
         table = table.take(np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_REACHED]))
         held, octaves = reach.largest(table.questions.frame, known)
         rest, asked = table.take(~held), table.take(held)

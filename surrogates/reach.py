@@ -28,7 +28,7 @@ def reach(frame: pd.DataFrame) -> dict[str, float]:
     for name, column in frame.items():
         if column.dtype.kind not in "iuf":
             continue
-        values = np.unique(column.to_numpy(dtype=np.float64))
+        values = np.unique(column.to_numpy(dtype=np.float64, na_value=np.nan))
         values = values[np.isfinite(values)]
         if len(values) >= _LEAST_VALUES and values[0] >= 0.0 and values[-1] >= _LEAST_RATIO * values[values > 0][0]:
             out[str(name)] = float(values[-1])
@@ -39,7 +39,7 @@ def octaves(frame: pd.DataFrame, known: Mapping[str, float]) -> np.ndarray:
     """(n,) octaves that a row lies beyond the reach, its farthest column; 0 within (a tenth more is not beyond)."""
     over = np.ones(len(frame))
     for name, most in known.items():
-        over = np.fmax(over, frame[name].to_numpy(dtype=np.float64) / most)
+        over = np.fmax(over, frame[name].to_numpy(dtype=np.float64, na_value=np.nan) / most)
     return np.where(over > 1.1, np.log2(over), 0.0)
 
 
@@ -48,7 +48,7 @@ def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray
     for over in _OVER:
         held = np.zeros(len(frame), dtype=bool)
         for name, most in known.items():
-            held |= frame[name].to_numpy(dtype=np.float64) > most / over
+            held |= frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > most / over
         if held.sum() >= _LEAST_ROWS and (~held).sum() >= max(_LEFT * len(frame), _LEAST_ROWS):
             return held, float(np.log2(over))
     return np.zeros(len(frame), dtype=bool), 0.0
@@ -56,16 +56,16 @@ def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray
 
 def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray]) -> np.ndarray:
     """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves; as `ask` says them where they are not positive."""
-    at = frame.assign(**{name: np.minimum(frame[name].to_numpy(dtype=np.float64), most) for name, most in known.items()})
+    at = frame.assign(**{name: np.minimum(frame[name].to_numpy(dtype=np.float64, na_value=np.nan), most) for name, most in known.items()})
     point = ask(at)
     out = point.copy()
     for name, most in known.items():
-        rows = np.flatnonzero(frame[name].to_numpy(dtype=np.float64) > most)
+        rows = np.flatnonzero(frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > most)
         if not len(rows):
             continue
         there = at.iloc[rows]
         before = ask(there.assign(**{name: most * _LAST}))
         good = (before > 0) & (point[rows] > 0)
         power = np.clip(np.log(np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)) / -np.log(_LAST), _LEAST_POWER, _MOST_POWER)
-        out[rows] *= np.where(good, (frame[name].to_numpy(dtype=np.float64)[rows] / most)[:, None] ** power, 1.0)
+        out[rows] *= np.where(good, (frame[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows] / most)[:, None] ** power, 1.0)
     return out

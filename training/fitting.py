@@ -41,7 +41,7 @@ from .quarantine import MOST_UNREAD, quarantine
 
 #: shares of the rows that calibrate, and that judge, at most and at least; rows and groups of each that are enough; rows learned from beyond which more help less than they take
 _MOST, _LEAST, _ENOUGH_ROWS, _ENOUGH_GROUPS, _LEARNED = 0.10, 0.04, 2_000, 30, 290_000
-#: an ensemble learns again, from the rows that calibrated and judged it too, where these were at least such a share, of a table of so many rows at most
+#: an ensemble learns again, from the rows that calibrated and judged it too, where these and those it stopped by were at least such a share, of a table of so many rows at most
 _WORTH_AGAIN, _MOST_AGAIN = 0.15, 150_000
 #: a table with fewer rows or groups than these is judged by folds, not cut in four
 LEAST_ROWS_TO_CUT, LEAST_GROUPS_TO_CUT = 1000, 40
@@ -212,7 +212,7 @@ def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], b
     rest = data.take(~np.isin(data.groups.astype(str), np.unique(parts["valid"].groups.astype(str))))
     say(f"learns again, from {len(rest):,} rows: those that calibrated and judged it, too")
     surrogate.inner.learn_again(best_surrogate(wanted, parts["train"], seed, say, networks).members, rest, parts["valid"])
-    return replace(found, rows=len(rest), notes=[f"figures and intervals are of the model as it was learned from {len(parts['train']):,} rows; it learned again from {len(rest):,}, those that calibrated and judged it among them"])
+    return replace(found, rows=len(rest), notes=[f"figures and intervals are of the model as it was learned from {len(parts['train']):,} rows; it learned again from {len(rest):,}, those that calibrated and judged it among them; machines and sizes that only those rows have are still answered as never seen"])
 
 
 def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence[str], seed: int, level: float, say: Say, networks: bool = True) -> Any:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -225,7 +226,7 @@ def _spans(regions: list[Region]) -> dict[int, float]:
                 widest = touched.setdefault(id(around), {})
                 widest[array] = max(widest.get(array, 0.0), span)
                 around = around.parent  # type: ignore[assignment]
-    return {loop: sum(arrays.values()) for loop, arrays in touched.items()}
+    return {loop: math.fsum(arrays.values()) for loop, arrays in touched.items()}
 
 
 def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: float) -> HlsLoop:

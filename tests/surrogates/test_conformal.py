@@ -288,3 +288,18 @@ def test_kinds_have_widths_of_their_own() -> None:
     half_way = np.exp(np.sqrt(np.log(1.2) * np.log(1.5)))  # all were 1.5 beyond
     assert known.around(bare, asked, np.ones(4), of).high[:, 0] == pytest.approx([half_way, 1.5, half_way, 1.5])
     assert known.around(bare, asked).high[:, 0] == pytest.approx([1.1, 1.1, 1.01, 1.01])  # nobody says which kind: the machine's
+
+
+def test_kinds_among_groups_are_as_wide_as_groups_ask() -> None:
+    """Thirty rows of one kind beside 1,970 of the other: these are as unsure as all were, by groups that err together, and not as if every row were one of its own."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 100)
+    truth = np.exp(rng.normal(size=20)[groups] + 0.1 * rng.normal(size=2000))
+    kinds = np.where(np.arange(2000) % 67 == 0, "size", "").astype(object)
+    scored = {"latency_s": (truth, np.ones(2000))}
+    everywhere = np.full(2000, "all", dtype=object)
+    by_group = Conformal(Fixed()).calibrate_from(everywhere, scored, groups=groups)._width["latency_s"]["all"]
+    by_row = Conformal(Fixed()).calibrate_from(everywhere, scored)._width["latency_s"]["all"]
+    by_kind = Conformal(Fixed()).calibrate_from(everywhere, scored, kinds=kinds, groups=groups)._width["latency_s"]["all / "]
+    assert by_row < 0.97 * by_group
+    assert by_kind == pytest.approx(by_group, rel=0.02)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
 from silicast.surrogates import store
 from silicast.surrogates.blended import Blended
@@ -73,3 +74,9 @@ def test_a_model_without_a_reach_answers_as_it_did() -> None:
     old = Blended.from_weights({k: v for k, v in spec.items() if k != "reach"}, files, Path(), store.member)
     assert np.allclose(old.predict(rows.questions).point, model.predict(rows.questions).point)
     assert not old.beyond(read_measured(transfers(50, 1e9, 2), SCHEMA).questions).any()
+
+
+def test_a_word_where_a_number_was_learned_is_told(tmp_path: Path) -> None:
+    fit_table(transfers(200, 1e6), SCHEMA, (), tmp_path / "m")
+    with pytest.raises(TableError, match="bytes"):
+        evaluate_table(tmp_path / "m", transfers(20, 1e6).assign(bytes="large"))
