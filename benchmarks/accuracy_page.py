@@ -35,7 +35,7 @@ def _run(measured: Mapping[str, Any]) -> str:
     """What run this was, in words."""
     worked = sum(r["processor s"] for r in {(r["protocol"], r["case"], r["seed"]): r for r in measured["rows"]}.values())
     failed = ", ".join(f["protocol"] for f in measured.get("failed", ()))
-    took = f"The whole run took {measured['minutes']:.0f} minutes on two cores" if "minutes" in measured else "Put together from several runs"
+    took = f"The whole run took {measured['minutes']:.0f} minutes on two cores" if "minutes" in measured else "The run was stopped before its end"
     return (f"{took}; fits of operator tables {worked:,.0f} s of processor time in it. Operator tables: {_counted([r['seeds'] for r in measured['summary']])}; "
             f"plain tables: {_counted([r['seeds'] for r in measured['tables']])}." + (f" Broke off: {failed}." if failed else ""))
 
