@@ -42,6 +42,8 @@ def _run(measured: Mapping[str, Any]) -> str:
 
 def _counted(seeds: Sequence[int]) -> str:
     """How many seeds, in words."""
+    if not seeds:
+        return "none"
     low, high = min(seeds), max(seeds)
     return f"{low} seed{'s' if low > 1 else ''}" if low == high else f"{low} to {high} seeds"
 
