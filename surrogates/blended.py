@@ -32,6 +32,7 @@ from .kernel import Kernel
 from .outlying import Outlying
 from .prediction import Prediction, apart, consistent
 from .shares import best_shares, from_means, is_counted, is_logarithmic, mixed, scaled
+from .threads import one_blas_thread
 
 #: folds by rows of the table: (rows up to which, folds)
 _FOLDS = ((300, 10), (10_000, 5), (50_000, 3), (10**9, 5))
@@ -91,6 +92,10 @@ class Blended(Outlying):
         Raises TableError for an unusable target."""
         if table.questions.shape != "features":
             raise TableError(f"blended: answers rows of a plain feature table, not {table.questions.shape} questions")
+        with one_blas_thread():  # matrices of few thousand rows: on two cores threads that wait for one another took twice the processor time
+            return self._fit(table)
+
+    def _fit(self, table: Table) -> Self:
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()

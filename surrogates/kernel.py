@@ -35,6 +35,8 @@ _FIRST_ROWS = 300
 _MOST_ROWS = 60_000
 #: how far answers may leave the trained range, as a share of its width on the learned scale
 _BEYOND = 0.5
+#: rows worked on at a time
+_BLOCK = 64
 _NOTHING = Features((), (), np.zeros((0, 0), dtype=np.float32))
 
 
@@ -108,30 +110,37 @@ class Kernel:
         spread = np.r_[np.full(parts, 2.0), 2.0, 1.5, 2.0]
 
         def loss(theta: np.ndarray, xs: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:
-            m = len(t)
             weight = np.exp(theta[:parts])[part]
             linear, exponential, noise = np.exp(theta[parts:])
             a = xs * np.sqrt(weight)
             inner = a @ a.T
-            square = np.diag(inner)
-            e = np.exp(-0.5 * np.maximum(square[:, None] + square[None, :] - 2.0 * inner, 0.0))
-            k = exponential * e + linear * inner + _CONSTANT
-            k[np.diag_indices(m)] += noise + _JITTER
+            half = 0.5 * np.diag(inner)
+            e = inner - half
+            e -= half[:, None]
+            np.exp(np.minimum(e, 0.0, out=e), out=e)
+            k = exponential * e
+            k += linear * inner
+            k += _CONSTANT
+            k.flat[::len(t) + 1] += noise + _JITTER
             try:
-                factor = cho_factor(k, lower=True)
+                factor, _ = cho_factor(k.T, lower=True, overwrite_a=True, check_finite=False)
             except np.linalg.LinAlgError:
                 return 1e10, np.zeros_like(theta)
-            alpha = cho_solve(factor, t)
-            g = _inverse(factor[0]) - np.outer(alpha, alpha)
-            ge = g * e
+            alpha = cho_solve((factor, True), t, check_finite=False)
+            determinant = float(np.log(np.diag(factor)).sum())
+            g = _inverse(factor)
+            g -= alpha[:, None] * alpha
+            ge = np.multiply(g, e, out=e)
             # sum over pairs of ge * (x_i - x_k)^2 = 2 (rows of ge) . x^2 - 2 x' ge x, column by column
-            of_distance = 2.0 * (ge.sum(1) @ xs**2) - 2.0 * (xs * (ge @ xs)).sum(0)
-            of_product = (xs * (g @ xs)).sum(0)
+            rows_of = ge.sum(1)
+            of_distance = 2.0 * (rows_of @ xs**2) - 2.0 * np.einsum("ij,ij->j", xs, ge @ xs)
+            of_product = np.einsum("ij,ij->j", xs, g @ xs)
             by_column = 0.5 * weight * (linear * of_product - 0.5 * exponential * of_distance)
-            gradient = np.r_[np.bincount(part, by_column, minlength=parts) if parts else np.zeros(0), 0.5 * linear * float((g * inner).sum()),
-                             0.5 * exponential * float(ge.sum()), 0.5 * noise * float(np.trace(g))]
+            # the product of g with the linear part is what its columns bring, weighted
+            gradient = np.r_[np.bincount(part, by_column, minlength=parts) if parts else np.zeros(0), 0.5 * linear * float(weight @ of_product),
+                             0.5 * exponential * float(rows_of.sum()), 0.5 * noise * float(np.trace(g))]
             pull = (theta - start) / spread
-            value = 0.5 * float(t @ alpha) + float(np.log(np.diag(factor[0])).sum()) + 0.5 * float(pull @ pull)
+            value = 0.5 * float(t @ alpha) + determinant + 0.5 * float(pull @ pull)
             return value, gradient + pull / spread
 
         bounds = [(-14.0, 4.0)] * parts + [(-12.0, 4.0), (-6.0, 5.0), (-14.0, 1.0)]
@@ -149,14 +158,15 @@ class Kernel:
             carriers = x
             k = _covariance(x, x, theta, part)
             trust = np.ones(len(t))
-            for turn in range(3 if len(t) <= _REWEIGHTED else 1):
-                noisy = k.copy()
-                noisy[np.diag_indices(len(t))] += noise / trust
-                factor = cho_factor(noisy, lower=True)
-                alpha = cho_solve(factor, t)
-                if turn == 2 or len(t) > _REWEIGHTED or len(t) < 8:
+            last = 2 if 8 <= len(t) <= _REWEIGHTED else 0
+            for turn in range(last + 1):
+                noisy = k if turn == last else k.copy()
+                noisy.flat[::len(t) + 1] += noise / trust
+                factor = cho_factor(noisy.T, lower=True, overwrite_a=True, check_finite=False)  # as it is: columns are rows, and nothing is copied
+                alpha = cho_solve(factor, t, check_finite=False)
+                if turn == last:
                     break
-                left_out = np.abs(alpha / np.diag(_inverse(factor[0])))
+                left_out = np.abs(alpha / np.diag(dpotri(factor[0], lower=1)[0]))
                 trust = 1.0 / np.maximum(1.0, left_out / (1.5 * 1.4826 * np.median(left_out) + 1e-9))
         else:
             rng = np.random.default_rng(int(self._settings["seed"]) + 1)
@@ -166,7 +176,7 @@ class Kernel:
             lower = np.linalg.cholesky(k)
             gram, right = np.zeros_like(k), np.zeros(len(carriers))
             for at in range(0, len(t), 4096):
-                seen = solve_triangular(lower, _covariance(carriers, x[at:at + 4096], theta, part), lower=True)
+                seen = solve_triangular(lower, _covariance(x[at:at + 4096], carriers, theta, part).T, lower=True, overwrite_b=True, check_finite=False)
                 gram += seen @ seen.T
                 right += seen @ t[at:at + 4096]
             gram[np.diag_indices(len(carriers))] += noise
@@ -189,7 +199,7 @@ class Kernel:
         for name in learned_targets(self.targets):
             a = self._arrays
             middle, spread = a[f"{name}.scale"]
-            y = np.concatenate([_covariance(x[at:at + 4096], a[f"{name}.rows"], a[f"{name}.theta"], part) @ a[f"{name}.alpha"] for at in range(0, len(x), 4096)]) * spread + middle
+            y = np.concatenate([_covariance(x[at:at + 512], a[f"{name}.rows"], a[f"{name}.theta"], part) @ a[f"{name}.alpha"] for at in range(0, len(x), 512)]) * spread + middle
             low, high = self._span[name]
             width = max(high - low, 1e-9)
             points[name] = decode(name, np.clip(y, low - _BEYOND * width, high + _BEYOND * width), _NOTHING, self._scale[name], 0.0)
@@ -226,8 +236,11 @@ class Kernel:
 def _inverse(lower: np.ndarray) -> np.ndarray:
     """(m, m) inverse of the matrix whose Cholesky factor stands in the lower triangle: a third of the work of solving for every unit vector."""
     found, _ = dpotri(lower, lower=1)
-    found = np.tril(found)
-    return np.asarray(found + np.tril(found, -1).T)
+    for at in range(0, len(found), _BLOCK):  # the upper triangle from the lower one, block by block: each stays in the cache
+        own = found[at:at + _BLOCK, at:at + _BLOCK]
+        own[:] = np.tril(own) + np.tril(own, -1).T
+        found[at:at + _BLOCK, at + _BLOCK:] = found[at + _BLOCK:, at:at + _BLOCK].T
+    return np.asarray(found)
 
 
 def _standard(y: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -237,9 +250,19 @@ def _standard(y: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def _covariance(x: np.ndarray, z: np.ndarray, theta: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """(n, m) covariance of rows (n, p) and (m, p)."""
+    """(n, m) covariance of rows (n, p) and (m, p); some rows at a time, in place: whole matrices of each step took five times as long."""
     root = np.exp(0.5 * theta[:-3])[part]
+    linear, exponential = np.exp(theta[-3:-1])
     a, b = x * root, z * root
-    inner = a @ b.T
-    distance = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2.0 * inner, 0.0)
-    return np.exp(theta[-2]) * np.exp(-0.5 * distance) + np.exp(theta[-3]) * inner + _CONSTANT
+    of_a, of_b = 0.5 * (a**2).sum(1), 0.5 * (b**2).sum(1)
+    out, room = np.empty((len(x), len(z))), np.empty((min(_BLOCK, len(x)), len(z)))
+    for at in range(0, len(x), _BLOCK):
+        inner = np.matmul(a[at:at + _BLOCK], b.T, out=out[at:at + _BLOCK])
+        e = np.subtract(inner, of_b, out=room[:len(inner)])
+        e -= of_a[at:at + _BLOCK, None]
+        np.exp(np.minimum(e, 0.0, out=e), out=e)
+        e *= exponential
+        inner *= linear
+        inner += e
+        inner += _CONSTANT
+    return out

@@ -8,7 +8,7 @@ import pytest
 
 from silicast.datasets.errors import TableError
 from silicast.datasets.table import FeatureQuestions, Table
-from silicast.surrogates.kernel import Kernel
+from silicast.surrogates.kernel import _CONSTANT, Kernel, _covariance, _inverse
 from silicast.surrogates.smooth_columns import learn_columns, smooth
 
 
@@ -52,3 +52,14 @@ def test_names_give_their_figures_away() -> None:
     at = next(i for i, c in enumerate(columns) if c["how"] == "parameters")
     sizes = x[:, part == at][:, 0] * columns[at]["std"] + columns[at]["mean"]
     assert np.allclose(np.exp(sizes), [7e9, 70e9, 56e9])
+
+
+def test_covariances_are_those_of_the_formula_and_inverses_undo_the_factor() -> None:
+    rng = np.random.default_rng(0)
+    x, z, theta, part = rng.normal(size=(150, 3)), rng.normal(size=(70, 3)), np.array([0.2, -1.0, -0.5, 0.3, -2.0]), np.array([0, 1, 1])
+    weight = np.exp(theta[[0, 1, 1]])
+    apart = x[:, None] - z[None]
+    wanted = np.exp(theta[-2]) * np.exp(-0.5 * (apart**2 * weight).sum(-1)) + np.exp(theta[-3]) * (x * weight) @ z.T + _CONSTANT
+    assert np.allclose(_covariance(x, z, theta, part), wanted, rtol=1e-12, atol=1e-12)
+    noisy = _covariance(x, x, theta, part) + 0.1 * np.eye(len(x))
+    assert np.allclose(_inverse(np.linalg.cholesky(noisy)) @ noisy, np.eye(len(x)), atol=1e-8)
