@@ -87,7 +87,10 @@ class Ensemble:
         return self
 
     def learn_again(self, members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> Self:
-        """Fresh `members`, as those it has, fitted to a larger table; every weight stays as it was chosen."""
+        """Fresh `members`, as those it has, fitted to a larger table, networks from the weights they have; every weight stays as it was chosen."""
+        for fresh, fitted in zip(members, self.members, strict=True):
+            if fresh.name == "neural":
+                fresh.goes_on_from(fitted)  # type: ignore[attr-defined]
         self.members = rehearsal.fitted(members, table, valid)
         self._known = tuple(sorted({*self._known, *table.questions.strata.astype(str)}))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}

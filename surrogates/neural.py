@@ -24,6 +24,8 @@ from .target_scale import all_points, answers, choose_scale, clipped, decode, en
 from .threads import fair_share, wait_asleep
 
 _CHUNK = 16384
+#: what a network that goes on from weights it has is shown, and its peak rate, over those of one that begins
+_ONWARD_SAMPLES, _ONWARD_RATE = 0.25, 0.5
 #: share of category values hidden in training
 _HIDDEN = 0.02
 #: a few rows are a step or two an epoch: fewer steps in all than this and the weights have hardly moved
@@ -63,6 +65,12 @@ class Neural:
         self._stats: dict[str, np.ndarray] = {}
         self._net: Any = None
         self._ceilings = 0
+        self._begun: Neural | None = None
+
+    def goes_on_from(self, earlier: Neural) -> Self:
+        """Learning will begin from the weights of a fitted network with the same settings, and be the shorter for it; from scratch where the table has other columns or categories than its."""
+        self._begun = earlier if isinstance(earlier, Neural) and isinstance(earlier._net, Forward) and earlier._settings == self._settings and earlier.targets == self.targets else None
+        return self
 
     def _kinship(self, table: Table) -> Kin | None:
         if self._settings["columns"] != "kin" or not isinstance(table.questions, OpQuestions):
@@ -113,6 +121,11 @@ class Neural:
         first = learned[0]
         if self._settings["head"] == "ceilings" and first == "latency_s" and self._scale[first] == "ratio" and features.ceilings is not None:
             self._ceilings = features.ceilings.shape[1]
+        if self._begun is not None:
+            if self._alike(self._begun):
+                self._stats = dict(self._begun._stats)  # its weights mean what they meant
+            else:
+                self._begun = None
         y = (y - self._stats["y_mean"]) / self._stats["y_std"]
         held = None
         if valid is not None and len(valid):
@@ -120,7 +133,12 @@ class Neural:
             wanted = np.column_stack([encode(n, answers(n, valid.targets, seen.reference), seen, self._scale[n]) for n in learned])
             held = (seen, (wanted - self._stats["y_mean"]) / self._stats["y_std"])
         self._train(features, y, held)
+        self._begun = None
         return self
+
+    def _alike(self, other: Neural) -> bool:
+        """Whether inputs and outputs of another fitted network mean what they mean here."""
+        return all(getattr(self, name) == getattr(other, name) for name in ("_vocabulary", "_features", "_numeric", "_categorical", "_cards", "_scale", "_ceilings"))
 
     def _train(self, features: Features, truth: np.ndarray, held: tuple[Features, np.ndarray] | None) -> None:
         wait_asleep()
@@ -142,10 +160,13 @@ class Neural:
         y = torch.from_numpy(truth)
         n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
         steps = max(1, -(-n // batch))
-        epochs = max(int(np.clip(s["samples"] // n, 4, 80)), -(-_LEAST_STEPS // steps))
+        epochs, rate = max(int(np.clip(s["samples"] // n, 4, 80)), -(-_LEAST_STEPS // steps)), float(s["rate"])
         self._net = network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1], self._ceilings)
-        optimizer = torch.optim.AdamW(self._net.parameters(), lr=s["rate"], weight_decay=1e-3, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s["rate"], total_steps=steps * epochs, pct_start=0.15)
+        if self._begun is not None:
+            epochs, rate = max(4, round(_ONWARD_SAMPLES * epochs)), _ONWARD_RATE * rate
+            self._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self._begun._net.arrays.items()})
+        optimizer = torch.optim.AdamW(self._net.parameters(), lr=rate, weight_decay=1e-3, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps * epochs, pct_start=0.15)
         beta = 0.15  # of a standard deviation: absolute error beyond, squared within
         unseen = torch.tensor([c - 1 for c in self._cards])
         best, kept = np.inf, None
