@@ -12,7 +12,7 @@ A target that is yes or no is learned as a score and answered as a calibrated pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +38,8 @@ from .threads import one_blas_thread
 _FOLDS = ((300, 10), (10_000, 5), (50_000, 3), (10**9, 5))
 #: of a table with more rows one fold is held out and answered, not all: enough to choose shares by
 _MOST_FOLDED = 50_000
+#: folds, with so many rows or more, after which trees without a share in any answer are let go
+_TRIED, _LEAST_TRIED = 2, 200
 #: more rows than this and shares come from a sample of them
 _MOST_JUDGED = 60_000
 #: a member with a smaller share of every target is let go
@@ -111,14 +113,25 @@ class Blended(Outlying):
         count = min(next(k for rows, k in _FOLDS if len(table) <= rows), groups)
         self.fold = whole_groups(table.groups, count, int(self._settings["seed"]))
         candidates = self._candidates(len(table))
-        for name, member in candidates.items():
-            candidates[name] = member.fit(table)
+        learned: set[str] = set()
+
+        def learn(names: Iterable[str]) -> None:  # from all rows: trees only where they are kept
+            for name in sorted(set(names) - learned):
+                candidates[name] = candidates[name].fit(table)
+                learned.add(name)
+
+        learn(candidates if self._networks else ["kernel"])
         answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in candidates}
         judged = np.random.default_rng(int(self._settings["seed"])).permutation(len(table)) < _MOST_JUDGED
         processes = self._processes(table, candidates["kernel"], count, groups)
         for i in range(0 if count < 2 else 1 if len(table) > _MOST_FOLDED else count):
             self._answer_fold(table, i, judged, {**candidates, "kernel": processes[i]}, answers)
+            seen = np.flatnonzero(judged & (self.fold < _TRIED))
+            if i + 1 == _TRIED < count and len(seen) >= _LEAST_TRIED and not self._networks:  # trees that no answer of the first folds takes a share of go no further
+                wanted = {"kernel", *(name for told in self._weigh(table.take(seen), {name: points[seen] for name, points in answers.items()}).values() for name in told)}
+                candidates, answers = ({name: each for name, each in every.items() if name in wanted or name == "absolute"} for every in (candidates, answers))
         self._shares = self._weigh(table, answers)
+        learn(name for shares in self._shares.values() for name in shares)
         self._rehearse(table, candidates)
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
         every = [self._shares, *(s["shares"] for s in (*self._strangers.values(), self._reach) if s)]
@@ -126,6 +139,7 @@ class Blended(Outlying):
         if any(shares.get("process carried", 0.0) > 0 for shares in self._reach.get("shares", {}).values()):
             middle.add("kernel")
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
+        learn(kept)
         self._members = {name: candidates[name] for name in kept}
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from silicast.datasets.errors import TableError
 from silicast.datasets.splits import whole_groups
 from silicast.datasets.table import FeatureQuestions, Table
 from silicast.surrogates.blended import Blended, _of_some_groups
+from silicast.surrogates.boosted import Boosted
 from silicast.surrogates.kernel import Kernel
 from silicast.surrogates.store import member
 
@@ -101,6 +103,19 @@ def test_deep_trees_learn_plain_tables_of_small_groups_and_no_networks() -> None
     assert list(model._candidates(1_000)) == ["absolute", "squared", "kernel"]
     model._networks, model._least_leaf = False, 6  # as `fit` sets it where groups have six rows
     assert list(model._candidates(1_000)) == ["absolute", "squared", "kernel"]
+
+
+def test_trees_that_the_first_folds_have_no_use_for_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power law, 600 rows in five folds: the process has it, so no kind of trees is grown six times but the one that rehearses."""
+    grown: list[str] = []
+    fit = Boosted.fit
+    monkeypatch.setattr(Boosted, "fit", lambda self, *given: grown.append(f"{self._settings['objective']}/{self._settings['leaves']}") or fit(self, *given))
+    rows = table(600)
+    model = Blended(targets=("size_s",), threads=1).fit(replace(rows, targets={"size_s": 1e-6 * rows.questions.frame["width"].to_numpy() * rows.questions.frame["reuse"].to_numpy() ** 0.5}))
+    counts = pd.Series(grown).value_counts()
+    assert model._shares["size_s"]["kernel"] > 0.9
+    assert counts["regression/15"] == 2  # two folds, no third, and not all rows
+    assert set(model._members) <= {"kernel", "absolute"}
 
 
 def test_few_networks_do_not_tell_which_member_orders_another_ones_designs() -> None:
