@@ -103,6 +103,7 @@ class Blended(Outlying):
         self._left_out = _of_some_groups(table) if self._networks else ()
         self._language_models = () if self._networks else language_models.named(table.questions.frame)
         reached = {} if self._networks else reach.reach(table.questions.frame)
+        self._written = tuple(map(str, table.questions.frame.columns))
         table = self._seen_table(table)
         whole = self._references_of(table.questions)
         table = replace(table, targets={t: v / whole[:, self.targets.index(t)] if t in self.targets else v for t, v in table.targets.items()})
@@ -134,9 +135,10 @@ class Blended(Outlying):
         learn(name for shares in self._shares.values() for name in shares)
         self._rehearse(table, candidates)
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
-        every = [self._shares, *(s["shares"] for s in (*self._strangers.values(), self._reach) if s)]
+        beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
+        every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
-        if any(shares.get("process carried", 0.0) > 0 for shares in self._reach.get("shares", {}).values()):
+        if any(shares.get("process carried", 0.0) > 0 for told in beyond for shares in told.values()):
             middle.add("kernel")
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         learn(kept)
@@ -288,11 +290,15 @@ class Blended(Outlying):
             def ask(frame: Any) -> np.ndarray:
                 return mixed({name: member.predict(FeatureQuestions(frame)).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
 
-            frame, known = questions.frame.iloc[far].reset_index(drop=True), self._reach["columns"]
-            said = {"usual": blend[far], "carried": reach.carried(frame, known, ask)}
+            frame = questions.frame.iloc[far].reset_index(drop=True)
+            known, since = {**self._reach["columns"], **self._few}, {name: (before, share) for name, (before, _, share) in self._reach.get("few", {}).get("columns", {}).items()}
+            said = {"usual": blend[far], "carried": reach.carried(frame, known, ask, since)}
             if "kernel" in answers:
-                said |= {"kernel": answers["kernel"][far], "process carried": reach.carried(frame, known, lambda f: self._members["kernel"].predict(FeatureQuestions(f)).point)}
-            blend[far] = mixed(said, self._reach["shares"], self.targets, self._counted)
+                said |= {"kernel": answers["kernel"][far], "process carried": reach.carried(frame, known, lambda f: self._members["kernel"].predict(FeatureQuestions(f)).point, since)}
+            one = self._over(questions, self._reach["columns"])[far] > 0.0
+            for rows, told in ((one, self._reach), (~one, self._reach.get("few", {}))):
+                if rows.any():
+                    blend[far[rows]] = mixed({name: points[rows] for name, points in said.items()}, told["shares"], self.targets, self._counted)
         return blend, answers
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -31,6 +31,8 @@ _MOST_COMPARED = 1_500
 _NEVER_REHEARSED = 2.0
 #: rows from which the largest sizes are held out
 _MOST_REACHED = 12_000
+#: share that carrying a column of few values on is given beforehand (assumption)
+_CARRIED = 0.5
 #: why a row lies beyond all that was learned from
 _MACHINE, _SIZE = "machine", "size"
 
@@ -44,6 +46,8 @@ class Outlying:
     _counted: list[str]
     _language_models: tuple[str, ...]
     _networks: bool
+    #: columns as they were given, without figures that names bring
+    _written: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._strangers: dict[str, dict[str, Any]] = {}
@@ -134,14 +138,35 @@ class Outlying:
                 "kernel": candidates["kernel"].sibling().learn_rows(rest) if list(targets) == list(self.targets) else Kernel(targets=tuple(targets), seed=seed).fit(rest)}
 
     def _reach_out(self, table: Table, known: Mapping[str, float], candidates: Mapping[str, Any], targets: Sequence[str]) -> None:
-        """Who speaks of numbers beyond the reach `known`, and how far off that is: chosen with the largest ones held out. Three shares are chosen by the rows that then say how far off they are,
-        so the widths are a little narrow."""
+        """Who speaks of numbers beyond the reach `known`, and how far off that is: chosen with the largest ones held out; and so, apart from them, for columns of few values, with the largest
+        value of each. Three shares are chosen by the rows that then say how far off they are, so the widths are a little narrow."""
         table = table.take(np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_REACHED]))
-        held, octaves = reach.largest(table.questions.frame, known)
+        frame = table.questions.frame
+        held, octaves = reach.largest(frame, known)
+        found = self._without_largest(table, held, lambda rest: (reach.reach(rest[list(known)]), {}), candidates, targets)
+        if found:
+            self._reach = {"columns": dict(known), "octaves": octaves, "shares": found}
+        steps = {} if self._networks else {name: step for name, step in reach.few(frame).items() if name in self._written}
+        held, octaves = reach.at_most(frame, steps)
+
+        def below(rest: Any) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+            values = {name: np.unique(rest[name].to_numpy(dtype=np.float64, na_value=np.nan)) for name in steps}
+            return {name: float(v[-1]) for name, v in values.items()}, {name: (float(v[-2] if len(v) > 1 else v[-1]), steps[name][2]) for name, v in values.items()}
+
+        # what lies beyond a single value tells nothing of what lies beyond two, and what lies beyond two little of the next
+        certain = 1.0 if all(frame[name].nunique() < 3 for name in steps) else _CARRIED
+        found = self._without_largest(table, held, below, candidates, targets, certain)
+        if found:
+            self._reach = {"columns": {}, "octaves": octaves, "shares": {t: {"usual": 1.0} for t in self.targets}, **self._reach, "few": {"columns": steps, "shares": found}}
+
+    def _without_largest(self, table: Table, held: np.ndarray, below: Callable[[Any], tuple[dict[str, float], dict[str, tuple[float, float]]]], candidates: Mapping[str, Any],
+                         targets: Sequence[str], certain: float = 0.0) -> dict[str, dict[str, float]]:
+        """Shares of those who answer the rows `held`, by what they say of them without them; what that was is remembered. `below`: of the other rows' frame, its reach and where the last step to
+        it began; `certain`: the share that is given to carrying on whatever they say. Empty where it cannot be tried."""
         rest, asked = table.take(~held), table.take(held)
         varied = [t for t in targets if held.any() and all(np.isfinite(part.targets[t]).sum() >= 10 for part in (rest, asked)) and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
         if not varied:
-            return
+            return {}
         fresh = self._small(rest, varied, candidates)
         usual = {t: of_those(self._shares[t], fresh) for t in varied}
 
@@ -149,16 +174,20 @@ class Outlying:
             return mixed({name: member.predict(FeatureQuestions(frame)).point for name, member in fresh.items()}, usual, varied, self._counted)
 
         frame = asked.questions.frame
-        below = reach.reach(rest.questions.frame[list(known)])
-        found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point, "carried": reach.carried(frame, below, ask),
-                 "process carried": reach.carried(frame, below, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point)}
+        known, since = below(rest.questions.frame)
+        found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point, "carried": reach.carried(frame, known, ask, since),
+                 "process carried": reach.carried(frame, known, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since)}
         answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
         for name, points in found.items():
             answers[name][:, [self.targets.index(t) for t in varied]] = points
-        shares = {t: told if t in varied else {"usual": 1.0} for t, told in self._weigh(asked, answers).items()}
-        self._reach = {"columns": dict(known), "octaves": octaves, "shares": shares}
+        shares = {t: _with(told, certain) if t in varied else {"usual": 1.0} for t, told in self._weigh(asked, answers).items()}
         points = mixed(answers, shares, self.targets, self._counted)
-        self.rehearsed_sizes = {t: (asked.targets[t], points[:, self.targets.index(t)]) for t in varied if (asked.targets[t][np.isfinite(asked.targets[t])] > 0).all()}
+        for t in varied:
+            if (asked.targets[t][np.isfinite(asked.targets[t])] > 0).all():
+                told = (asked.targets[t], points[:, self.targets.index(t)])
+                before = self.rehearsed_sizes.get(t)
+                self.rehearsed_sizes[t] = told if before is None else (np.concatenate([before[0], told[0]]), np.concatenate([before[1], told[1]]))
+        return shares
 
     def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
         """After `fit`: (target -> (truth, answer) in SI of rows that lay beyond all the members had learned from, NaN where there is none; (n,) what they are, as `kinds` says)."""
@@ -227,5 +256,20 @@ class Outlying:
         return out
 
     def _octaves(self, questions: Any) -> np.ndarray:
-        known = self._reach.get("columns", {})
+        """(n,) octaves that rows lie beyond the reach of their farthest column."""
+        return np.fmax(self._over(questions, self._reach.get("columns", {})), self._over(questions, self._few))
+
+    def _over(self, questions: Any, known: Mapping[str, float]) -> np.ndarray:
         return reach.octaves(questions.frame, known) if all(c in questions.frame.columns for c in known) else np.zeros(len(questions))
+
+    @property
+    def _few(self) -> dict[str, float]:
+        """Column of few values -> its largest."""
+        return {name: most for name, (_, most, _) in self._reach.get("few", {}).get("columns", {}).items()}
+
+
+def _with(shares: Mapping[str, float], certain: float) -> dict[str, float]:
+    """The shares, drawn to those who carry on by so much."""
+    out = {name: (1.0 - certain) * share for name, share in shares.items()}
+    out["carried"] = out.get("carried", 0.0) + certain
+    return {name: share for name, share in out.items() if share > 0.0}

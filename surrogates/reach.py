@@ -7,7 +7,7 @@ rehearsed with the largest sizes held out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,10 @@ import pandas as pd
 _LEAST_VALUES, _LEAST_RATIO = 5, 4.0
 #: the last octaves: from this share of the reach up to it
 _LAST = 0.25
+#: a number of fewer different values, all above zero, goes on from its largest as from the one before to that, if they lie so far apart (assumption)
+_LEAST_STEP = 1.5
+#: of a power that a single step tells, this share goes on: nothing tells whether it is one (assumption)
+_OF_ONE_STEP = 0.5
 #: powers that costs go with: none falls or grows faster (assumption: no cost of a size is more than its cube)
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 #: the largest sizes are those beyond the reach over the first of these that leaves a share `_LEFT` of the rows to learn from, and so many rows to ask about
@@ -54,18 +58,44 @@ def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray
     return np.zeros(len(frame), dtype=bool), 0.0
 
 
-def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray]) -> np.ndarray:
-    """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves; as `ask` says them where they are not positive."""
+def few(frame: pd.DataFrame) -> dict[str, list[float]]:
+    """Column -> [the largest value but one, the largest, the share of the power between them that goes on], for columns of two values or more that are too few for a reach (GPUs: 2, 4, 8)."""
+    out = {}
+    for name, column in frame.items():
+        if column.dtype.kind not in "iuf":
+            continue
+        values = np.unique(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        values = values[np.isfinite(values)]
+        if 2 <= len(values) < _LEAST_VALUES and values[0] > 0.0 and values[-1] >= _LEAST_STEP * values[-2]:
+            out[str(name)] = [float(values[-2]), float(values[-1]), _OF_ONE_STEP if len(values) == 2 else 1.0]
+    return out
+
+
+def at_most(frame: pd.DataFrame, known: Mapping[str, list[float]]) -> tuple[np.ndarray, float]:
+    """((n,) whether a row has the largest value of columns of few values, how many octaves that lies beyond the one before); as many columns as leave rows enough on either side, those
+    with the fewest such rows first."""
+    top = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > before for name, (before, _, _) in known.items()}
+    held, over = np.zeros(len(frame), dtype=bool), 0.0
+    for name in sorted(top, key=lambda n: int(top[n].sum())):
+        if (~(held | top[name])).sum() >= max(_LEFT * len(frame), _LEAST_ROWS):
+            held, over = held | top[name], max(over, float(np.log2(known[name][1] / known[name][0])))
+    return (held, over) if held.sum() >= _LEAST_ROWS else (np.zeros(len(frame), dtype=bool), 0.0)
+
+
+def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray], since: Mapping[str, Sequence[float]] | None = None) -> np.ndarray:
+    """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves, or where `since` tells of it
+    (a value, a share) by that share of its power from the value on (from the reach itself: not carried on); as `ask` says them where they are not positive."""
     at = frame.assign(**{name: np.minimum(frame[name].to_numpy(dtype=np.float64, na_value=np.nan), most) for name, most in known.items()})
     point = ask(at)
     out = point.copy()
     for name, most in known.items():
         rows = np.flatnonzero(frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > most)
-        if not len(rows):
+        start, share = (since or {}).get(name, (most * _LAST, 1.0))
+        if not len(rows) or start >= most:
             continue
         there = at.iloc[rows]
-        before = ask(there.assign(**{name: most * _LAST}))
+        before = ask(there.assign(**{name: start}))
         good = (before > 0) & (point[rows] > 0)
-        power = np.clip(np.log(np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)) / -np.log(_LAST), _LEAST_POWER, _MOST_POWER)
+        power = share * np.clip(np.log(np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)) / np.log(most / start), _LEAST_POWER, _MOST_POWER)
         out[rows] *= np.where(good, (frame[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows] / most)[:, None] ** power, 1.0)
     return out

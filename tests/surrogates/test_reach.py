@@ -13,7 +13,7 @@ from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
 from silicast.surrogates import store
 from silicast.surrogates.blended import Blended
-from silicast.surrogates.reach import carried, largest, octaves, reach
+from silicast.surrogates.reach import at_most, carried, few, largest, octaves, reach
 from silicast.training.fitting import evaluate_table, fit_table
 
 SCHEMA: dict[str, Any] = {"features": ["bytes", "how"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
@@ -47,6 +47,41 @@ def test_a_law_of_powers_is_carried_on() -> None:
     frame = pd.DataFrame({"x": [16.0, 4.0], "z": [8.0, 2.0]})
     out = carried(frame, {"x": 8.0, "z": 4.0}, lambda f: (f["x"].to_numpy() ** 2 * f["z"].to_numpy())[:, None])
     assert out[:, 0] == pytest.approx([2048.0, 32.0])
+
+
+def test_columns_of_few_values_go_on_from_their_last_step() -> None:
+    """GPUs 2, 4 and 8: the power between 4 and 8; of 1 and 4 half of the one power there is. By hand: 100 at 8 falls by 2 a doubling to 50 at 16, and 10 at 4 by half of that, sqrt 2, a doubling."""
+    frame = pd.DataFrame({"gpus": [2, 4, 8, 8], "nodes": [1, 4, 1, 4], "flag": [0, 1, 0, 1], "close": [10, 12, 10, 12], "many": [1.0, 2.0, 4.0, 8.0], "same": 3})
+    known = few(frame)
+    assert known == {"gpus": [4.0, 8.0, 1.0], "nodes": [1.0, 4.0, 0.5], "many": [4.0, 8.0, 1.0]}
+    out = carried(pd.DataFrame({"gpus": [16.0, 8.0]}), {"gpus": 8.0}, lambda f: 800.0 / f["gpus"].to_numpy()[:, None], {"gpus": (4.0, 1.0)})
+    assert out[:, 0] == pytest.approx([50.0, 100.0])
+    out = carried(pd.DataFrame({"nodes": [8.0]}), {"nodes": 4.0}, lambda f: 40.0 / f["nodes"].to_numpy()[:, None], {"nodes": (1.0, 0.5)})
+    assert out[:, 0] == pytest.approx([10.0 / np.sqrt(2.0)])
+    assert carried(pd.DataFrame({"nodes": [8.0]}), {"nodes": 4.0}, lambda f: 40.0 / f["nodes"].to_numpy()[:, None], {"nodes": (4.0, 1.0)})[0, 0] == pytest.approx(10.0)  # no step: as at the reach
+
+
+def test_the_largest_of_few_values_are_held_out_where_enough_is_left() -> None:
+    frame = pd.DataFrame({"gpus": np.repeat([2.0, 4.0, 8.0], 60), "nodes": np.tile([1.0, 2.0], 90)})
+    held, over = at_most(frame, few(frame))
+    assert (held.sum(), over) == (120, 1.0)  # those with eight GPUs, and half of the others: 60 of 180 are left
+    assert not at_most(frame.iloc[::4], few(frame))[0].any()
+
+
+def test_four_devices_where_one_and_two_were_measured(tmp_path: Path) -> None:
+    """A process that saw two values drifts to its mean beyond them, whatever the work; a step that goes on by half is off by its half."""
+    def work(rows: int, devices: list[int], seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({"devices": rng.choice(devices, rows), "elements": 2.0 ** rng.integers(4, 20, rows)})
+        return frame.assign(s=1e-6 * frame["elements"] / frame["devices"] ** 0.7 * np.exp(0.02 * rng.normal(size=rows)))
+
+    schema = {"features": ["devices", "elements"], "targets": {"latency_s": {"column": "s", "unit": "s"}}, "group": ["elements", "devices"]}
+    fit_table(work(400, [1, 2], 0), schema, (), tmp_path / "m")
+    whole = evaluate_table(tmp_path / "m", work(200, [4], 1)).frame.iloc[0]
+    assert whole["median_ape"] < 2.0 ** 0.35 - 1.0 + 0.05
+    assert whole["coverage"] > 0.8
+    surrogate, _ = store.load(tmp_path / "m")
+    assert set(surrogate.inner.kinds(read_measured(work(50, [4], 2), schema).questions)) == {"size"}
 
 
 def test_transfers_eight_times_as_large(tmp_path: Path) -> None:
