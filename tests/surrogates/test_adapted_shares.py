@@ -25,11 +25,28 @@ def test_a_whole_correction_that_is_right_is_taken() -> None:
     assert adapted_shares.shares(truth, points, EVERY)[0][2] > 0.99
 
 
-def test_errors_weigh_by_half_a_power_for_each_shot() -> None:
-    # by hand: errors 0.1, 0.1 and 0.2 of four shots: 2, 1 and 3 x 2^-2
+def test_errors_weigh_by_three_quarters_of_a_power_for_each_shot() -> None:
+    # by hand: errors of none, half a factor, a factor, half and whole of four shots are 0.1, 0.1, 0.1, 0.15 and 0.2, so 6, 1/2, 1/2, 3 x 1.5^-3 and 3 x 2^-3
     off = np.array([0.1, 0.1, 0.2])[:, None] * np.array([1.0, -1.0, 1.0, -1.0])
     shares, _ = adapted_shares.shares(np.zeros(4), off, np.ones(4, dtype=bool))
-    np.testing.assert_allclose(shares, np.array([2.0, 1.0, 0.75]) / 3.75)
+    half, whole = 3.0 / 1.5**3, 3.0 / 2.0**3
+    total = 7.0 + half + whole
+    np.testing.assert_allclose(shares, np.array([6.0 + 0.25 + half / 2.0, 0.25 + 0.5, half / 2.0 + whole]) / total)
+
+
+def test_shots_that_ask_for_too_much_are_met_half_way() -> None:
+    off = np.where(np.arange(40) % 2, 1.0, -1.0)
+    points = np.stack([0.5 * off, 0.5 * off, -0.5 * off])  # half of the way is right
+    assert adapted_shares.shares(np.zeros(40), points, np.ones(40, dtype=bool))[0] == pytest.approx([0.5, 0.0, 0.5], abs=1e-6)
+
+
+@pytest.mark.parametrize("shots", [10, 20])
+def test_a_wild_shot_in_ten_does_not_carry_what_the_others_say(shots: int) -> None:
+    """One reading of a kernel of its own, thirty times slower, that the process answers, and the others worse for it."""
+    wild = np.arange(shots) % 10 == 0
+    start, whole = np.where(wild, 3.4, 0.2), np.where(wild, 1.7, 0.5)
+    shares, _ = adapted_shares.shares(np.zeros(shots), np.stack([start, start, whole]), np.ones(shots, dtype=bool))
+    assert shares[2] < 0.1
 
 
 def test_more_shots_tell_ways_apart_more_sharply() -> None:
