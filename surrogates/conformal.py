@@ -157,7 +157,7 @@ class Conformal:
         """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
         and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. `kinds`: (n,) labels; those with
         rows enough have widths of their own. Nothing rehearsed: twice the
-        widths about what is known. A target whose truth is not positive throughout keeps the width of all."""
+        widths about what is known. Of a target whose truth is not positive throughout they are in its own unit, as all of its widths are."""
         self._known = tuple(known)
         each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}, None if kinds is None else kinds[at])
                 for label in np.unique(held) for at in [held == label]] if held is not None else []
@@ -177,8 +177,9 @@ class Conformal:
         out = {}
         for name, (truth, point) in scored.items():
             good = np.isfinite(truth) & np.isfinite(point)
-            if self._scale.get(name) == "log" and good.sum() >= self.needed and (truth[good] > 0).all() and (point[good] > 0).all():
-                score = np.abs(np.log(truth[good] / point[good]))
+            log = self._scale.get(name) == "log"
+            if name in self._scale and good.sum() >= self.needed and (not log or ((truth[good] > 0).all() and (point[good] > 0).all())):
+                score = np.abs(np.log(truth[good] / point[good])) if log else np.abs(truth[good] - point[good])
                 # never narrower than among what is known
                 known = 0.0 if name in self._base else max(w for k, w in self._width[name].items() if _BETWEEN not in k)
                 out[name] = max(self._quantile(score), known)

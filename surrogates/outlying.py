@@ -183,10 +183,9 @@ class Outlying:
         shares = {t: _with(told, certain) if t in varied else {"usual": 1.0} for t, told in self._weigh(asked, answers).items()}
         points = mixed(answers, shares, self.targets, self._counted)
         for t in varied:
-            if (asked.targets[t][np.isfinite(asked.targets[t])] > 0).all():
-                told = (asked.targets[t], points[:, self.targets.index(t)])
-                before = self.rehearsed_sizes.get(t)
-                self.rehearsed_sizes[t] = told if before is None else (np.concatenate([before[0], told[0]]), np.concatenate([before[1], told[1]]))
+            told = (asked.targets[t], points[:, self.targets.index(t)])
+            before = self.rehearsed_sizes.get(t)
+            self.rehearsed_sizes[t] = told if before is None else (np.concatenate([before[0], told[0]]), np.concatenate([before[1], told[1]]))
         return shares
 
     def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:

@@ -210,6 +210,16 @@ def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() ->
     assert known.weights()[0]["far"]["latency_s"] == pytest.approx(np.log(2.0))
 
 
+def test_counts_of_which_some_are_none_are_as_wide_beyond_as_they_were_off_there() -> None:
+    """By hand: off by 1 within, by 50 beyond; an interval of a count ends at zero."""
+    known = Conformal(Fixed(), level=0.9, least=10)
+    truth = np.array([0.0, 10.0] * 30)
+    known.calibrate_from(np.array(["a"] * 60, dtype=object), {"latency_s": (truth, truth + 1.0)})
+    known.expect_far({"latency_s": (np.full(50, 150.0), np.full(50, 100.0))})
+    answer = known.around(Prediction.bare(("latency_s",), np.full((2, 1), 20.0)), np.array(["a", "a"], dtype=object), np.array([0.0, 1.0]))
+    assert (answer.low[:, 0].tolist(), answer.high[:, 0].tolist()) == ([19.0, 0.0], [21.0, 70.0])
+
+
 def test_a_kind_that_did_well_beyond_once_is_no_surer_than_half_way_to_all() -> None:
     """By hand: norms missed by e^0.1, products by e^0.4, so all by e^0.4: norms are as wide as e^sqrt(0.1 x 0.4) = e^0.2, products as they were."""
     known = Conformal(Fixed(), level=0.9, least=10)
