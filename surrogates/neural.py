@@ -37,7 +37,7 @@ _FARTHEST = 4.0
 
 
 class Neural:
-    """The network. `samples`: rows shown in all (epochs = samples / rows, between 4 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
+    """The network. `samples`: rows shown in all (epochs = samples / rows, between 2 and 80, more where that makes fewer than 400 steps); `hidden`, `blocks`: size; `rate`: peak learning rate.
     `columns`: "all", "plain" for sizes and figures without what physics makes of them, "portable" for what means the same on machines and at sizes never seen, "kin" for that and the machine's name (`kin`: one never seen answers
     as its kin would), or "near" for all and what was read nearby (`neighbours`; tables of operators). `head`: "ratio" or "ceilings" (for latencies of op tables; elsewhere it is "ratio"). `full_tails`: whether a last tile that is full is told so (`Features.full_tails`).
 
@@ -160,7 +160,7 @@ class Neural:
         y = torch.from_numpy(truth)
         n, batch = len(x), min(int(s["batch"]), max(16, len(x) // 8))
         steps = max(1, -(-n // batch))
-        epochs, rate = max(int(np.clip(s["samples"] // n, 4, 80)), -(-_LEAST_STEPS // steps)), float(s["rate"])
+        epochs, rate = max(int(np.clip(s["samples"] // n, 2, 80)), -(-_LEAST_STEPS // steps)), float(s["rate"])
         self._net = network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1], self._ceilings)
         if self._begun is not None:
             epochs, rate = max(4, round(_ONWARD_SAMPLES * epochs)), _ONWARD_RATE * rate
