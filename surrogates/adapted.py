@@ -39,6 +39,8 @@ _FOLDS, _LEAST_FOLDED, _MOST_FOLDED = 5, 6, 300
 _BEYOND = 0.25
 #: shots learned from at most, evenly taken; rows answered at once
 _MOST_SHOTS, _CHUNK = 1500, 8192
+#: the file of the shots, and what those of an inner model that was corrected before are called beside it
+_SHOTS, _INNER = "adapted.safetensors", "inner."
 
 
 class Adapted:
@@ -240,24 +242,24 @@ class Adapted:
         spec, files = self.inner.weights()
         arrays = {k: np.ascontiguousarray(v, dtype=np.float64) for k, v in {**self._arrays, **{f"stats.{k}": v for k, v in self._stats.items()}}.items()}
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "scope": self._scope, "others": [list(o) for o in self._others],
-                "vocabulary": self._vocabulary, "features": self._features, "share": self._share, "way": self._way, "width": self._width}, {**files, "adapted.safetensors": save(arrays)}
+                "vocabulary": self._vocabulary, "features": self._features, "share": self._share, "way": self._way, "width": self._width}, {**{_INNER + k if k.endswith(_SHOTS) else k: v for k, v in files.items()}, _SHOTS: save(arrays)}
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`; raises FormatError when the shots are missing or damaged."""
         from safetensors.numpy import load
 
-        if "adapted.safetensors" not in files:
-            raise FormatError(f"{folder}: adapted.safetensors is missing")
-        rest = {k: v for k, v in files.items() if k != "adapted.safetensors"}
+        if _SHOTS not in files:
+            raise FormatError(f"{folder}: {_SHOTS} is missing")
+        rest = {k.removeprefix(_INNER) if k.endswith(_SHOTS) else k: v for k, v in files.items() if k != _SHOTS}
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], rest, folder, member), scope=spec["scope"], others=[tuple(o) for o in spec["others"]], level=spec["level"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         out._features, out._share = list(spec["features"]), dict(spec["share"])
         out._way, out._width = dict(spec["way"]), dict(spec["width"])
         try:
-            arrays = load(files["adapted.safetensors"])
+            arrays = load(files[_SHOTS])
         except Exception as error:
-            raise FormatError(f"{folder / 'adapted.safetensors'}: not the shots of an adapted model ({error})") from None
+            raise FormatError(f"{folder / _SHOTS}: not the shots of an adapted model ({error})") from None
         out._stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
         try:
             out._arrays = _as_now({k: v for k, v in arrays.items() if not k.startswith("stats.")}, out._way, bool(out._others) and out.shape == "features")
@@ -265,9 +267,8 @@ class Adapted:
         except KeyError:
             whole = False
         if not whole:
-            raise FormatError(f"{folder / 'adapted.safetensors'}: shots of a target are missing")
+            raise FormatError(f"{folder / _SHOTS}: shots of a target are missing")
         return out
-
 
 
 def _as_now(arrays: dict[str, np.ndarray], way: Mapping[str, str], mixed: bool) -> dict[str, np.ndarray]:

@@ -46,6 +46,20 @@ def test_shots_make_a_new_machine_known(model: Path, tmp_path: Path) -> None:
     assert np.isfinite(found.low).all()
 
 
+def test_a_corrected_model_is_corrected_again(model: Path, tmp_path: Path) -> None:
+    """A second new machine, and a third: each folder is read, and what was learned of the first is kept."""
+    place = model
+    new = {"m4": (1.2, 2.0), "m5": (3.0, 1.0), "m6": (0.5, 0.5)}
+    for seed, (name, cost) in enumerate(new.items()):
+        calibrate_table(place, frame({name: cost}, 25, seed), tmp_path / name)
+        place = tmp_path / name
+    surrogate, card = store.load(place)
+    assert set(new) <= set(card.domain["categories"]["machine"])
+    for name, cost in new.items():
+        asked = read_measured(frame({name: cost}, 100, 9), SCHEMA)
+        assert np.median(np.abs(surrogate.predict(asked.questions).point[:, 0] / asked.targets["latency_s"] - 1.0)) < 0.12, name
+
+
 def test_few_shots_are_flagged(model: Path, tmp_path: Path) -> None:
     told: list[str] = []
     done = calibrate_table(model, frame({"m4": (1.2, 2.0)}, 4, 1), tmp_path / "new", say=told.append)
