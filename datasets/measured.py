@@ -22,7 +22,7 @@ A target whose name is not silicast's own (`measurement.TARGETS`) may be anythin
 known one; a name that is nearly one of silicast's is taken for a slip and refused.
 
 Values become SI here. A row that cannot be used (a missing or non-positive size, a target that is NaN, infinite or not positive) is an
-error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes.
+error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes. An empty cell in a plain table's column of words is the word "(empty)".
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ from .schema import OpColumn, Schema
 from .table import FeatureQuestions, OpQuestions, Table
 
 __all__ = ["Schema", "read_frame", "read_measured"]
+
+#: the word that an empty cell among words is taken as
+EMPTY = "(empty)"
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -82,8 +85,10 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         frame = frame[cells.column(frame, column, where, "where").isin(kept)]
         if frame.empty:
             raise TableError(f"{where}: no row has {column} in {kept}")
+    notes: list[str] = []
     if not spec.op and not spec.workload:
         frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
+        frame, notes = _empty_words(frame, _feature_names(frame, spec, where))
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
@@ -115,7 +120,6 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     else:
         faults += _faulty_inputs(frame, spec, where)
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
-    notes: list[str] = []
     if bad.any():
         told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}, counting from 0" for rows, text in faults if rows.any())
         lost = np.logical_or.reduce([f for f, _ in faults[:readings]]) if readings else np.zeros(len(frame), dtype=bool)
@@ -203,6 +207,17 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
     return _missing_inputs(frame, [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)])  # a key that a row lacks is missing, not wrong
 
 
+def _empty_words(frame: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """(the table, what to tell): where a column of words has empty cells they are a word of its own, for what was not said (a precision, an option) is often what a run went without."""
+    empty = {}
+    for name in names:
+        lost = frame[name].isna()
+        if not nested.is_nested(name) and lost.any() and not lost.all() and not pd.api.types.is_numeric_dtype(frame[name]) and frame.loc[~lost, name].map(lambda cell: isinstance(cell, str)).all():
+            empty[name] = lost
+    return (frame.assign(**{name: frame[name].astype(object).where(~lost, EMPTY) for name, lost in empty.items()}),
+            [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {EMPTY}" for name, lost in empty.items()])
+
+
 def _missing_inputs(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[np.ndarray, str]]:
     faults = []
     for name in names:
@@ -210,7 +225,7 @@ def _missing_inputs(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[np.
         lost = values.isna().to_numpy()
         if pd.api.types.is_numeric_dtype(values):
             lost = lost | ~np.isfinite(values.to_numpy(dtype=np.float64, na_value=np.nan))  # pandas lends its array read-only
-        faults.append((lost, f"{name} is NaN or infinite"))
+        faults.append((lost, f"{name} is NaN or infinite" if not values.isna().all() else f"{name} is empty in every row: leave it out of the features"))
     return faults
 
 

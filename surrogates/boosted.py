@@ -25,6 +25,8 @@ from .trees import MAGIC, Trees
 
 #: rows from which prediction uses more than one thread
 _ROWS_FOR_THREADS = 2000
+#: rows up to which a fitted booster is kept as it is, beside its table, in place of going through text and back: a fifth of a small fit
+_ROWS_KEPT = 20_000
 #: rows that packed trees answer before LightGBM is worth loading (it takes longer than a thousand of them)
 _ROWS_WITHOUT = 256
 
@@ -93,7 +95,7 @@ class Boosted:
                 if ok.sum() >= 20:
                     sets = [lightgbm.Dataset(valid_features.values[ok], v[ok], reference=train, params=binning)]
                     callbacks = [lightgbm.early_stopping(60, verbose=False)]
-            self._boosters[name] = lightgbm.train(self._params(len(rows)), train, int(self._settings["trees"]), valid_sets=sets, callbacks=callbacks)
+            self._boosters[name] = lightgbm.train(self._params(len(rows)), train, int(self._settings["trees"]), valid_sets=sets, callbacks=callbacks, keep_training_booster=len(rows) <= _ROWS_KEPT)
         return self
 
     def _kinship(self, table: Table) -> Kin | None:

@@ -49,6 +49,8 @@ LEAST_ROWS_TO_CUT, LEAST_GROUPS_TO_CUT = 1000, 40
 MOST_ROWS_FOR_FOLDS = 20_000
 #: with fewer rows words that never repeat are no sign of a label
 _LEAST_ROWS_OF_LABELS = 20
+#: share of numbers from which words in a column are likely slips
+_MOSTLY = 0.9
 #: parts of an input's name that make it look like an answer: quantities, and units of time, energy and power (single letters only for joules:
 #: w, s and k are widths, strides and depths more often)
 _ANSWER_WORDS = frozenset({"latency", "lat", "runtime", "time", "duration", "elapsed", "energy", "power", "cycles", "throughput", "lut", "luts", "dsp", "dsps", "bram", "brams",
@@ -139,9 +141,22 @@ def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
     if leaks:
         say(f"warning: {', '.join(leaks)} {'looks' if len(leaks) == 1 else 'look'} like an answer, not an input: a model that sees one answer to forecast another is of no use "
             "where neither is known; name the inputs with features, or list it under targets")
+    for name, share, word in _slips(data):
+        say(f"warning: {name}: {share:.1%} of its cells are numbers, the others are words, the first {word!r}: the whole column is taken as words; mend those cells if it is a number")
     labels = _labels(data)
     if labels:
         say(f"warning: {', '.join(labels)}: nearly every row has a word of its own there; a label tells nothing about rows never seen; name the inputs with features, or the group with group")
+
+
+def _slips(data: Table) -> list[tuple[str, float, str]]:
+    """(name, share of numbers, first word) of inputs of a plain feature table that are words by few of their cells."""
+    out = []
+    for name, cells in data.questions.frame.items() if isinstance(data.questions, FeatureQuestions) else ():
+        if not pd.api.types.is_numeric_dtype(cells) and cells.map(lambda cell: isinstance(cell, str | int | float)).all():
+            number = pd.to_numeric(cells, errors="coerce").notna()
+            if _MOSTLY <= number.mean() < 1.0:
+                out.append((str(name), float(number.mean()), str(cells[~number].iloc[0])))
+    return out
 
 
 def _labels(data: Table) -> list[str]:

@@ -112,6 +112,12 @@ def test_a_plain_feature_table():
     assert chosen.groups.tolist() == ["a", "b", "a"]
     with pytest.raises(TableError, match=r"1 of 3 rows cannot be used \(width is NaN or infinite: 1 rows, first is row 1, counting from 0\)"):
         read_measured(frame.assign(width=[1.0, np.inf, 2.0]), schema)
+    unsaid = read_measured(frame.assign(style=["a", None, "b"]), schema)
+    assert list(unsaid.questions.frame["style"]) == ["a", "(empty)", "b"]
+    assert unsaid.notes == ("style is empty in 1 of 3 rows: taken as the word (empty)",)
+    assert list(read_measured(frame.assign(style=["a", None, "b"]), schema, need_targets=False).questions.frame["style"]) == ["a", "(empty)", "b"]
+    with pytest.raises(TableError, match="style is empty in every row: leave it out of the features: 3 rows"):
+        read_measured(frame.assign(style=[None, None, None]), schema)
 
 
 @pytest.mark.parametrize(("target", "unit", "factor"), [("latency_s", "us", 1e-6), ("energy_j", "mJ", 1e-3), ("power_w", "kW", 1e3), ("memory_bytes", "MiB", 2.0**20),

@@ -189,6 +189,15 @@ def test_inputs_are_told_and_a_later_table_needs_only_those(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize(("slips", "warned"), [(1, True), (0, False), (20, False)])
+def test_a_number_column_with_a_slip_is_told(tmp_path: Path, slips: int, warned: bool) -> None:
+    width = [str(x) for x in range(30)]
+    width[:slips] = ["sixteen"] * slips
+    _, said, _ = fit(plain(30, 6).assign(width=width), PLAIN, tmp_path / "m")
+    assert any(text.startswith("warning: width: 96.7% of its cells are numbers, the others are words, the first 'sixteen'") for text in said) == warned
+
+
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(("name", "warned"), [("lat_us", True), ("latency_ms", True), ("lut", True), ("power_w", True), ("RunTime", True), ("t_ns", True), ("energyTotal", True),
                                               ("kernel_w", False), ("stride_s", False), ("flat", False), ("platform", False), ("items", False)])
 def test_an_input_that_looks_like_an_answer(tmp_path: Path, name: str, warned: bool) -> None:
