@@ -2,9 +2,9 @@
 
 Every protocol reads an open table, holds groups or machines out, fits what `silicast fit` fits by default, and scores it on the rows held out: median, 90th
 percentile and mean absolute percentage error, beside plain LightGBM (defaults, on roofline features) and the roofline, published figures and the aim.
-`+-` is half of what nine in ten draws of the groups held out, with replacement, put the median between. A protocol that draws its split is run with as many seeds as `--seeds` says
+`+-` is half of what nine in ten draws of the groups held out, with replacement, put the median between. Where a machine is held out, a few measurements of it then correct the model. A protocol that draws its split is run with as many seeds as `--seeds` says
 (default: plain tables and networks five, operator tables, which are large, one), and the median over them is shown with the spread. Protocols and seeds run side by side in `--jobs` processes, the longest
-first, so `fit s` is no time of a fit alone; `processor s` is that of its threads. `--quick` takes the first case of each protocol, one seed, and few rows: figures get worse. The file of `--json` is written after every
+first, so `fit s` is no time of a fit alone; `processor s` is that of its threads. `--quick` takes the first trial of each protocol, one seed, and few rows: figures get worse. The file of `--json` is written after every
 protocol. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
 """
 
@@ -15,7 +15,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
@@ -28,9 +27,12 @@ from _tables import data_folder, print_table, write_json
 from accuracy_ops import PROTOCOLS, QUICK_ROWS, Case, noise_floors
 from accuracy_page import write_page
 
+from silicast.datasets.schema import Schema
 from silicast.features.tabular import learn_vocabulary, tabular_features
 from silicast.training.fitting import learned
 
+#: protocols of plain tables that take longest: the first to begin
+_LONG = ("help", "serving", "llm_inference_bench")
 #: what a plain LightGBM on roofline features sees beside the device's figures and the categories
 _ROOFLINE = ("log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "window", "log_matrix_flops", "log_vector_flops", "log_input_bytes", "log_weight_bytes", "log_output_bytes", "op_batch",
              "op_heads", "op_window", "op_keys")
@@ -40,7 +42,7 @@ def main() -> int:
     """Runs the protocols; exit code 2 when the tables are not there."""
     every = (*PROTOCOLS, *accuracy_tables.PROTOCOLS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, few rows, the first case of each protocol")
+    parser.add_argument("--quick", action="store_true", help="one seed, few rows, the first trial of each protocol")
     parser.add_argument("--only", default="", help=f"some of: {', '.join(dict.fromkeys(every))}; ops: those of operator tables; tables: the others")
     parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol whose split is drawn (default: operator tables 1, the others 5, quick 1)")
     parser.add_argument("--rows", type=int, default=0, help="rows of each operator table, in place of the protocol's own")
@@ -65,24 +67,23 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(max_workers=options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        asked: dict[Any, list[dict[str, Any]]] = {}
-        names_of: dict[Any, str] = {}
+    with ProcessPoolExecutor(max_workers=options.jobs, mp_context=get_context("spawn")) as pool:
+        asked: dict[Any, str] = {}
         for name, seed in sorted(ops, key=lambda t: (t[1], -PROTOCOLS[t[0]].rows)):
-            task = pool.submit(op_rows, data, name, seed, options.rows, options.quick)
-            asked[task], names_of[task] = rows, f"{name}, seed {seed}"
-        for name, seed in sorted(tables, key=lambda t: t[1]):
-            task = pool.submit(table_rows, data, name, seed, options.quick)
-            asked[task], names_of[task] = others, f"{name}, seed {seed}"
+            asked[pool.submit(op_rows, data, name, seed, options.rows, options.quick)] = f"{name}, seed {seed}"
+        for name, seed in sorted(tables, key=lambda t: (t[1], t[0] not in _LONG)):
+            asked[pool.submit(table_rows, data, name, seed, options.quick)] = f"{name}, seed {seed}"
         for done in as_completed(asked):
             try:
-                found = list(done.result())
+                found = done.result()
             except Exception as error:
-                failed.append({"protocol": names_of[done], "error": f"{type(error).__name__}: {error}"})
+                failed.append({"protocol": asked[done], "error": f"{type(error).__name__}: {error}"})
                 print_table("not done", failed[-1:])
                 continue
-            asked[done].extend(found)
-            print_table(f"after {time.perf_counter() - begin:,.0f} s", found)
+            for kept, new in zip((rows, others), found, strict=True):
+                kept.extend(new)
+                if new:
+                    print_table(f"after {time.perf_counter() - begin:,.0f} s", new)
             write_json(options.json, {"rows": rows, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick})
     print_table("absolute percentage errors on held-out rows, median over seeds (ours: the defaults of `silicast fit`)", over_seeds(rows))
     floors = noise_floors(data) if {"gemm_sites", "power"} & {n for n, _ in ops} else []
@@ -101,15 +102,20 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def op_rows(data: Path, name: str, seed: int, rows: int, quick: bool) -> list[dict[str, Any]]:
-    """A protocol of an operator table with one seed: rows as of `judged`, protocol and seed beside them. `rows`: of the table; 0 for the protocol's own."""
+def op_rows(data: Path, name: str, seed: int, rows: int, quick: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A protocol of an operator table with one seed: rows as of `judged`, protocol and seed beside them, and rows with shots. `rows`: of the table; 0 for the protocol's own."""
     cases = PROTOCOLS[name].cases(data, seed, rows or (QUICK_ROWS if quick else PROTOCOLS[name].rows))
-    return [{"protocol": name, "seed": seed, **row} for case in islice(cases, 1 if quick else None) for row in judged(case, seed)]
+    found, corrected = [], []
+    for case in islice(cases, 1 if quick else None):
+        scored, shot = judged(case, seed)
+        found += [{"protocol": name, "seed": seed, **row} for row in scored]
+        corrected += shot
+    return found, corrected
 
 
-def table_rows(data: Path, name: str, seed: int, quick: bool) -> Sequence[dict[str, Any]]:
-    """A protocol of plain tables or networks with one seed: rows as of `accuracy_tables.rows`."""
-    return list(accuracy_tables.rows(data, quick, seed, (name,)))
+def table_rows(data: Path, name: str, seed: int, quick: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A protocol of plain tables or networks with one seed: no rows of operators, and rows as of `accuracy_tables.rows`."""
+    return [], list(accuracy_tables.rows(data, name, quick, seed))
 
 
 def draw(summary: list[dict[str, Any]], folder: Path) -> None:
@@ -141,8 +147,8 @@ def draw(summary: list[dict[str, Any]], folder: Path) -> None:
         plt.close(figure)
 
 
-def judged(case: Case, seed: int) -> list[dict[str, Any]]:
-    """A row per slice and target that a figure is published or aimed at for, and per model."""
+def judged(case: Case, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A row per slice and target that a figure is published or aimed at for, and rows with shots where the case takes some."""
     targets = tuple(t for t in case.table.targets if t in ("latency_s", "power_w"))
     train, test = case.table.take(~case.held), case.table.take(case.held)
     begin, worked = time.perf_counter(), time.process_time()
@@ -164,7 +170,9 @@ def judged(case: Case, seed: int) -> list[dict[str, Any]]:
                         "aim": aim, "+-": _by_chance(prediction.point[mask, j], truth[mask], test.groups[mask]), "LightGBM": _errors(plain[mask], truth[mask])["median %"], "LightGBM mean": _errors(plain[mask], truth[mask])["mean %"],
                         "roofline": _errors(roof[mask], truth[mask])["median %"] if roof is not None else None, "rows": int(mask.sum()), "learned": fitted.rows,
                         "fit s": round(seconds, 1), "processor s": round(worked, 1)})
-    return out
+    if case.with_shots is None:
+        return out, []
+    return out, accuracy_tables.corrected(case.name, fitted.surrogate, Schema(), train, test, accuracy_tables.SHOTS, dict.fromkeys(targets, case.with_shots), seed)
 
 
 def plain_answers(train: Any, test: Any, target: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -176,7 +184,7 @@ def plain_answers(train: Any, test: Any, target: str) -> tuple[np.ndarray, np.nd
     at = [i for i, (n, r) in enumerate(zip(seen.names, seen.roles, strict=True)) if n in _ROOFLINE or r in ("device", "own", "context")]
     bounds = [f.floor.get(target, np.ones(len(f.values))) for f in (seen, asked)]
     data = lightgbm.Dataset(seen.values[:, at], np.log(train.targets[target] / bounds[0]), categorical_feature=[j for j, i in enumerate(at) if i in seen.categorical])
-    booster = lightgbm.train({"objective": "regression_l1", "verbosity": -1, "num_threads": 0, "seed": 0, "deterministic": True}, data, 300)
+    booster = lightgbm.train({"objective": "regression_l1", "verbosity": -1, "num_threads": 1, "seed": 0, "deterministic": True}, data, 300)
     return np.exp(booster.predict(asked.values[:, at])) * bounds[1], asked.floor.get(target)
 
 

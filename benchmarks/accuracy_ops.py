@@ -45,13 +45,14 @@ VIDUR: dict[str, Any] = {"op": "gemm", "columns": {"m": "num_tokens", "n": "n", 
 @dataclass(frozen=True)
 class Case:
     """One held-out trial. `held` (n,): rows judged on, of all others a model may learn. `part_of`: slice -> (n,) mask. `figures`: target or slice ->
-    (published, aim), as text."""
+    (published, aim), as text. `with_shots`: what is aimed at with a few measurements of those held out; None where none are taken."""
 
     name: str
     table: Table
     held: np.ndarray
     figures: Mapping[str, tuple[str, str]]
     part_of: Mapping[str, np.ndarray] = field(default_factory=dict)
+    with_shots: str | None = None
 
 
 def _sampled(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
@@ -108,7 +109,7 @@ def gemm_gpu(data: Path, seed: int, rows: int) -> Iterator[Case]:
         held = (frame["hardware"] == device).to_numpy()
         told = frame["kernel_source"].isin(frame.loc[~held, "kernel_source"]).to_numpy()
         parts = {"kernels that other GPUs run too": told & held, "kernels of this GPU alone": ~told & held}
-        yield Case(f"GEMM, {device} never seen", table, held, {"all": ("-", "8")}, {k: v for k, v in parts.items() if v.any()})
+        yield Case(f"GEMM, {device} never seen", table, held, {"all": ("-", "8")}, {k: v for k, v in parts.items() if v.any()}, "4")
 
 
 def attention(data: Path, seed: int, rows: int) -> Iterator[Case]:
@@ -154,7 +155,7 @@ def _neusight(data: Path, rows: int, seed: int) -> tuple[pd.DataFrame, Table]:
     frame["second"] = np.where(frame["op"].isin(_BINARY), frame["b"] * frame["h"], 0.0)
     test = frame[frame["split"] == "test"]
     train = frame[frame["split"] == "train"]
-    frame = pd.concat([train.sample(min(rows, len(train)), random_state=seed), test.sample(min(max(rows // 4, 4000), len(test)), random_state=seed)]).reset_index(drop=True)
+    frame = pd.concat([train.sample(min(rows, len(train)), random_state=seed), test.sample(min(max(rows // 4, min(rows, 4000)), len(test)), random_state=seed)]).reset_index(drop=True)
     return frame, read_measured(frame, NEUSIGHT)
 
 
@@ -190,7 +191,7 @@ def vidur(data: Path, seed: int, rows: int) -> Iterator[Case]:
     frame["k"] = np.select([frame["op"] == "attn_post_proj", frame["op"] == "mlp_down_proj"], [frame["n_embd"] / tp, wide], frame["n_embd"])
     table = read_measured(frame, VIDUR)
     yield Case("Vidur linear layers, (n, k) held out", table, _sites(table, seed), {"all": ("-", "-")}, _by(table, "device"))
-    yield Case("Vidur linear layers, A40 never seen", table, (frame["device"] == "a40").to_numpy(), {"all": ("-", "6 with 20 measurements")}, {})
+    yield Case("Vidur linear layers, A40 never seen", table, (frame["device"] == "a40").to_numpy(), {"all": ("-", "6 with 20 measurements")}, {}, "6")
 
 
 def noise_floors(data: Path) -> list[dict[str, Any]]:
@@ -233,4 +234,4 @@ QUICK_ROWS = 1_800
 PROTOCOLS: Mapping[str, Protocol] = {
     "gemm_sites": Protocol(gemm_sites, 400_000, True), "gemm_frontier": Protocol(gemm_frontier, 16_000, False), "gemm_gpu": Protocol(gemm_gpu, 16_000, False),
     "attention": Protocol(attention, 24_000, True), "moe": Protocol(moe, 24_000, True), "mla": Protocol(mla, 24_000, True), "power": Protocol(power, 12_000, True),
-    "neusight_test": Protocol(neusight_test, 30_000, False), "neusight_a100": Protocol(neusight_a100, 20_000, False), "vidur": Protocol(vidur, 12_000, True)}
+    "neusight_test": Protocol(neusight_test, 40_000, False), "neusight_a100": Protocol(neusight_a100, 20_000, False), "vidur": Protocol(vidur, 12_000, True)}
