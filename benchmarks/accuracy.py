@@ -67,6 +67,8 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
+    for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if options.jobs > 1 else ():
+        os.environ.setdefault(library, "1")  # of the processes to come: a process for each core needs no threads that wait for one another
     with ProcessPoolExecutor(max_workers=options.jobs, mp_context=get_context("spawn")) as pool:
         asked: dict[Any, str] = {}
         for name, seed in sorted(ops, key=lambda t: (t[1], -PROTOCOLS[t[0]].rows)):
