@@ -29,14 +29,14 @@ def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
     """The values of every category column of the questions, sorted."""
     if isinstance(questions, OpQuestions):
         columns = {name: questions.context[name].astype(str) for name in questions.context.columns}
-        vocabulary = {name: tuple(sorted(set(values))) for name, values in columns.items()}
+        vocabulary = {name: tuple(sorted(set(values.unique()))) for name, values in columns.items()}
         if any(d is None for d in questions.devices):
             used = {questions.device_names[i] for i in np.unique(questions.device_index)}
             vocabulary.setdefault("device", tuple(sorted(used)))  # a context column of that name tells the same
         return vocabulary
     if isinstance(questions, FeatureQuestions):
         frame = questions.frame
-        return {name: tuple(sorted(set(frame[name].astype(str)))) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}
+        return {name: tuple(sorted(set(frame[name].astype(str).unique()))) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}
     return {}
 
 
