@@ -113,11 +113,12 @@ DRAWS, ROWS_OF_SHOTS, SHOTS = 5, 1_500, (10, 20, 50, 100)
 
 def corrected(name: str, model: Any, spec: Schema, train: Table, other: Table, counts: Sequence[int], aims: Mapping[str, str], seed: int) -> list[Row]:
     """Rows of a fitted model before and after so many random shots of `other`, judged on the rest of it: means over draws of shots."""
-    started, rng = time.process_time(), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     other = other.take(np.sort(rng.permutation(len(other))[:ROWS_OF_SHOTS]))
     card: Any = SimpleNamespace(domain=domains.describe(train), schema=spec.model_dump(mode="json"), level=0.9)
     before, out = model.predict(other.questions), []
     for shots in counts:
+        started = time.process_time()
         each: dict[str, list[tuple[float, float, float]]] = {t: [] for t in model.targets}
         for _ in range(DRAWS):
             order = rng.permutation(len(other))

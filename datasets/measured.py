@@ -27,7 +27,7 @@ error that says which and how many; asked to skip, `read_measured` sets such row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from .table import FeatureQuestions, OpQuestions, Table
 __all__ = ["Schema", "read_frame", "read_measured"]
 
 #: the word that an empty cell among words is taken as
-EMPTY = "(empty)"
+_EMPTY = "(empty)"
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -66,11 +66,11 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 
 
 def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True,
-                  unread: float = 0.0) -> Table:
+                  unread: float = 0.0, words: Collection[str] = ()) -> Table:
     """The measured table as questions and answers in SI.
 
     `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
-    as a group of its own. `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this.
+    as a group of its own. `words`: columns of a plain table that a model knows as words. `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
@@ -88,7 +88,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     notes: list[str] = []
     if not spec.op and not spec.workload:
         frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
-        frame, notes = _empty_words(frame, _feature_names(frame, spec, where))
+        frame, notes = _empty_words(frame, [name for name in _feature_names(frame, spec, where) if name != spec.hardware], words)
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
@@ -204,18 +204,26 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
         for name in spec.features:
             faults.append((~np.isfinite(cells.numbers(frame, name, where, "features")), f"{name} is NaN or infinite"))
         return faults
-    return _missing_inputs(frame, [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)])  # a key that a row lacks is missing, not wrong
+    names = [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)]
+    machine = [(cells.column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing")] if spec.hardware and spec.hardware not in names else []
+    return [*machine, *_missing_inputs(frame, names)]  # a key that a row lacks is missing, not wrong
 
 
-def _empty_words(frame: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """(the table, what to tell): where a column of words has empty cells they are a word of its own, for what was not said (a precision, an option) is often what a run went without."""
-    empty = {}
+def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """(the table, what to tell): where a column of words has empty cells they are a word of its own, for what was not said (a precision, an option) is often what a run went without. `words`: columns
+    known to be words, of which a table may hold nothing but empty cells, or nothing but numbers."""
+    empty, numbers = {}, {}
     for name in names:
         lost = frame[name].isna()
-        if not nested.is_nested(name) and lost.any() and not lost.all() and not pd.api.types.is_numeric_dtype(frame[name]) and frame.loc[~lost, name].map(lambda cell: isinstance(cell, str)).all():
+        if name in words and pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype.kind != "b":
+            numbers[name] = frame[name].map(lambda cell: str(int(cell)) if float(cell).is_integer() else str(cell), na_action="ignore")
+        if nested.is_nested(name) or not lost.any():
+            continue
+        if name in words or (not lost.all() and not pd.api.types.is_numeric_dtype(frame[name]) and all(isinstance(cell, str) for cell in frame.loc[~lost, name])):
             empty[name] = lost
-    return (frame.assign(**{name: frame[name].astype(object).where(~lost, EMPTY) for name, lost in empty.items()}),
-            [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {EMPTY}" for name, lost in empty.items()])
+    frame = frame.assign(**numbers)
+    return (frame.assign(**{name: frame[name].astype(object).where(~lost, _EMPTY) for name, lost in empty.items()}),
+            [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {_EMPTY}" for name, lost in empty.items()])
 
 
 def _missing_inputs(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[np.ndarray, str]]:
@@ -301,6 +309,8 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
             if not keys:
                 cells.column(frame, name, where, "features")
             named += keys or [name]
+        for name in spec.context:
+            cells.column(frame, name, where, "context")
         return named + [c for c in spec.context if c not in named]
     used = {c.column for c in spec.targets.values()}
     if len(spec.group) == 1 and spec.group[0] not in (*spec.context, spec.hardware):  # a label, not a size; see the module's docstring

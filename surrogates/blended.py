@@ -98,6 +98,7 @@ class Blended(Outlying):
             return self._fit(table)
 
     def _fit(self, table: Table) -> Self:
+        self._forget()
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()

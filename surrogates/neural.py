@@ -24,8 +24,8 @@ from .target_scale import all_points, answers, choose_scale, clipped, decode, en
 from .threads import fair_share, wait_asleep
 
 _CHUNK = 16384
-#: what a network that goes on from weights it has is shown, and its peak rate, over those of one that begins
-_ONWARD_SAMPLES, _ONWARD_RATE = 0.25, 0.5
+#: epochs of a network that goes on from weights it has, and its peak rate, over those of one that begins; epochs at least
+_ONWARD_EPOCHS, _ONWARD_RATE, _LEAST_ONWARD = 0.25, 0.5, 4
 #: share of category values hidden in training
 _HIDDEN = 0.02
 #: a few rows are a step or two an epoch: fewer steps in all than this and the weights have hardly moved
@@ -163,7 +163,7 @@ class Neural:
         epochs, rate = max(int(np.clip(s["samples"] // n, 2, 80)), -(-_LEAST_STEPS // steps)), float(s["rate"])
         self._net = network(x.shape[1], self._cards, int(s["hidden"]), int(s["blocks"]), y.shape[1], self._ceilings)
         if self._begun is not None:
-            epochs, rate = max(4, round(_ONWARD_SAMPLES * epochs)), _ONWARD_RATE * rate
+            epochs, rate = min(epochs, max(_LEAST_ONWARD, round(_ONWARD_EPOCHS * epochs))), _ONWARD_RATE * rate
             self._net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self._begun._net.arrays.items()})
         optimizer = torch.optim.AdamW(self._net.parameters(), lr=rate, weight_decay=1e-3, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps * epochs, pct_start=0.15)

@@ -33,8 +33,8 @@ _NEVER_REHEARSED = 2.0
 _MOST_REACHED = 12_000
 #: share that carrying a column of few values on is given beforehand (assumption)
 _CARRIED = 0.5
-#: why a row lies beyond all that was learned from
-_MACHINE, _SIZE = "machine", "size"
+#: why a row lies beyond all that was learned from: of a machine never seen, beyond the reach of a size, beyond a column of few values
+_MACHINE, _SIZE, _STEP = "machine", "size", "step"
 
 
 class Outlying:
@@ -50,12 +50,16 @@ class Outlying:
     _written: tuple[str, ...] = ()
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is known of an earlier table."""
         self._strangers: dict[str, dict[str, Any]] = {}
         #: what columns reach, how many octaves were rehearsed and who speaks beyond; empty where that was of no use
         self._reach: dict[str, Any] = {}
-        #: after `fit`: target -> (truth, answer), in SI, of rows on machines held out in turn, and of those with the largest sizes; empty where none could be
-        self.rehearsed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.rehearsed_sizes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, of those with the largest sizes, and of those with the largest of few values; empty where
+        #: none could be
+        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _SIZE: {}, _STEP: {}}
 
     def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
         raise NotImplementedError
@@ -143,25 +147,25 @@ class Outlying:
         table = table.take(np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_REACHED]))
         frame = table.questions.frame
         held, octaves = reach.largest(frame, known)
-        found = self._without_largest(table, held, lambda rest: (reach.reach(rest[list(known)]), {}), candidates, targets)
+        found = self._without_largest(table, held, lambda rest: (reach.reach(rest[list(known)]), {}), candidates, targets, _SIZE)
         if found:
             self._reach = {"columns": dict(known), "octaves": octaves, "shares": found}
         steps = {} if self._networks else {name: step for name, step in reach.few(frame).items() if name in self._written}
         held, octaves = reach.at_most(frame, steps)
 
         def below(rest: Any) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-            values = {name: np.unique(rest[name].to_numpy(dtype=np.float64, na_value=np.nan)) for name in steps}
+            values = {name: v for name in steps if len(v := reach.values_of(rest[name]))}
             return {name: float(v[-1]) for name, v in values.items()}, {name: (float(v[-2] if len(v) > 1 else v[-1]), steps[name][2]) for name, v in values.items()}
 
         # what lies beyond a single value tells nothing of what lies beyond two, and what lies beyond two little of the next
-        certain = 1.0 if all(frame[name].nunique() < 3 for name in steps) else _CARRIED
-        found = self._without_largest(table, held, below, candidates, targets, certain)
+        certain = 1.0 if all(len(reach.values_of(frame[name])) < 3 for name in steps) else _CARRIED
+        found = self._without_largest(table, held, below, candidates, targets, _STEP, certain)
         if found:
-            self._reach = {"columns": {}, "octaves": octaves, "shares": {t: {"usual": 1.0} for t in self.targets}, **self._reach, "few": {"columns": steps, "shares": found}}
+            self._reach = {"columns": {}, "octaves": 0.0, "shares": {t: {"usual": 1.0} for t in self.targets}, **self._reach, "few": {"columns": steps, "octaves": octaves, "shares": found}}
 
     def _without_largest(self, table: Table, held: np.ndarray, below: Callable[[Any], tuple[dict[str, float], dict[str, tuple[float, float]]]], candidates: Mapping[str, Any],
-                         targets: Sequence[str], certain: float = 0.0) -> dict[str, dict[str, float]]:
-        """Shares of those who answer the rows `held`, by what they say of them without them; what that was is remembered. `below`: of the other rows' frame, its reach and where the last step to
+                         targets: Sequence[str], why: str, certain: float = 0.0) -> dict[str, dict[str, float]]:
+        """Shares of those who answer the rows `held`, by what they say of them without them; what that was is remembered under `why`. `below`: of the other rows' frame, its reach and where the last step to
         it began; `certain`: the share that is given to carrying on whatever they say. Empty where it cannot be tried."""
         rest, asked = table.take(~held), table.take(held)
         varied = [t for t in targets if held.any() and all(np.isfinite(part.targets[t]).sum() >= 10 for part in (rest, asked)) and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
@@ -183,14 +187,12 @@ class Outlying:
         shares = {t: _with(told, certain) if t in varied else {"usual": 1.0} for t, told in self._weigh(asked, answers).items()}
         points = mixed(answers, shares, self.targets, self._counted)
         for t in varied:
-            told = (asked.targets[t], points[:, self.targets.index(t)])
-            before = self.rehearsed_sizes.get(t)
-            self.rehearsed_sizes[t] = told if before is None else (np.concatenate([before[0], told[0]]), np.concatenate([before[1], told[1]]))
+            self.rehearsed[why][t] = (asked.targets[t], points[:, self.targets.index(t)])
         return shares
 
     def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
         """After `fit`: (target -> (truth, answer) in SI of rows that lay beyond all the members had learned from, NaN where there is none; (n,) what they are, as `kinds` says)."""
-        parts = [(kind, told) for kind, told in ((_MACHINE, self.rehearsed), (_SIZE, self.rehearsed_sizes)) if told]
+        parts = [(kind, told) for kind, told in self.rehearsed.items() if told]
         rows = [max(len(truth) for truth, _ in told.values()) for _, told in parts]
         out = {}
         for t in self.targets:
@@ -231,20 +233,23 @@ class Outlying:
                 good &= values == worst
                 point[good, j] *= (point[good, j] / truth[good]) ** (1.0 / len(held))
             if good.any():
-                self.rehearsed[t] = (truth[good], point[good, j])
+                self.rehearsed[_MACHINE][t] = (truth[good], point[good, j])
             elif len(told["known"]) == 1 and (truth[np.isfinite(truth)] > 0).all():
-                self.rehearsed[t] = (truth, truth * _NEVER_REHEARSED)
+                self.rehearsed[_MACHINE][t] = (truth, truth * _NEVER_REHEARSED)
 
     def beyond(self, questions: Questions) -> np.ndarray:
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
         learned counts half as much with every octave, an assumption) or where both are so. Intervals are as wide there as errors were in the rehearsals, times this."""
-        new, over = self._new(questions), self._octaves(questions)
-        out = np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - self._reach.get("octaves", 0.0), 0.0), 0.0)
-        return np.where(new, np.maximum(1.0, np.where(over > 0.0, 1.0 + out / 2.0, 0.0)), out)
+        new, out = self._new(questions), np.zeros(len(questions))
+        for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
+            over = self._over(questions, columns)
+            out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
+        return np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
 
     def kinds(self, questions: Questions) -> np.ndarray:
         """(n,) why a row lies beyond all that was learned from; "" for one that does not."""
-        return np.where(self._new(questions), _MACHINE, np.where(self._octaves(questions) > 0.0, _SIZE, "")).astype(object)
+        size, step = (self._over(questions, columns) > 0.0 for columns in (self._reach.get("columns", {}), self._few))
+        return np.select([self._new(questions), size, step], [_MACHINE, _SIZE, _STEP], "").astype(object)
 
     def _new(self, questions: Any) -> np.ndarray:
         """(n,) whether a row is about a machine never trained on."""

@@ -8,6 +8,7 @@ rehearsed with the largest sizes held out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,14 +27,19 @@ _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 _OVER, _LEFT, _LEAST_ROWS = (8.0, 4.0, 2.0, 1.25), 0.25, 40
 
 
+def values_of(column: pd.Series[Any]) -> np.ndarray:
+    """The different finite values of a column of numbers, in order."""
+    values = np.unique(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(values[np.isfinite(values)])
+
+
 def reach(frame: pd.DataFrame) -> dict[str, float]:
     """Column -> the largest value of it, for columns that have a reach."""
     out = {}
     for name, column in frame.items():
         if column.dtype.kind not in "iuf":
             continue
-        values = np.unique(column.to_numpy(dtype=np.float64, na_value=np.nan))
-        values = values[np.isfinite(values)]
+        values = values_of(column)
         if len(values) >= _LEAST_VALUES and values[0] >= 0.0 and values[-1] >= _LEAST_RATIO * values[values > 0][0]:
             out[str(name)] = float(values[-1])
     return out
@@ -64,8 +70,7 @@ def few(frame: pd.DataFrame) -> dict[str, list[float]]:
     for name, column in frame.items():
         if column.dtype.kind not in "iuf":
             continue
-        values = np.unique(column.to_numpy(dtype=np.float64, na_value=np.nan))
-        values = values[np.isfinite(values)]
+        values = values_of(column)
         if 2 <= len(values) < _LEAST_VALUES and values[0] > 0.0 and values[-1] >= _LEAST_STEP * values[-2]:
             out[str(name)] = [float(values[-2]), float(values[-1]), _OF_ONE_STEP if len(values) == 2 else 1.0]
     return out

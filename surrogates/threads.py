@@ -68,13 +68,10 @@ def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Products of matrices inside take one thread each: threads of ours that each call a threaded library wait for one another (columns of a student were
-    two to eight times slower so, on two cores). Without threadpoolctl nothing changes. Nested and concurrent uses are counted; the last to leave restores. On two cores nobody
+    two to eight times slower so, on two cores). Nested and concurrent uses are counted; the last to leave restores. On two cores nobody
     restores: products stay in one thread, as everything here has there (`fair_share`), for a library that is told anew how many threads it has wakes them, and they spin: one answer for
     4,000 machines took twice the processor time so."""
     control = _controller()
-    if control is None:
-        yield
-        return
     with _lock:
         _inside.append(control.limit(limits=1, user_api="blas") if not _inside else None)
     try:
@@ -89,8 +86,6 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def _controller() -> Any:
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
+    from threadpoolctl import ThreadpoolController  # takes a while: nobody who only asks for a version needs it
+
     return ThreadpoolController()

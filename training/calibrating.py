@@ -64,7 +64,7 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
     """Corrects the model in `folder` by the rows of a measured table and saves it to `out`; `shots` rows of it, the most telling ones, when given,
     and then the others judge. Raises the errors of `read_measured` and `store.load`, and TableError when nothing can be learned."""
     surrogate, card = store.load(folder)
-    data = measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows)
+    data = measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ()))
     for note in data.notes:
         say(note)
     if shots is not None and shots < 1:
@@ -115,7 +115,7 @@ def suggest(folder: str | Path, table: str | Path | pd.DataFrame, count: int, *,
     pool = np.arange(len(frame))
     if len(frame) > _MOST_CANDIDATES:
         pool = np.sort(np.random.default_rng(seed).permutation(len(frame))[:_MOST_CANDIDATES])
-    data = read_measured(frame.iloc[pool].reset_index(drop=True), schema_of(card, schema), need_targets=False)
+    data = read_measured(frame.iloc[pool].reset_index(drop=True), schema_of(card, schema), need_targets=False, words=card.domain.get("categories", ()))
     if len(data) != len(pool):
         raise TableError("suggest: the schema's `where` leaves rows out; give a table of candidates alone")
     model: Any = surrogate if surrogate.name == "adapted" else adapter(surrogate, card, data)

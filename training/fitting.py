@@ -151,8 +151,8 @@ def _tell_inputs(data: Table, spec: Schema, say: Say) -> None:
 def _slips(data: Table) -> list[tuple[str, float, str]]:
     """(name, share of numbers, first word) of inputs of a plain feature table that are words by few of their cells."""
     out = []
-    for name, cells in data.questions.frame.items() if isinstance(data.questions, FeatureQuestions) else ():
-        if not pd.api.types.is_numeric_dtype(cells) and cells.map(lambda cell: isinstance(cell, str | int | float)).all():
+    for name, cells in data.questions.frame.items() if isinstance(data.questions, FeatureQuestions) and not isinstance(data.questions, NetworkQuestions) else ():
+        if not pd.api.types.is_numeric_dtype(cells):
             number = pd.to_numeric(cells, errors="coerce").notna()
             if _MOSTLY <= number.mean() < 1.0:
                 out.append((str(name), float(number.mean()), str(cells[~number].iloc[0])))
@@ -256,7 +256,7 @@ def evaluate_table(folder: str | Path, table: str | Path | pd.DataFrame, *, sche
     Raises TableError when the model was not fitted on a measured table and no schema is given.
     """
     surrogate, card = store.load(folder)
-    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows), card.level)
+    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ())), card.level)
 
 
 def schema_of(card: ModelCard, given: str | Path | dict[str, Any] | None) -> Schema:

@@ -116,6 +116,14 @@ def test_a_plain_feature_table():
     assert list(unsaid.questions.frame["style"]) == ["a", "(empty)", "b"]
     assert unsaid.notes == ("style is empty in 1 of 3 rows: taken as the word (empty)",)
     assert list(read_measured(frame.assign(style=["a", None, "b"]), schema, need_targets=False).questions.frame["style"]) == ["a", "(empty)", "b"]
+    assert list(read_measured(frame.assign(style=pd.Series(["a", None, "a"], dtype="category")), schema).questions.frame["style"]) == ["a", "(empty)", "a"]
+    known = {"need_targets": False, "words": ("style",)}  # what a model learned as words is words in a table that does not show it
+    assert list(read_measured(frame.assign(style=[None, None, None]), schema, **known).questions.frame["style"]) == ["(empty)"] * 3
+    assert list(read_measured(frame.assign(style=[1.0, np.nan, 2.5]), schema, **known).questions.frame["style"]) == ["1", "(empty)", "2.5"]
+    with pytest.raises(TableError, match=r"style is missing: 1 rows|style is NaN or infinite: 1 rows"):  # a machine that nobody named is not a machine of that name
+        read_measured(frame.assign(style=["a", None, "b"]), {**schema, "hardware": "style"})
+    with pytest.raises(TableError, match="style is missing: 1 rows"):
+        read_measured(frame.assign(style=["a", None, "b"]), {**schema, "hardware": "style", "features": ["width"]})
     with pytest.raises(TableError, match="style is empty in every row: leave it out of the features: 3 rows"):
         read_measured(frame.assign(style=[None, None, None]), schema)
 

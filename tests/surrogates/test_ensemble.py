@@ -11,6 +11,7 @@ import pytest
 from silicast.datasets.errors import TableError
 from silicast.datasets.table import FeatureQuestions, Table
 from silicast.surrogates.ensemble import Ensemble
+from silicast.surrogates.neural import Neural
 from silicast.surrogates.prediction import Prediction
 
 
@@ -99,3 +100,19 @@ class Squared(Off):
 def test_shares_add_up_when_one_member_has_it_all() -> None:
     model = Ensemble([Off(9.0), Squared(0.0)]).fit(table(), table(seed=1))
     assert sum(model.weights()[0]["weights"]["latency_s"]) == pytest.approx(1.0)
+
+
+def test_what_learns_again_goes_on() -> None:
+    """Networks take fewer epochs the second time."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    epochs: list[int] = []
+
+    def member() -> Any:
+        return Neural(targets=("latency_s",), samples=40_000, hidden=16, blocks=1, batch=64, progress=lambda epoch, of, loss: epochs.append(of))
+
+    rows = table(300)
+    model = Ensemble([member(), Off(0.1)]).fit(rows)
+    first, weights = len(epochs), model.weights()[0]["weights"]
+    model.learn_again([member(), Off(0.1)], rows)
+    assert len(epochs) - first == round(0.25 * first)
+    assert model.weights()[0]["weights"] == weights

@@ -66,7 +66,7 @@ def test_a_machine_beside_a_single_one_is_faster_by_its_rates_and_its_interval_i
 def test_machines_held_out_in_turn_say_how_wide_intervals_are(tmp_path: object) -> None:
     rows = table({"a100_sxm": 1.0, "h100_sxm": 0.5, "mi250": 1.5})
     model = Blended(targets=("latency_s",), threads=1).fit(rows)
-    truth, point = model.rehearsed["latency_s"]
+    truth, point = model.rehearsed["machine"]["latency_s"]
     assert len(truth) == 40  # the machine that was answered worst
     assert np.quantile(np.abs(np.log(point / truth)), 0.9) > 0.05
     spec, files = model.weights()

@@ -81,7 +81,29 @@ def test_four_devices_where_one_and_two_were_measured(tmp_path: Path) -> None:
     assert whole["median_ape"] < 2.0 ** 0.35 - 1.0 + 0.05
     assert whole["coverage"] > 0.8
     surrogate, _ = store.load(tmp_path / "m")
-    assert set(surrogate.inner.kinds(read_measured(work(50, [4], 2), schema).questions)) == {"size"}
+    assert set(surrogate.inner.kinds(read_measured(work(50, [4], 2), schema).questions)) == {"step"}
+
+
+def test_a_size_and_a_column_of_few_values_each_have_their_own_width() -> None:
+    """Transfers over one and two links, a key of which some rows lack: what lies beyond two links is as far beyond as one step was, whatever was rehearsed of bytes."""
+    rows = transfers(600, 1e6)
+    links = np.random.default_rng(3).choice([1.0, 2.0, np.nan], len(rows))
+    rows = rows.assign(links=links, s=rows["s"] / np.nan_to_num(links, nan=1.0) ** 0.5)
+    nested = rows.drop(columns="links").assign(design=[{"links": x, "fan": 1.0} if np.isfinite(x) else {"fan": 1.0} for x in links])
+    schema = {**SCHEMA, "features": ["bytes", "how", "design"]}
+    known = read_measured(nested, schema)
+    assert known.questions.frame["design[links]"].isna().any()
+    model = Blended(targets=("latency_s",)).fit(known)
+    assert (model._reach["few"]["octaves"], model._reach["octaves"] > 1.0) == (1.0, True)
+    def asked(size: float, links: float) -> pd.DataFrame:
+        return nested.iloc[:20].assign(bytes=size, design=[{"links": links, "fan": 1.0}] * 20)
+
+    larger, wider = (read_measured(asked(*what), schema).questions for what in ((8e6, 2.0), (1e4, 16.0)))
+    assert (set(model.kinds(larger)), set(model.kinds(wider))) == ({"size"}, {"step"})
+    assert model.beyond(wider) == pytest.approx(2.0 - 2.0 ** -2.0)  # three octaves beyond two, one of them rehearsed
+    assert {"size", "step"} <= set(model.expected_far()[1])
+    again = model.fit(read_measured(transfers(200, 1e6), SCHEMA))
+    assert "few" not in again._reach
 
 
 def test_transfers_eight_times_as_large(tmp_path: Path) -> None:

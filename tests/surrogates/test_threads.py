@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import threadpoolctl
 
 from silicast.datasets.measure.machine import usable_threads
 from silicast.datasets.table import FeatureQuestions, Table
@@ -12,8 +13,6 @@ from silicast.surrogates import rehearsal
 from silicast.surrogates.boosted import Boosted
 from silicast.surrogates.neural import Neural
 from silicast.surrogates.threads import fair_share, one_blas_thread, side_by_side
-
-threadpoolctl = pytest.importorskip("threadpoolctl")
 
 
 def threads() -> list[int]:

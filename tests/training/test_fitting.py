@@ -194,7 +194,9 @@ def test_a_number_column_with_a_slip_is_told(tmp_path: Path, slips: int, warned:
     width = [str(x) for x in range(30)]
     width[:slips] = ["sixteen"] * slips
     _, said, _ = fit(plain(30, 6).assign(width=width), PLAIN, tmp_path / "m")
-    assert any(text.startswith("warning: width: 96.7% of its cells are numbers, the others are words, the first 'sixteen'") for text in said) == warned
+    told = [text for text in said if text.startswith("warning: width: ") and "cells are numbers" in text]
+    assert bool(told) == warned
+    assert not told or "96.7% of its cells are numbers, the others are words, the first 'sixteen'" in told[0]
 
 
 @pytest.mark.usefixtures("few_trees")
