@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import accuracy_tables
+import guard
 import numpy as np
 from _tables import data_folder, print_table, write_json
 from accuracy_ops import PROTOCOLS, QUICK_ROWS, Case, noise_floors
@@ -40,10 +41,10 @@ _ROOFLINE = ("log_bound", "compute_over_dram", "m", "n", "k", "b", "row", "windo
 
 def main() -> int:
     """Runs the protocols; exit code 2 when the tables are not there."""
-    every = (*PROTOCOLS, *accuracy_tables.PROTOCOLS)
+    every = (*PROTOCOLS, *accuracy_tables.PROTOCOLS, "guard")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, few rows, the first trial of each protocol")
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(dict.fromkeys(every))}; ops: those of operator tables; tables: the others")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(dict.fromkeys(every))}; ops: those of operator tables; tables: those of plain tables and networks; guard: what the verdict is worth, and how the simulator is learned")
     parser.add_argument("--seeds", type=int, default=0, help="seeds of each protocol whose split is drawn (default: operator tables 1, the others 5, quick 1)")
     parser.add_argument("--rows", type=int, default=0, help="rows of each operator table, in place of the protocol's own")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
@@ -55,7 +56,7 @@ def main() -> int:
     if data is None:
         print("the open tables are not here: set SILICAST_DATA to the folder that holds aiconfigurator/, neusight/ and vidur/", file=sys.stderr)
         return 2
-    names = options.only.split(",") if options.only else ["ops", "tables"]
+    names = options.only.split(",") if options.only else ["ops", "tables", "guard"]
     unknown = [n for n in names if n not in (*every, "ops", "tables")]
     if unknown:
         parser.error(f"unknown protocol {unknown[0]!r}; there are: {', '.join(dict.fromkeys(every))}, ops, tables")
@@ -64,8 +65,7 @@ def main() -> int:
     begin, seeds = time.perf_counter(), options.seeds or (1 if options.quick else 5)
     ops = [(n, s) for n, p in PROTOCOLS.items() if n in names or "ops" in names for s in range((options.seeds or 1) if p.drawn else 1)]
     tables = [(n, s) for n in accuracy_tables.PROTOCOLS if n in names or "tables" in names for s in range(1 if n in accuracy_tables.ONE_SEED else seeds)]
-    rows: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
+    kept: dict[str, list[dict[str, Any]]] = {"rows": [], "tables": [], "guard": []}
     failed: list[dict[str, Any]] = []
     for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if options.jobs > 1 else ():
         os.environ.setdefault(library, "1")  # of the processes to come: a process for each core needs no threads that wait for one another
@@ -75,6 +75,8 @@ def main() -> int:
             asked[pool.submit(op_rows, data, name, seed, options.rows, options.quick)] = f"{name}, seed {seed}"
         for name, seed in sorted(tables, key=lambda t: (t[1], t[0] not in _LONG)):
             asked[pool.submit(table_rows, data, name, seed, options.quick)] = f"{name}, seed {seed}"
+        for name in guard.TRIALS if "guard" in names else ():
+            asked[pool.submit(guard_rows, data, name, options.quick)] = f"guard, {name}"
         for done in as_completed(asked):
             try:
                 found = done.result()
@@ -82,42 +84,52 @@ def main() -> int:
                 failed.append({"protocol": asked[done], "error": f"{type(error).__name__}: {error}"})
                 print_table("not done", failed[-1:])
                 continue
-            for kept, new in zip((rows, others), found, strict=True):
-                kept.extend(new)
+            for part, new in found.items():
+                kept[part] += new
                 if new:
                     print_table(f"after {time.perf_counter() - begin:,.0f} s", new)
-            write_json(options.json, {"rows": rows, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick})
-    print_table("absolute percentage errors on held-out rows, median over seeds (ours: the defaults of `silicast fit`)", over_seeds(rows))
+            write_json(options.json, _measured(kept, options.quick))
+    print_table("absolute percentage errors on held-out rows, median over seeds (ours: the defaults of `silicast fit`)", over_seeds(kept["rows"]))
     floors = noise_floors(data) if {"gemm_sites", "power"} & {n for n, _ in ops} else []
     if floors:
         print_table("the noise floor: two frameworks' readings of one product by the same library, systematic difference taken out", floors)
-    print_table("plain tables and networks, groups never seen: medians over seeds", accuracy_tables.over_seeds(others))
+    print_table("plain tables and networks, groups never seen: medians over seeds", accuracy_tables.over_seeds(kept["tables"]))
+    print_table("the domain guard (aims: AUROC 0.85, rejected over accepted 3)", [r for r in kept["guard"] if r["held out"] == "all"])
     minutes = (time.perf_counter() - begin) / 60.0
     print(f"\n{minutes:.1f} minutes in {options.jobs} processes")
-    measured = {"rows": rows, "floors": floors, "tables": accuracy_tables.over_seeds(others), "summary": over_seeds(rows), "quick": options.quick, "minutes": minutes, "failed": failed}
+    measured = {**_measured(kept, options.quick), "floors": floors, "minutes": minutes, "failed": failed}
     write_json(options.json, measured)
     if options.page:
         write_page(measured)
     if options.pictures:
-        draw(over_seeds(rows), options.pictures)
+        draw(over_seeds(kept["rows"]), options.pictures)
     print_table("protocols that broke off", failed)
     return 1 if failed else 0
 
 
-def op_rows(data: Path, name: str, seed: int, rows: int, quick: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A protocol of an operator table with one seed: rows as of `judged`, protocol and seed beside them, and rows with shots. `rows`: of the table; 0 for the protocol's own."""
+def _measured(kept: dict[str, list[dict[str, Any]]], quick: bool) -> dict[str, Any]:
+    return {"rows": kept["rows"], "tables": accuracy_tables.over_seeds(kept["tables"]), "summary": over_seeds(kept["rows"]), "guard": kept["guard"], "quick": quick}
+
+
+def op_rows(data: Path, name: str, seed: int, rows: int, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """A protocol of an operator table with one seed: "rows" as of `judged`, protocol and seed beside them, and "tables" of those with shots. `rows`: of the table; 0 for the protocol's own."""
     cases = PROTOCOLS[name].cases(data, seed, rows or (QUICK_ROWS if quick else PROTOCOLS[name].rows))
     found, corrected = [], []
     for case in islice(cases, 1 if quick else None):
         scored, shot = judged(case, seed)
         found += [{"protocol": name, "seed": seed, **row} for row in scored]
         corrected += shot
-    return found, corrected
+    return {"rows": found, "tables": corrected}
 
 
-def table_rows(data: Path, name: str, seed: int, quick: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A protocol of plain tables or networks with one seed: no rows of operators, and rows as of `accuracy_tables.rows`."""
-    return [], list(accuracy_tables.rows(data, name, quick, seed))
+def table_rows(data: Path, name: str, seed: int, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """A protocol of plain tables or networks with one seed: "tables" as of `accuracy_tables.rows`."""
+    return {"tables": list(accuracy_tables.rows(data, name, quick, seed))}
+
+
+def guard_rows(data: Path, name: str, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """Trials of the domain guard on a table: "guard" as of `guard.judged`; of the synthetic one "group" are workloads and "machine" are devices never seen."""
+    return {"guard": [row for trial in islice(guard.trials(name, data, quick), 1 if quick else None) for row in guard.judged(trial)]}
 
 
 def draw(summary: list[dict[str, Any]], folder: Path) -> None:

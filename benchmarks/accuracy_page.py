@@ -17,12 +17,16 @@ PAGE, FIGURES = DOCS / "accuracy.md", DOCS / "benchmarks" / "accuracy.json"
 _PLAIN = ("R2", "AUROC", "Kendall tau", "Spearman", "R2 of log", "Spearman inside the kernel")
 #: protocols whose slices are machines: too many lines for a page; the JSON has them
 _ONE_LINE = ("gemm_sites", "gemm_frontier", "attention", "moe", "mla", "vidur")
+#: protocols that ask about machines and sizes that were learned from
+_WITHIN = ("gemm_sites", "attention", "moe", "mla", "power", "vidur")
+_CONFIGURATIONS = ("Accel-NASBench", "HAT", "EC-NAS", "gpuPTX, unseen clocks", "Zeus, unseen (network, batch)", "LLM-Inference-Bench, unseen pair", "serving, unseen configuration",
+                   "Splitwise, unseen configuration", "hls4ml, unseen configuration", "HLSyn, designs of known kernels")
 
 
 def write_page(measured: Mapping[str, Any]) -> None:
     """Fills the marked parts of docs/accuracy.md."""
     text = PAGE.read_text(encoding="utf-8")
-    parts = {"run": [_run(measured)], "operators": _operators(measured["summary"]), "tables": _tables(measured["tables"])}
+    parts = {"run": [_run(measured)], "operators": _operators(measured["summary"]), "tables": _tables(measured["tables"]), "guard": _guard(measured["guard"]), "intervals": _intervals(measured)}
     for name, lines in parts.items():
         first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if first not in text or last not in text:
@@ -70,6 +74,29 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"| {r['protocol']} | {r['target'].removesuffix('_s').removesuffix('_w').removesuffix('_j')} | {r['measure']} | {_number(r['ours'], digits)} | {spread} | {beside} | {covered} | "
                      f"{r['published']} | {r['aim']} |")
     return lines
+
+
+def _guard(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| trial | asked about | rows | wrong | AUROC of novelty | of the verdict | rejected | error rejected / accepted | error novel / not | median error | covered, accepted; rejected |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        covered = "; ".join("-" if r[k] is None else f"{r[k]:.0f} %" for k in ("covered, accepted %", "covered, rejected %"))
+        lines.append(f"| {r['trial']} | {r['held out']} | {r['rows']:,} | {r['wrong %']:.1f} % | {_number(r['AUROC novelty'], 2)} | {_number(r['AUROC verdict'], 2)} | {r['flagged %']:.0f} % | "
+                     f"{_number(r['rejected / accepted'])} | {_number(r['novel / not'])} | {r['median APE %']:.1f} % | {covered} |")
+    return lines
+
+
+def _intervals(measured: Mapping[str, Any]) -> list[str]:
+    """What 90 % intervals covered: within what was learned from, its worst machine, and machines never seen."""
+    within = [r for r in measured["summary"] if r["protocol"] in _WITHIN and "never seen" not in r["case"]]
+    whole, each = ([r for r in within if (r["slice"] == "all") is is_all] for is_all in (True, False))
+    plain = [r["coverage"] for r in measured["tables"] if r.get("coverage") is not None and r["protocol"].startswith(_CONFIGURATIONS)]
+    worst = min(each, key=lambda r: r["covered"])
+    new = [r["covered"] for r in measured["summary"] if "never seen" in r["case"] and r["slice"] == "all"]
+    few = [r["coverage"] for r in measured["tables"] if "uncorrected" in r]
+    return [f"Operators, sites and shapes held out: {100 * min(r['covered'] for r in whole):.0f} to {100 * max(r['covered'] for r in whole):.0f} %, mean of the protocols {100 * sum(r['covered'] for r in whole) / len(whole):.1f} %; "
+            f"worst machine {100 * worst['covered']:.0f} % ({worst['case']}: {worst['slice']}). Plain tables, configurations held out: {100 * min(plain):.0f} to {100 * max(plain):.0f} %, mean {100 * sum(plain) / len(plain):.1f} %. "
+            f"Operators on machines never seen: {100 * min(new):.0f} to {100 * max(new):.0f} %. After few measurements of a new machine: {100 * min(few):.0f} to {100 * max(few):.0f} %, mean {100 * sum(few) / len(few):.1f} %."]
 
 
 def _number(value: float | None, digits: int = 1) -> str:

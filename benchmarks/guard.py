@@ -87,6 +87,17 @@ def synthetic(rows: int, folder: Path | None) -> Iterator[Trial]:
     yield Trial("synthetic networks", table, {"machine": new & ~family & answered, "family": family & ~new & answered, "": (family & new) | ~answered}, synthetic=True)
 
 
+TRIALS = ("gemm", "neusight", "vidur", "synthetic")
+
+
+def trials(name: str, data: Path | None, quick: bool, generated: Path | None = None) -> Iterator[Trial]:
+    """Those of a table; of the open ones none where these are not there."""
+    rows = 3_000 if quick else 8_000
+    if name == "synthetic":
+        return synthetic(rows, generated)
+    return iter(()) if data is None else {"gemm": gemm, "neusight": neusight, "vidur": vidur}[name](data, rows)
+
+
 def main() -> int:
     """Prints the tables, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -95,15 +106,13 @@ def main() -> int:
     parser.add_argument("--generated", type=Path, help="a folder `silicast generate` filled, for the synthetic trial")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows, data = 3_000 if options.quick else 8_000, data_folder()
-    wanted = options.only.split(",") if options.only else ["gemm", "neusight", "vidur", "synthetic"]
+    data = data_folder()
+    wanted = options.only.split(",") if options.only else list(TRIALS)
     if data is None:
         print("the open tables are not here: only the synthetic trial runs", file=sys.stderr)
-    makers = {"synthetic": lambda: synthetic(rows, options.generated), **({"gemm": lambda: gemm(data, rows), "neusight": lambda: neusight(data, rows),
-                                                                            "vidur": lambda: vidur(data, rows)} if data is not None else {})}
     found: list[dict[str, Any]] = []
-    for name in (n for n in wanted if n in makers):
-        for trial in makers[name]():
+    for name in (n for n in TRIALS if n in wanted and (n == "synthetic" or data is not None)):
+        for trial in trials(name, data, options.quick, options.generated):
             found += judged(trial)
             print_table(trial.name, [r for r in found if r["trial"] == trial.name])
     print_table("the domain guard (aims: AUROC 0.85, rejected over accepted 3)", [r for r in found if r["held out"] == "all"])
