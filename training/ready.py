@@ -240,14 +240,15 @@ def _saved(surrogate: Any, card: ModelCard, place: Path, asked: Any) -> Path:
     """The folder, saved small under a version that its weights decide; with networks in full precision where halves moved the answers. Raises InputError when they
     are moved even so."""
     before = surrogate.predict(asked).point
-    moved = np.zeros(0)
+    probable, moved = np.isin(surrogate.targets, getattr(surrogate, "classes", ())), np.zeros(0)
     for halved in (True, False):
         store.save(surrogate, card, place, small=True, halved=halved)
         document = json.loads((place / "model.json").read_text(encoding="utf-8"))
         weights = json.dumps([document["spec"], {k: v for k, v in document["files"].items() if k != "card.json"}], sort_keys=True)
         store.save(surrogate, replace(card, version=f"{own_version()}-{_short(weights)}"), place, small=True, halved=halved)
         with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.abs(np.log(store.load(place)[0].predict(asked).point / before))
+            after = store.load(place)[0].predict(asked).point
+            moved = np.where(probable, np.abs(after - before), np.abs(np.log(after / before)))  # a design in a thousand or one in eleven hundred is the same
         moved = moved[np.isfinite(moved)]
         if not len(moved) or (np.median(moved) <= _MOVED[0] and np.quantile(moved, 0.999) <= _MOVED[1]):
             return place

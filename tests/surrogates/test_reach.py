@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,15 @@ def test_a_size_and_a_column_of_few_values_each_have_their_own_width() -> None:
     rows = transfers(600, 1e6)
     links = np.random.default_rng(3).choice([1.0, 2.0, np.nan], len(rows))
     rows = rows.assign(links=links, s=rows["s"] / np.nan_to_num(links, nan=1.0) ** 0.5)
-    nested = rows.drop(columns="links").assign(design=[{"links": x, "fan": 1.0} if np.isfinite(x) else {"fan": 1.0} for x in links])
+    nested = rows.drop(columns="links").assign(design=[json.dumps({"links": x, "fan": 1.0} if np.isfinite(x) else {"fan": 1.0}) for x in links])
     schema = {**SCHEMA, "features": ["bytes", "how", "design"]}
     known = read_measured(nested, schema)
     assert known.questions.frame["design[links]"].isna().any()
     model = Blended(targets=("latency_s",)).fit(known)
     assert (model._reach["few"]["octaves"], model._reach["octaves"] > 1.0) == (1.0, True)
+
     def asked(size: float, links: float) -> pd.DataFrame:
-        return nested.iloc[:20].assign(bytes=size, design=[{"links": links, "fan": 1.0}] * 20)
+        return nested.iloc[:20].assign(bytes=size, design=json.dumps({"links": links, "fan": 1.0}))
 
     larger, wider = (read_measured(asked(*what), schema).questions for what in ((8e6, 2.0), (1e4, 16.0)))
     assert (set(model.kinds(larger)), set(model.kinds(wider))) == ({"size"}, {"step"})
