@@ -88,6 +88,9 @@ def _guard(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _intervals(measured: Mapping[str, Any]) -> list[str]:
     """What 90 % intervals covered: within what was learned from, its worst machine, and machines never seen."""
+    # what broke off is not there: such a run is told, not averaged
+    if measured.get("failed"):
+        return ["Not told: protocols broke off in this run."]
     within = [r for r in measured["summary"] if r["protocol"] in _WITHIN and "never seen" not in r["case"]]
     whole, each = ([r for r in within if (r["slice"] == "all") is is_all] for is_all in (True, False))
     plain = [r["coverage"] for r in measured["tables"] if r.get("coverage") is not None and r["protocol"].startswith(_CONFIGURATIONS)]

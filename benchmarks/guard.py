@@ -87,11 +87,12 @@ def synthetic(rows: int, folder: Path | None) -> Iterator[Trial]:
     yield Trial("synthetic networks", table, {"machine": new & ~family & answered, "family": family & ~new & answered, "": (family & new) | ~answered}, synthetic=True)
 
 
+#: tables that trials are cut from, in their order
 TRIALS = ("gemm", "neusight", "vidur", "synthetic")
 
 
 def trials(name: str, data: Path | None, quick: bool, generated: Path | None = None) -> Iterator[Trial]:
-    """Those of a table; of the open ones none where these are not there."""
+    """The trials of one of `TRIALS`, a few thousand rows each; of the open tables none where these are not there. `generated`: a folder of labels in place of making some. Raises KeyError for another name."""
     rows = 3_000 if quick else 8_000
     if name == "synthetic":
         return synthetic(rows, generated)

@@ -14,7 +14,7 @@ import numpy as np
 
 #: the ways to correct, plainest first
 WAYS = ("none", "level", "full")
-#: what is weighed: shares of the ways, and how probable each is beforehand (assumptions, as all below, chosen on tables that `benchmarks/accuracy_tables.py` measures: what
+#: what is weighed: shares of the ways, and how probable each is beforehand (assumptions, as all below, chosen on tables that `benchmarks/accuracy.py` measures: what
 #: was answered before is worth twice a correction, for one that does harm is worse than none that helps)
 _MIXES = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])
 _BEFORE = (6.0, 0.5, 0.5, 3.0, 3.0)
