@@ -45,10 +45,10 @@ from .ops import OP_KINDS
 from .schema import OpColumn, Schema
 from .table import FeatureQuestions, OpQuestions, Table
 
-__all__ = ["Schema", "read_frame", "read_measured"]
+__all__ = ["EMPTY", "Schema", "read_frame", "read_measured", "worded"]
 
 #: the word that an empty cell among words is taken as
-_EMPTY = "(empty)"
+EMPTY = "(empty)"
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -209,6 +209,11 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
     return [*machine, *_missing_inputs(frame, names)]  # a key that a row lacks is missing, not wrong
 
 
+def worded(frame: pd.DataFrame, words: Collection[str]) -> pd.DataFrame:
+    """Questions to a model of a plain table that come without its schema: columns it learned as `words` hold words, an empty cell the word `EMPTY`, a number its digits."""
+    return _empty_words(frame, [str(c) for c in frame.columns if c in words], words)[0]
+
+
 def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
     """(the table, what to tell): where a column of words has empty cells they are a word of its own, for what was not said (a precision, an option) is often what a run went without. `words`: columns
     known to be words, of which a table may hold nothing but empty cells, or nothing but numbers."""
@@ -222,8 +227,8 @@ def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[st
         if name in words or (not lost.all() and not pd.api.types.is_numeric_dtype(frame[name]) and all(isinstance(cell, str) for cell in frame.loc[~lost, name])):
             empty[name] = lost
     frame = frame.assign(**numbers)
-    return (frame.assign(**{name: frame[name].astype(object).where(~lost, _EMPTY) for name, lost in empty.items()}),
-            [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {_EMPTY}" for name, lost in empty.items()])
+    return (frame.assign(**{name: frame[name].astype(object).where(~lost, EMPTY) for name, lost in empty.items()}),
+            [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {EMPTY}" for name, lost in empty.items()])
 
 
 def _missing_inputs(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[np.ndarray, str]]:

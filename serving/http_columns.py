@@ -333,7 +333,11 @@ def _known_machine(given: Any, known: set[str]) -> tuple[str, Hardware | None]:
 def _features(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) -> Batch:
     import pandas as pd
 
+    from ..datasets.cells import machine_names
+    from ..datasets.measured import EMPTY
+
     numeric, worded = _feature_names(model)
+    machines = (model.card.schema or {}).get("hardware")
     sheet.known_only(known(model))
     missing = [name for name in (*numeric, *worded) if name not in sheet.columns]
     if missing:
@@ -341,7 +345,9 @@ def _features(model: Any, sheet: _Sheet, workload: Callable[[Any], Workload]) ->
     figures = {name: sheet.numbers(name) for name in numeric}
     for name, values in figures.items():
         sheet.blame(np.flatnonzero(np.isinf(values)), f"{name}: expected a finite number")
-    texts = {name: sheet.texts(name) for name in worded}
+    texts = {name: sheet.texts(name, None if name == machines else EMPTY) for name in worded}  # as `silicast predict` takes an empty cell
+    if machines in texts:
+        texts[machines] = Coded(texts[machines].codes, tuple(machine_names(pd.Series(texts[machines].values, dtype=object))))
     keep = sheet.keep
     frame = pd.DataFrame({**{name: values[keep] for name, values in figures.items()},
                           **{name: np.array(one.values, dtype=object)[one.codes[keep]] for name, one in texts.items()}}, index=range(int(keep.sum())))

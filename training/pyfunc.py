@@ -13,13 +13,15 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..datasets import cells
 from ..datasets.errors import FormatError, InputError, SilicastError
+from ..datasets.measured import worded
 from ..datasets.table import FeatureQuestions, GraphQuestions
 from ..surrogates.card import ModelCard
 
@@ -45,10 +47,11 @@ def answer_frame(folder: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     return _answer(surrogate, card, frame)
 
 
-def questions_of(frame: pd.DataFrame, shape: str, schema: Mapping[str, Any] | None = None) -> Any:
-    """The questions in a DataFrame, for a model that takes `shape`; `schema`, from its card, says what the columns of operators mean. Raises InputError or FormatError naming the row."""
+def questions_of(frame: pd.DataFrame, shape: str, schema: Mapping[str, Any] | None = None, words: Collection[str] = ()) -> Any:
+    """The questions in a DataFrame, for a model that takes `shape`; `schema`, from its card, says what the columns of operators mean, `words` which of a plain table it learned as words
+    (an empty cell is one, as in the tables that `silicast predict` reads). Raises InputError or FormatError naming the row."""
     if shape == "features":
-        return FeatureQuestions(frame.reset_index(drop=True))
+        return FeatureQuestions(_plain(frame.reset_index(drop=True), str((schema or {}).get("hardware") or ""), words))
     if shape == "op" and schema:
         from ..datasets.measured import read_measured
 
@@ -73,6 +76,16 @@ def questions_of(frame: pd.DataFrame, shape: str, schema: Mapping[str, Any] | No
             raise InputError(f"row {row}: {error}") from error
         queries.append(Query(workloads[text], machines[machine]))
     return GraphQuestions.of(queries)
+
+
+def _plain(frame: pd.DataFrame, hardware: str, words: Collection[str]) -> pd.DataFrame:
+    """A plain table's questions: words as words, machines by the names they were learned by."""
+    if hardware in frame.columns and hardware in words:
+        lost = frame[hardware].isna()
+        if lost.any():
+            raise InputError(f"row {int(lost.argmax())}: {hardware} is missing: an answer is for a machine")
+        frame = frame.assign(**{hardware: cells.machine_names(frame[hardware])})
+    return worded(frame, [name for name in words if name != hardware])
 
 
 def build(out: Path, folder: Path, card: ModelCard) -> None:
@@ -160,7 +173,7 @@ def python_model() -> Any:
 
 
 def _answer(surrogate: Any, card: Any, frame: pd.DataFrame) -> pd.DataFrame:
-    questions = questions_of(frame, card.shape, card.schema)
+    questions = questions_of(frame, card.shape, card.schema, card.domain.get("categories", ()))
     prediction = surrogate.predict(questions)
     if card.domain:
         from ..features import domain

@@ -99,6 +99,14 @@ def test_a_row_of_features(client: TestClient, table_model: Path) -> None:
     assert "lacks the column" in client.post("/v1/predict", json={"model": "plain", "features": {"reuse": 4}}).json()["error"]
 
 
+def test_an_empty_cell_among_words_is_a_word(client: TestClient, table_model: Path) -> None:
+    """As `silicast predict` takes it: a word, here one nobody trained on, and no fault of the row."""
+    said, told = ([one["domain"]["reason"] for one in client.post("/v1/predict/bulk", json={"model": "plain", "items": [{"features": {"reuse": 4, "width": 64, "strategy": word}}]}).json()["results"]]
+                  for word in (None, "(empty)"))
+    assert said == told
+    assert "strategy '(empty)' was never trained on" in said[0]
+
+
 def test_items_one_bad_and_the_others_answered(client: TestClient) -> None:
     good = {"op": {"m": 64, "n": 64, "k": 64}, "context": {"framework": "vllm"}, "hardware": "t4"}
     items = [good, {"op": {"m": -1, "n": 64, "k": 64}, "context": {"framework": "vllm"}, "hardware": "t4"}, 7, {**good, "hardware": "h1000"}, {**good, "op": {"m": "x", "n": 64, "k": 64}}, {**good, "op": {"m": 64, "n": 64, "k": 64, "zz": 1}}, good]

@@ -125,3 +125,14 @@ def test_mlflow_models_serve(folder: Path, tmp_path: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
+
+
+def test_an_empty_cell_among_words_is_the_word_that_fit_took_it_for() -> None:
+    asked = pyfunc.questions_of(pd.DataFrame({"precision": [None, "fp8", 8.0], "machine": ["H100", "mine", "mine"], "n": [1, 2, 3]}), "features", {"hardware": "machine"}, ("precision", "machine"))
+    assert list(asked.frame["precision"]) == ["(empty)", "fp8", 8.0]
+    assert list(asked.frame["machine"]) == ["h100_sxm", "mine", "mine"]
+    none, number = (pyfunc.questions_of(pd.DataFrame({"precision": cells}), "features", {}, ("precision",)).frame["precision"] for cells in ([None, None], [8.0, None]))
+    assert list(none) == ["(empty)", "(empty)"]
+    assert list(number) == ["8", "(empty)"]
+    with pytest.raises(InputError, match="row 1: machine is missing"):
+        pyfunc.questions_of(pd.DataFrame({"machine": ["mine", None]}), "features", {"hardware": "machine"}, ("machine",))
