@@ -82,12 +82,15 @@ def describe(names: Sequence[str], values: np.ndarray, groups: np.ndarray, label
             "keys": list(labels), "usual": max(float(np.quantile(usual, USUAL)), 1e-3) if len(usual) else None}
 
 
-def distances(known: Mapping[str, Any], values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((n,) distance to the nearest trained row, (n,) mean distance to the nearest few, (n,) which kept row is nearest) of rows (n, d), n at least 1."""
+def distances(known: Mapping[str, Any], values: np.ndarray, own: np.ndarray | None = None, theirs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((n,) distance to the nearest trained row, (n,) mean distance to the nearest few, (n,) which kept row is nearest) of rows (n, d), n at least 1. `own` (n,), `theirs` (kept,): groups, where
+    the rows are trained ones themselves: then those of other groups count (infinitely far where there are none)."""
     turned, trained = projected(known, values), _unpacked(known["rows"], known["count"])
     parts = []
     for at in range(0, len(turned), _CHUNK):
         squared = _squared(turned[at:at + _CHUNK], trained)
+        if own is not None and theirs is not None:
+            squared[own[at:at + _CHUNK, None] == theirs[None, :]] = np.inf
         at_least = squared.argmin(1)
         parts.append((np.sqrt(squared[np.arange(len(squared)), at_least]), _mean_nearest(squared), at_least))
     nearest, mean, which = (np.concatenate(x) for x in zip(*parts, strict=True))

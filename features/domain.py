@@ -55,9 +55,9 @@ def describe(table: Table) -> dict[str, Any]:
     return found
 
 
-def witness(known: Mapping[str, Any], table: Table, answered: Answered) -> dict[str, Any]:
+def witness(known: Mapping[str, Any], table: Table, answered: Answered, trained: Table | None = None) -> dict[str, Any]:
     """`known` with what rows held out of training say about doubt: `answered` are the model's answers to `table`, which it never saw. Unchanged where the
-    table lacks the target or has too few rows."""
+    table lacks the target or has too few rows. `trained`: the table that `known` describes, where rows of `table` are among its own (answers by folds)."""
     if "density" not in known or answered.target not in table.targets or len(table) < doubt.LEAST_ROWS:
         return dict(known)
     rows = density.some(len(table), doubt.MOST_ROWS)
@@ -65,7 +65,8 @@ def witness(known: Mapping[str, Any], table: Table, answered: Answered) -> dict[
     if columns is None or columns[0] != list(known["density"]["names"]):
         return dict(known)
     truth = np.asarray(table.targets[answered.target], dtype=np.float64)[rows]
-    found = doubt.witness(known, columns[1], np.asarray(table.groups)[rows], truth, answered.take(rows))
+    found = doubt.witness(known, columns[1], np.asarray(table.groups)[rows], truth, answered.take(rows),
+                          None if trained is None else np.asarray(trained.groups)[density.some(len(trained), density.KEPT)])
     return {**known, "doubt": found} if found else dict(known)
 
 

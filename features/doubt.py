@@ -49,9 +49,9 @@ class Answered:
         return Answered(self.target, self.point[rows], self.half[rows], None if self.reference is None else self.reference[rows], None if self.spread is None else self.spread[rows])
 
 
-def witness(known: Mapping[str, Any], values: np.ndarray, groups: np.ndarray, truth: np.ndarray, answered: Answered) -> dict[str, Any]:
+def witness(known: Mapping[str, Any], values: np.ndarray, groups: np.ndarray, truth: np.ndarray, answered: Answered, trained: np.ndarray | None = None) -> dict[str, Any]:
     """What rows held out of training say about doubt, for `known["doubt"]` (plain JSON); empty where they are too few. `values` (n, d): the columns of
-    `density`. Rows of one group say nothing about each other."""
+    `density`. Rows of one group say nothing about each other. `trained` (kept,): the groups of the rows that `density` keeps, where those held out are among them (answers by folds)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.abs(np.log(answered.point / truth))
     rows = np.flatnonzero(np.isfinite(error))
@@ -59,9 +59,11 @@ def witness(known: Mapping[str, Any], values: np.ndarray, groups: np.ndarray, tr
         return {}
     kept = rows[density.some(len(rows), _KEPT)]
     at = density.projected(known["density"], values)
-    labels = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    every = np.concatenate([np.asarray(groups).astype(str), np.asarray([] if trained is None else trained).astype(str)])
+    codes = np.unique(every, return_inverse=True)[1]
+    labels, others = codes[:len(groups)], None if trained is None else codes[len(groups):]
     trials: dict[str, Any] = {"target": answered.target, "rows": density.packed(at[kept]), "errors": [round(float(e), 5) for e in error[kept]]}
-    signs = _signs(known, trials, values, answered, labels, labels[kept])
+    signs = _signs(known, trials, values, answered, labels, labels[kept], others)
     with np.errstate(divide="ignore"):
         trials["usual"] = {name: max(float(np.median(sign[rows][np.isfinite(sign[rows])])), 1e-4) for name, sign in signs.items() if np.isfinite(sign[rows]).any()}
     trials["limit"] = 1.0
@@ -91,9 +93,10 @@ def _joined(trials: Mapping[str, Any], signs: Mapping[str, np.ndarray]) -> np.nd
 
 
 def _signs(known: Mapping[str, Any], trials: Mapping[str, Any], values: np.ndarray, answered: Answered, own: np.ndarray | None = None,
-           theirs: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Sign -> (n,). `own` (n,), `theirs` (kept,): groups, where the questions are the held-out rows themselves."""
-    found = {"distance": density.distances(known["density"], values)[1], "nearby": _nearby(known, trials, values, own, theirs), "half": answered.half}
+           theirs: np.ndarray | None = None, trained: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Sign -> (n,). `own` (n,), `theirs` (kept,): groups, where the questions are the held-out rows themselves; `trained`: those of the rows that `density` keeps, where they are among these."""
+    far = density.distances(known["density"], values, own if trained is not None else None, trained)[1]
+    found = {"distance": np.where(np.isfinite(far), far, np.nan), "nearby": _nearby(known, trials, values, own, theirs), "half": answered.half}
     if answered.spread is not None:
         found["spread"] = answered.spread
     if answered.reference is not None:

@@ -24,12 +24,12 @@ def guarded(known: Mapping[str, Any], questions: Any, prediction: Prediction) ->
     return prediction.with_domain(domain.check(known, questions, answered(questions, prediction), compute=False))
 
 
-def witnessed(known: Mapping[str, Any], table: Table, prediction: Prediction) -> dict[str, Any]:
-    """`known` with what the answers to rows held out of training say about doubt."""
+def witnessed(known: Mapping[str, Any], table: Table, prediction: Prediction, trained: Table | None = None) -> dict[str, Any]:
+    """`known` with what the answers to rows held out of training say about doubt. `trained`: the table that `known` describes, where they were held out of it by folds."""
     from ..features import domain
 
     told = answered(table.questions, prediction)
-    return domain.witness(known, table, told) if told is not None else dict(known)
+    return domain.witness(known, table, told, trained) if told is not None else dict(known)
 
 
 def answered(questions: Any, prediction: Prediction) -> Answered | None:

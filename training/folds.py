@@ -95,7 +95,7 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
         surrogate.expect_far(*surrogate.inner.expected_far())
     elif data.questions.shape == "op":
         surrogate.expect_strangers(sorted(set(strata.astype(str))), *_machines_out(data, wanted, seed))
-    known = witnessed(known, asked, prediction)
+    known = witnessed(known, asked, prediction, data)
     return Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 
 
@@ -135,7 +135,7 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
     calibrated(np.ones(len(rows), dtype=bool), surrogate)
     rehearse(surrogate, data, wanted, seed, say, networks)
     notes.append("figures are those of small copies, on groups they never saw: the model itself learned from all rows")
-    return Fitted(surrogate, witnessed(known, asked, prediction), figures, len(data), f"{split}intervals from out-of-fold residuals of small copies", level, notes)
+    return Fitted(surrogate, witnessed(known, asked, prediction, data), figures, len(data), f"{split}intervals from out-of-fold residuals of small copies", level, notes)
 
 
 def _out_of_fold(data: Table, wanted: Sequence[str], fold: np.ndarray, seed: int) -> np.ndarray:

@@ -106,3 +106,20 @@ def test_without_witnesses_there_is_no_novelty() -> None:
     assert np.isnan(doubt.novelty(known, values, answered, np.zeros(10))).all()
     lone = Answered("power_w", answered.point, answered.half)
     assert np.isnan(doubt.novelty({**known, "doubt": {"target": "latency_s"}}, values, lone, np.zeros(10))).all()
+
+
+def test_rows_held_out_by_folds_are_not_their_own_neighbours() -> None:
+    """Inputs measured five times each: to the card's rows, themselves among them, every held-out row is no distance at all, and what lies between two of them would be infinitely novel."""
+    a = np.repeat(np.arange(0.0, 150.0, 3.0), 5)
+    rows = np.column_stack([a, a % 2, np.zeros(len(a))]).astype(np.float32)
+    groups = a.astype(str)
+    known: dict[str, object] = {"density": json.loads(json.dumps(density.describe(NAMES, rows, groups, [""] * len(a))))}
+    truth, answered = answers(len(a), 1)
+    between = np.array([[100.0, 1.0, 0.0], [99.0, 1.0, 0.0], [1000.0, 1.0, 0.0]], dtype=np.float32)
+    told = Answered("latency_s", np.full(3, 1e-3), np.full(3, 0.1))
+    bare = Answered("latency_s", answered.point, answered.half)
+    held = doubt.novelty({**known, "doubt": doubt.witness(known, rows, groups, truth, bare, groups)}, between, told, np.zeros(3))
+    assert (held[:2] < 1.0).all()
+    assert held[2] > 3 * held[0]
+    alone = doubt.witness(known, rows[:60], groups[:60], truth[:60], bare.take(np.arange(60)), np.full(len(a), groups[0]))  # no row of another group: the distance tells nothing
+    assert np.isfinite(doubt.novelty({**known, "doubt": alone}, between, told, np.zeros(3))).all()
