@@ -20,6 +20,7 @@ import pandas as pd
 from ..datasets.columns import work_left
 from ..datasets.table import FeatureQuestions, OpQuestions, Table
 from ..features.op_table import device_rows
+from .leaks import leaks
 
 MOST_UNREAD = 0.2
 MOST_BROKEN = 0.05
@@ -29,10 +30,10 @@ APART = 1.5
 
 
 def quarantine(data: Table) -> Table:
-    """The table without the rows that break a rule, its notes with what was set aside."""
+    """The table without the rows that break a rule, its notes with what was set aside and with the inputs that copy an answer (`leaks`)."""
     rules = [*_light(data), *_limit(data), *_disagreeing(data)]
     kept = np.ones(len(data), dtype=bool)
-    notes = []
+    notes = leaks(data)
     for broken, text in rules:
         new = broken & kept
         if new.sum() > MOST_BROKEN * len(data):

@@ -1,0 +1,45 @@
+"""Copies of an answer among the inputs are told; honest inputs that go with it are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.measured import read_measured
+from silicast.datasets.table import Table
+from silicast.training.leaks import leaks
+from silicast.training.quarantine import quarantine
+
+
+def table(**columns: np.ndarray) -> Table:
+    """300 rows: work on two machines, timed with noise of 2 %, and what else is given."""
+    rng = np.random.default_rng(0)
+    work, machine = rng.uniform(1, 1000, 300), rng.integers(0, 2, 300)
+    frame = pd.DataFrame({"work": work, "machine": np.where(machine == 0, "slow", "fast"), "s": (0.1 + work / (1 + machine)) * np.exp(rng.normal(0, 0.02, 300))})
+    frame = frame.assign(**{name: made(frame) for name, made in columns.items()})  # type: ignore[operator]
+    return read_measured(frame, {"targets": {"latency_s": {"column": "s", "unit": "s"}}})
+
+
+def test_honest_inputs_are_not_told_of() -> None:
+    assert leaks(table()) == []
+    assert leaks(table(batch=lambda f: f["work"].round(-2), noisy=lambda f: f["s"] * np.exp(np.random.default_rng(1).normal(0, 0.05, len(f))))) == []
+
+
+@pytest.mark.parametrize(("made", "said"), [
+    (lambda f: f["s"], "copy equals latency_s"), (lambda f: (f["s"] * 1e3).round(3), "copy is proportional to latency_s:"),
+    (lambda f: f["s"] * np.where(f["machine"] == "slow", 1.0e9, 1.4e9), "copy is proportional to latency_s for each machine"),
+    (lambda f: 1.0 / f["s"] ** 0.5, "copy orders the rows in the reverse of latency_s"), (lambda f: np.log(f["s"]), "copy orders the rows as latency_s (Spearman 1.0000)"),
+])
+def test_a_copy_is_told_of_and_stays(made: object, said: str) -> None:
+    data = table(copy=made)  # type: ignore[arg-type]
+    told = quarantine(data)
+    assert len(told) == len(data)
+    assert [note for note in told.notes if said in note]
+    assert all(note.startswith("warning: copy") for note in told.notes)
+
+
+def test_the_only_input_may_order_the_rows() -> None:
+    frame = pd.DataFrame({"bytes": np.arange(1.0, 201.0), "us": 5.0 + np.arange(1.0, 201.0) ** 0.9})
+    assert leaks(read_measured(frame, {"targets": {"latency_s": {"column": "us", "unit": "us"}}})) == []
+    assert leaks(read_measured(frame.assign(kind=list("ab") * 100), {"targets": {"latency_s": {"column": "us", "unit": "us"}}})) != []  # may be honest, and the words say so
