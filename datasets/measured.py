@@ -22,7 +22,8 @@ A target whose name is not silicast's own (`measurement.TARGETS`) may be anythin
 known one; a name that is nearly one of silicast's is taken for a slip and refused.
 
 Values become SI here. A row that cannot be used (a missing or non-positive size, a target that is NaN, infinite or not positive) is an
-error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes. An empty cell in a plain table's column of words is the word "(empty)".
+error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes. An empty cell in a plain table's column of words is the word "(empty)", one in
+a column of numbers a number that is not known: models take it as that.
 """
 
 from __future__ import annotations
@@ -88,7 +89,12 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     notes: list[str] = []
     if not spec.op and not spec.workload:
         frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
-        frame, notes = _empty_words(frame, [name for name in _feature_names(frame, spec, where) if name != spec.hardware], words)
+        inputs = [name for name in _feature_names(frame, spec, where) if name != spec.hardware]
+        frame, notes = _empty_words(frame, inputs, words)
+        if not need_targets:  # a column of nothing but empty cells has no kind of its own
+            frame = frame.assign(**{name: np.nan for name in inputs if frame[name].dtype.kind == "O" and frame[name].isna().all()})
+        notes += [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: not known there" for name in inputs if not nested.is_nested(name) and pd.api.types.is_numeric_dtype(frame[name])
+                  for lost in [frame[name].isna()] if need_targets and lost.any()]
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
@@ -118,7 +124,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         if spec.hardware:
             faults.append((frame[spec.hardware].isna().to_numpy(), f"{spec.hardware} is missing"))
     else:
-        faults += _faulty_inputs(frame, spec, where)
+        faults += _faulty_inputs(frame, spec, where, need_targets)
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     if bad.any():
         told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}, counting from 0" for rows, text in faults if rows.any())
@@ -184,7 +190,7 @@ def _sizes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, kind: 
     return sizes
 
 
-def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[np.ndarray, str]]:
+def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str, need_targets: bool) -> list[tuple[np.ndarray, str]]:
     faults: list[tuple[np.ndarray, str]] = []
     if spec.op:
         for kind, rows, columns in _op_parts(frame, spec, where):
@@ -206,7 +212,10 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[
         return faults
     names = [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)]
     machine = [(cells.column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing")] if spec.hardware and spec.hardware not in names else []
-    return [*machine, *_missing_inputs(frame, names)]  # a key that a row lacks is missing, not wrong
+    numbers = {name: cells.numbers(frame, name, where, "features") for name in names if pd.api.types.is_numeric_dtype(frame[name])}
+    empty = [name for name in numbers if need_targets and np.isnan(numbers[name]).all()]
+    return [*machine, *_missing_inputs(frame, [name for name in names if name not in numbers or name in empty]),  # a number that a row lacks is missing, as a key is, and not wrong
+            *((np.isinf(values), f"{name} is infinite") for name, values in numbers.items())]
 
 
 def worded(frame: pd.DataFrame, words: Collection[str]) -> pd.DataFrame:
@@ -329,7 +338,7 @@ def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> Feature
         names.append(spec.hardware)
     if not names:
         raise TableError(f"{where}: no column is left to be an input: all of {', '.join(map(str, frame.columns))} are targets or the group; add columns that say what was measured")
-    columns = {n: frame[n].astype(np.float64) if pd.api.types.is_numeric_dtype(frame[n]) else cells.machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
+    columns = {n: pd.Series(frame[n].to_numpy(dtype=np.float64, na_value=np.nan)) if pd.api.types.is_numeric_dtype(frame[n]) else cells.machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
                for n in names}
     return FeatureQuestions(pd.DataFrame(columns), spec.hardware or "")
 

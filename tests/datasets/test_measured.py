@@ -110,8 +110,16 @@ def test_a_plain_feature_table():
     chosen = read_measured(frame, {**schema, "features": ["width"], "context": ["style"], "group": ["style"]})
     assert list(chosen.questions.frame.columns) == ["width", "style"]
     assert chosen.groups.tolist() == ["a", "b", "a"]
-    with pytest.raises(TableError, match=r"1 of 3 rows cannot be used \(width is NaN or infinite: 1 rows, first is row 1, counting from 0\)"):
+    with pytest.raises(TableError, match=r"1 of 3 rows cannot be used \(width is infinite: 1 rows, first is row 1, counting from 0\)"):
         read_measured(frame.assign(width=[1.0, np.inf, 2.0]), schema)
+    unknown = read_measured(frame.assign(width=[1.0, None, 2.0]), schema)
+    np.testing.assert_array_equal(unknown.questions.frame["width"], [1.0, np.nan, 2.0])
+    assert unknown.notes == ("width is empty in 1 of 3 rows: not known there",)
+    np.testing.assert_array_equal(read_measured(frame.assign(width=pd.array([1, None, 2], dtype="Int64")), schema, need_targets=False).questions.frame["width"], [1.0, np.nan, 2.0])
+    assert np.isnan(read_measured(frame.assign(width=np.nan), schema, need_targets=False).questions.frame["width"]).all()
+    assert np.isnan(read_measured(frame.assign(width=[None] * 3), schema, need_targets=False).questions.frame["width"]).all()
+    with pytest.raises(TableError, match="width is empty in every row: leave it out of the features"):
+        read_measured(frame.assign(width=np.nan), schema)
     unsaid = read_measured(frame.assign(style=["a", None, "b"]), schema)
     assert list(unsaid.questions.frame["style"]) == ["a", "(empty)", "b"]
     assert unsaid.notes == ("style is empty in 1 of 3 rows: taken as the word (empty)",)
