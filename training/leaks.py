@@ -59,8 +59,8 @@ def _copies(values: np.ndarray, truth: np.ndarray, frame: pd.DataFrame, others: 
         if np.nanstd(ratio) < ALIKE:
             yield "equals {}" if np.nanmax(np.abs(ratio)) < ALIKE else "is proportional to {}"
         for other in others:
-            labels = frame[other].astype(str).to_numpy()
-            if 2 <= len(np.unique(labels)) <= _MOST_OTHERS:
+            labels = pd.factorize(frame[other], use_na_sentinel=False)[0]
+            if 2 <= labels.max() + 1 <= _MOST_OTHERS:
                 by = pd.DataFrame({"ratio": ratio, "value": values, "by": labels}).dropna().groupby("by")
                 if (by["value"].nunique() >= _LEAST_EACH).all() and (by["ratio"].std() < ALIKE).all():
                     yield f"is proportional to {{}} for each {other}"
