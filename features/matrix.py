@@ -84,6 +84,14 @@ class Features:
         return replace(self, values=self.values[at], reference={k: v[at] for k, v in self.reference.items()}, floor={k: v[at] for k, v in self.floor.items()},
                        ceilings=None if self.ceilings is None else self.ceilings[at])
 
+    @classmethod
+    def stack(cls, parts: Sequence[Features]) -> Features:
+        """The rows of parts that have the same columns, one after the other."""
+        first = parts[0]
+        return replace(first, values=np.concatenate([p.values for p in parts]), reference={k: np.concatenate([p.reference[k] for p in parts]) for k in first.reference},
+                       floor={k: np.concatenate([p.floor[k] for p in parts]) for k in first.floor},
+                       ceilings=None if first.ceilings is None else np.concatenate([p.ceilings for p in parts if p.ceilings is not None]))
+
     def _picked(self, at: Sequence[int]) -> Features:
         return replace(self, names=tuple(self.names[i] for i in at), units=tuple(self.units[i] for i in at), values=self.values[:, at],
                        categorical=tuple(j for j, i in enumerate(at) if i in self.categorical), roles=tuple(self.roles[i] for i in at) if self.roles else ())

@@ -6,6 +6,7 @@ its figures do not. The reference of latency is the simulator's cold answer (`op
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -23,6 +24,8 @@ from .device import DEVICE_FEATURES, device_vector
 from .matrix import Features, Vocabulary, codes
 from .op_costs import OpCostRows, op_costs
 
+#: rows whose columns are made at once
+_ROWS_OF_PART = 25_000
 #: name, unit, role, (n,) values
 _Column = tuple[str, str, str, np.ndarray]
 
@@ -32,11 +35,18 @@ def op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     kept = questions.__dict__.setdefault("_features", {})
     key = tuple((name, tuple(known)) for name, known in vocabulary.items())
     if key not in kept:
-        found = _op_features(questions, vocabulary)
+        found = _op_features(questions, vocabulary) if len(questions) <= _ROWS_OF_PART else _in_parts(questions, vocabulary)
         found.values.setflags(write=False)
         kept.clear()  # one set of columns at a time: they are most of the memory of a fit
         kept[key] = found
     return kept[key]
+
+
+def _in_parts(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
+    """The columns of many rows, in parts that two threads make: rows know nothing of one another, and what lies between sizes and columns is never there for all of them."""
+    parts = np.array_split(np.arange(len(questions)), -(-len(questions) // _ROWS_OF_PART))
+    with ThreadPoolExecutor(2) as pool:
+        return Features.stack(list(pool.map(lambda at: _op_features(questions.take(at), vocabulary), parts)))
 
 
 def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:

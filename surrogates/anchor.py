@@ -8,11 +8,12 @@ factor takes the place of the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from ..datasets.table import OpQuestions
 from ..features.matrix import Features
@@ -33,7 +34,8 @@ class Anchor:
     def of(cls, features: Features, questions: OpQuestions, targets: Mapping[str, np.ndarray], seed: int) -> Self:
         """Fitted to the positive answers of `targets` that have a reference."""
         rng = np.random.default_rng(seed)
-        levels = [np.full(len(questions), "", dtype=object), *_levels(questions, questions.strata.astype(str))]
+        known, case = _cases(questions)
+        levels = [[""] * len(known), *_levels(known, questions.device_names)]
         fits: dict[str, dict[str, list[float]]] = {}
         for name, truth in targets.items():
             if name not in features.reference:
@@ -43,31 +45,30 @@ class Anchor:
             good = np.isfinite(y)
             fixed, body = _parts(features, name)
             found: dict[str, list[float]] = {}
-            parents: list[str] = [""] * len(questions)
+            there = np.unique(case[good])
             for depth, labels in enumerate(levels):
-                for group in np.unique(labels[good]):
-                    rows = np.flatnonzero((labels == group) & good)
+                for group in sorted({labels[i] for i in there}):
+                    mine = np.array([label == group for label in labels], dtype=bool)
+                    rows = np.flatnonzero(mine[case] & good)
                     rows = rng.permutation(rows)[:_ROWS]
-                    start = None if not depth else found[parents[rows[0]]]
-                    found[str(group)] = _fit(y[rows], fixed[rows] if fixed is not None else None, body[rows], start)
-                parents = [str(g) for g in labels]
+                    start = found[levels[depth - 1][case[rows[0]]]] if depth else None
+                    found[group] = _fit(y[rows], fixed[rows] if fixed is not None else None, body[rows], start)
             fits[name] = found
         return cls(fits)
 
     def applied(self, features: Features, questions: OpQuestions, shares: Mapping[int, Mapping[str, float]]) -> Features:
         """`features` with references, and the ceilings of latency, moved to where the machines settle. `shares`: by number of a machine never seen, its kin."""
         reference, ceilings = dict(features.reference), features.ceilings
-        names = questions.strata.astype(str)
-        kin = {questions.device_names[i]: given for i, given in shares.items()}
+        known, case = _cases(questions)
+        names = questions.device_names
+        kin = {names[i]: given for i, given in shares.items()}
         for name, found in self.fits.items():
             fixed, body = _parts(features, name)
-            values = np.zeros((len(questions), 3 if fixed is not None else 1))
-            for machine in np.unique(names):
-                rows = np.flatnonzero(names == machine)
-                part = questions.take(rows)
-                for other, share in kin.get(machine, {machine: 1.0}).items():
-                    labels = _levels(part, np.full(len(rows), other, dtype=object))[::-1]
-                    values[rows] += share * _looked_up(found, labels)
+            settled = np.zeros((len(known), 3 if fixed is not None else 1))
+            for i, one in enumerate(known):
+                for other, share in kin.get(names[one[0]], {names[one[0]]: 1.0}).items():
+                    settled[i] += share * np.array(_looked_up(found, [level[0] for level in _levels([one], {one[0]: other})]))
+            values = settled[case]
             if fixed is None:
                 reference[name] = body * np.exp(values[:, 0])
                 continue
@@ -98,26 +99,32 @@ def _parts(features: Features, name: str) -> tuple[np.ndarray | None, np.ndarray
     return fixed, reference - fixed
 
 
-def _levels(questions: OpQuestions, machine: np.ndarray) -> list[np.ndarray]:
-    """Three times (n,) labels, each finer than the one before."""
-    ops = questions.ops
-    first = machine.astype(object)
-    second = first + "|" + ops.kind.astype(str).astype(object) + "|" + ops.dtype.astype(str).astype(object)
-    third = second + "|" + ops.weight_dtype.astype(str).astype(object)
-    for column in questions.context.columns:
-        third = third + "|" + questions.context[column].astype(str).to_numpy(dtype=object)
-    return [first, second, third]
+#: a machine's number, codes of the kind of operator and of its two formats, and the circumstances in words
+_Case = tuple[int, int, int, int, tuple[str, ...]]
 
 
-def _looked_up(found: Mapping[str, list[float]], labels: list[np.ndarray]) -> np.ndarray:
-    """(n, p) fits of the finest group that has one."""
-    out: list[list[float]] = []
-    known: dict[tuple[str, ...], list[float]] = {}
-    for key in zip(*labels, strict=True):
-        if key not in known:
-            known[key] = next((found[g] for g in key if g in found), found[""])
-        out.append(known[key])
-    return np.array(out, dtype=np.float64).reshape(len(labels[0]), -1)
+def _cases(questions: OpQuestions) -> tuple[list[_Case], np.ndarray]:
+    """(the different cases among the questions, (n,) which of them each row is)."""
+    ops, context = questions.ops, [questions.context[c].astype(str) for c in questions.context.columns]
+    case = questions.device_index.astype(np.int64)
+    for codes in (ops.kind, ops.dtype, ops.weight_dtype, *(pd.factorize(words)[0] for words in context)):
+        codes = np.asarray(codes, dtype=np.int64)
+        case = pd.factorize(case * (int(codes.max(initial=0)) + 1) + codes)[0]
+    _, first = np.unique(case, return_index=True)
+    told = [words.iloc[first].tolist() for words in context]
+    return [(int(questions.device_index[r]), int(ops.kind[r]), int(ops.dtype[r]), int(ops.weight_dtype[r]), tuple(w[i] for w in told)) for i, r in enumerate(first)], case
+
+
+def _levels(cases: Sequence[_Case], machines: Sequence[str] | Mapping[int, str]) -> list[list[str]]:
+    """Three times a label of each case, each finer than the one before. `machines`: number -> name."""
+    first = [str(machines[c[0]]) for c in cases]
+    second = [f"{label}|{c[1]}|{c[2]}" for label, c in zip(first, cases, strict=True)]
+    return [first, second, ["|".join([label, str(c[3]), *c[4]]) for label, c in zip(second, cases, strict=True)]]
+
+
+def _looked_up(found: Mapping[str, list[float]], labels: Sequence[str]) -> list[float]:
+    """The fit of the finest of the labels that has one, the coarsest first among them."""
+    return next((found[label] for label in reversed(labels) if label in found), found[""])
 
 
 def _fit(y: np.ndarray, fixed: np.ndarray | None, body: np.ndarray, parent: list[float] | None) -> list[float]:

@@ -19,7 +19,7 @@ from .kin import Kin
 from .neighbours import Neighbours, learned_near
 from .prediction import Prediction
 from .target_scale import all_points, answers, choose_scale, clipped, decode, encode, floor_share, learned_targets
-from .threads import fair_share, wait_asleep
+from .threads import fair_share, lane_share, wait_asleep
 from .tree_text import checked
 from .trees import MAGIC, Trees
 
@@ -123,7 +123,7 @@ class Boosted:
             return Prediction.nothing(self.targets)
         features = self._seen(questions).ordered(self._features)
         # a second thread costs more than it brings on few rows, and far more beside a busy neighbour
-        threads = 1 if len(questions) < _ROWS_FOR_THREADS else int(self._settings["threads"])
+        threads = 1 if len(questions) < _ROWS_FOR_THREADS else int(self._settings["threads"]) or lane_share()
         points = {}
         for name in learned_targets(self.targets):
             booster = self._boosters[name]

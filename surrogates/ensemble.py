@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +20,15 @@ from ..datasets.table import OpQuestions, Questions, Table
 from . import rehearsal
 from .base import Surrogate
 from .prediction import Prediction, apart, consistent
+from .threads import in_two_lanes
 
 #: the shares of a member that are tried, rounds of trying, how much of what is chosen is kept, and the relative error beyond which a row counts no more
 _STEPS, _ROUNDS, _CHOSEN, _WORST = np.linspace(0.0, 1.0, 11), 3, 2.0 / 3.0, 1.5
 #: share of the kin trees in the latency of a machine never seen. Each machine of three tables held out in turn, median + mean error with shares chosen on the others (half of them), and with
 #: these: NeuSight 45.9 and 43.3, GEMM 46.8 and 45.7, generation attention 62.4 and 60.3 %
 _KIN = 0.3
+#: questions from which members answer side by side
+_ROWS_FOR_LANES = 4_000
 #: share of the members that know the roofline alone in the watts of a machine never seen, before anything is rehearsed (assumption)
 _WATTS = 0.75
 
@@ -79,7 +83,7 @@ class Ensemble:
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
         self._strange, self._far = {t: {"": self._likely(t)} for t in self.targets}, {}
         if valid is not None and len(self.members) > 1:
-            points = [m.predict(valid.questions).point for m in self.members]
+            points = self._answers(valid.questions)
             for j, name in enumerate(self.targets):
                 truth = valid.targets.get(name)
                 if truth is not None and np.isfinite(truth).sum() >= 20:
@@ -176,12 +180,19 @@ class Ensemble:
 
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) weighted answers in SI."""
-        parts = [m.predict(questions).point for m in self.members]
+        parts = self._answers(questions)
         points = {name: _mean([p[:, j] for p in parts], self.shares(questions, name).T) for j, name in enumerate(self.targets)}
         points = consistent(points)
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         learned = [p for p, m in zip(parts, self.members, strict=True) if m.name != "anchored"]  # it is apart from the others because it knows less
         return replace(bare, spread=apart(learned)) if len(learned) > 1 else bare
+
+    def _answers(self, questions: Questions) -> list[np.ndarray]:
+        """(n, t) of each member; of many questions members answer side by side, the first (which leaves columns with the questions that others take) before all others."""
+        if len(questions) < _ROWS_FOR_LANES:
+            return [m.predict(questions).point for m in self.members]
+        first = self.members[0].predict(questions).point
+        return [first, *in_two_lanes([partial(lambda m: m.predict(questions).point, m) for m in self.members[1:]])]
 
     def shares(self, questions: Questions, name: str) -> np.ndarray:
         """(n, members) how much each member counts in the answers for a target: by what is asked, within the table's machines and sizes, beyond its sizes

@@ -6,7 +6,6 @@ are chosen there: each of a few machines is held out in turn, and so are the lar
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.table import OpQuestions, Table
 from ..features.tabular import learn_vocabulary, tabular_features
 from .base import Surrogate
-from .threads import side_by_side
+from .threads import in_two_lanes
 
 #: machines held out at most, rows learned from and questions asked each time
 MACHINES, ROWS, QUESTIONS = 4, 8_000, 2_000
@@ -62,33 +61,38 @@ class Rehearsal:
 
 def fitted(members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> list[Any]:
     """The members, fitted to the same table: networks beside all others, which whoever is done first goes on with."""
+    _columns_kept(table)
+    return in_two_lanes([partial(member.fit, table, valid) for member in members], _networks(members))
+
+
+def _columns_kept(table: Table, *others: Table) -> None:
+    """Computed once, for all members: they stay with the questions, of the others with the words of the first."""
     if isinstance(table.questions, OpQuestions):
-        tabular_features(table.questions, learn_vocabulary(table.questions))  # kept with the questions: computed once, for all of them
-    out: list[Any] = list(members)
-    networks = [i for i, member in enumerate(members) if member.name == "neural"]  # one after the other: they draw from one generator
-    others = deque(i for i in range(len(members)) if i not in networks)
-
-    def fit(first: Sequence[int], take: Callable[[], int]) -> None:
-        for i in first:
-            out[i] = members[i].fit(table, valid)
-        while True:
-            try:
-                i = take()
-            except IndexError:  # nobody is left
-                return
-            out[i] = members[i].fit(table, valid)
-
-    side_by_side([partial(fit, (), others.popleft), *([partial(fit, networks, others.pop)] if networks else [])])
-    return out
+        vocabulary = learn_vocabulary(table.questions)
+        for each in (table, *others):
+            tabular_features(each.questions, vocabulary)
 
 
-def hold(table: Table, held: np.ndarray, rest: np.ndarray, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], rng: np.random.Generator) -> Rehearsal:
-    """Fresh members fitted to a sample of the rows `rest`, asked about a sample of the rows `held` (row numbers)."""
+def _networks(members: Sequence[Surrogate]) -> list[int]:
+    """Positions of those that learn one after the other: they draw from one generator."""
+    return [i for i, member in enumerate(members) if member.name == "neural"]
+
+
+def held(table: Table, parts: Sequence[tuple[np.ndarray, np.ndarray]], fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], rng: np.random.Generator) -> list[Rehearsal]:
+    """For each part (row numbers held out, row numbers of the rest): fresh members fitted to a sample of the rest, asked about a sample of those held out. All members of all parts learn side by side."""
     kind = kinds(table.questions.ops)
-    rows = _drawn(held, kind, QUESTIONS, rng)
-    asked, learned = table.take(rows), table.take(_drawn(rest, kind, ROWS, rng))
-    answers = [member.predict(asked.questions).point for member in fitted(fresh(), learned)]
-    return Rehearsal({t: np.asarray(asked.targets[t]) for t in targets}, [{t: a[:, j] for j, t in enumerate(targets)} for a in answers], kinds(asked.questions.ops), rows)
+    rows = [(_drawn(out, kind, QUESTIONS, rng), _drawn(rest, kind, ROWS, rng)) for out, rest in parts]
+    asked, learned = [table.take(out) for out, _ in rows], [table.take(rest) for _, rest in rows]
+    in_two_lanes([partial(_columns_kept, *each) for each in zip(learned, asked, strict=True)])
+    members = [(i, member) for i in range(len(parts)) for member in fresh()]
+
+    def answer(i: int, member: Surrogate) -> dict[str, np.ndarray]:
+        point = member.fit(learned[i], None).predict(asked[i].questions).point
+        return {t: point[:, j] for j, t in enumerate(targets)}
+
+    points = in_two_lanes([partial(answer, i, member) for i, member in members], _networks([member for _, member in members]))
+    return [Rehearsal({t: np.asarray(asked[i].targets[t]) for t in targets}, [p for p, (j, _) in zip(points, members, strict=True) if j == i], kinds(asked[i].questions.ops), rows[i][0])
+            for i in range(len(parts))]
 
 
 def _drawn(rows: np.ndarray, kind: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,13 +121,13 @@ def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Se
     names, counts = np.unique(strata, return_counts=True)
     rng = np.random.default_rng(seed)
     every = [(np.flatnonzero(strata == name), np.flatnonzero(strata != name)) for name in names[np.argsort(-counts, kind="stable")][:MACHINES]] if len(names) >= 2 else []
-    return [hold(table, held, rest, fresh, targets, rng) for held, rest in every if min(len(held), len(rest)) >= least and all(_varied(table.targets[t][rest]) for t in targets)]
+    return held(table, [(out, rest) for out, rest in every if min(len(out), len(rest)) >= least and all(_varied(table.targets[t][rest]) for t in targets)], fresh, targets, rng)
 
 
 def folds(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], fold: np.ndarray, seed: int) -> list[Rehearsal]:
     """Each fold held out in turn; `fold`: (n,) numbers. Those whose rest does not vary in every target are left out."""
-    rng = np.random.default_rng(seed)
-    return [hold(table, np.flatnonzero(fold == i), np.flatnonzero(fold != i), fresh, targets, rng) for i in np.unique(fold) if all(_varied(table.targets[t][fold != i]) for t in targets)]
+    parts = [(np.flatnonzero(fold == i), np.flatnonzero(fold != i)) for i in np.unique(fold) if all(_varied(table.targets[t][fold != i]) for t in targets)]
+    return held(table, parts, fresh, targets, np.random.default_rng(seed))
 
 
 def _varied(truth: np.ndarray) -> bool:
@@ -144,10 +148,10 @@ def sizes(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Seque
                 break
         if sizes:
             large[rows[out]] = True
-    held, rest = np.flatnonzero(large), np.flatnonzero(~large)
-    if min(len(held), len(rest)) < _LEAST_ROWS:
+    out, rest = np.flatnonzero(large), np.flatnonzero(~large)
+    if min(len(out), len(rest)) < _LEAST_ROWS:
         return [], {}
-    return [hold(table, held, rest, fresh, targets, np.random.default_rng(seed))], octaves
+    return held(table, [(out, rest)], fresh, targets, np.random.default_rng(seed)), octaves
 
 
 def reach(ops: OpColumns) -> dict[str, float]:

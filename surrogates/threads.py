@@ -10,9 +10,10 @@ is independent runs side by side.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from threading import Lock, Thread, local
 from typing import Any
 
@@ -30,22 +31,26 @@ def fair_share() -> int:
     """Threads that a library may use here: in a lane of `side_by_side` its part of the cores, elsewhere one on two cores (see above) and 0, the library's own choice, on more."""
     from ..datasets.measure.machine import usable_threads  # it knows the system, and takes a while to load: nobody who only asks a model needs it
 
-    share: int = getattr(_lane, "share", 0)
-    return share or (1 if usable_threads() <= 2 else 0)
+    return lane_share() or (1 if usable_threads() <= 2 else 0)
+
+
+def lane_share() -> int:
+    """Threads that a lane of `side_by_side` may use; 0 outside of one."""
+    return int(getattr(_lane, "share", 0))
 
 
 def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The results of independent tasks, each in a thread of its own where there are cores for two; the first in the caller's, so that an interrupt reaches it. Raises the first error,
-    after all have ended."""
+    """The results of independent tasks, each in a thread of its own where there are cores for two; the first in the caller's, so that an interrupt reaches it. One after the other inside a lane
+    that has but one core. Raises the first error, after all have ended."""
     from ..datasets.measure.machine import usable_threads
 
-    if len(tasks) < 2 or usable_threads() < 2:
+    if len(tasks) < 2 or usable_threads() < 2 or lane_share() == 1:
         return [task() for task in tasks]
     results: list[Any] = [None] * len(tasks)
     errors: list[Exception] = []
 
     def run(at: int) -> None:
-        before = getattr(_lane, "share", 0)
+        before = lane_share()
         _lane.share = max(1, usable_threads() // len(tasks))
         try:
             results[at] = tasks[at]()
@@ -62,6 +67,26 @@ def side_by_side(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
         other.join()
     if errors:
         raise errors[0]
+    return results
+
+
+def in_two_lanes(tasks: Sequence[Callable[[], Any]], apart: Collection[int] = ()) -> list[Any]:
+    """The results of independent tasks in two lanes of `side_by_side`: those of `apart` (positions) one after the other in one lane, the others in the other, and whichever is done first goes
+    on with what is left of the others, from the end."""
+    results: list[Any] = [None] * len(tasks)
+    others = deque(i for i in range(len(tasks)) if i not in apart)
+
+    def lane(first: Sequence[int], take: Callable[[], int]) -> None:
+        for i in first:
+            results[i] = tasks[i]()
+        while True:
+            try:
+                i = take()
+            except IndexError:  # nobody is left
+                return
+            results[i] = tasks[i]()
+
+    side_by_side([partial(lane, (), others.popleft), *([partial(lane, sorted(apart), others.pop)] if len(tasks) > 1 or apart else [])])
     return results
 
 

@@ -205,3 +205,18 @@ def test_a_window_is_told_whether_sequences_are_longer_than_it_or_not() -> None:
     assert found["seen_share"] == pytest.approx([0.0, np.log(1 / 8), 0.0, 0.0], abs=1e-6)
     old = [n for n in features.names if n not in ("op_window", "op_keys", "windowed", "seen_share")]  # models of before do without
     assert features.ordered(old).names == tuple(old)
+
+
+def test_many_rows_in_parts_have_the_columns_they_have_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parted = op_questions(), op_questions()
+    vocabulary = learn_vocabulary(whole)
+    expected = tabular_features(whole, vocabulary)
+    monkeypatch.setattr("silicast.features.op_table._ROWS_OF_PART", 4)
+    found = tabular_features(parted, vocabulary)
+    assert (found.names, found.categorical, found.roles, found.guessed) == (expected.names, expected.categorical, expected.roles, expected.guessed)
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.ceilings, expected.ceilings)
+    for name in ("reference", "floor"):
+        assert set(getattr(found, name)) == set(getattr(expected, name))
+        for target, values in getattr(expected, name).items():
+            np.testing.assert_array_equal(getattr(found, name)[target], values)
