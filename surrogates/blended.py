@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from ..datasets.splits import whole_groups
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models
 from ..features.network_table import widened
-from . import classifier, reach
+from . import classifier, reach, relatives
 from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
@@ -135,6 +136,7 @@ class Blended(Outlying):
         self._shares = self._weigh(table, answers)
         learn(name for shares in self._shares.values() for name in shares)
         self._rehearse(table, candidates)
+        self._rehearse_models(table, candidates)
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
         beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
         every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
@@ -144,6 +146,9 @@ class Blended(Outlying):
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         learn(kept)
         self._members = {name: candidates[name] for name in kept}
+        for column, told in self._relatives.items():
+            ask = partial(self._asked_as, lambda q: self._blend(q)[0])
+            told["powers"] = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
@@ -286,6 +291,11 @@ class Blended(Outlying):
         """((n, t) answers as if machines were known, each member's); beyond the reach by those who speak there."""
         answers = {name: member.predict(questions).point for name, member in self._members.items()}
         blend = mixed(answers, self._shares, self.targets, self._counted)
+        for column, told in self._relatives.items():
+            new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))
+            if len(new):
+                others = relatives.answered(questions.frame.iloc[new].reset_index(drop=True), column, told, told["powers"], partial(self._asked_as, lambda q: self._blend(q)[0]))
+                blend[new] = mixed({"usual": blend[new], "relatives": np.where(np.isfinite(others), others, blend[new])}, told["shares"], self.targets, self._counted)
         far = np.flatnonzero(self._octaves(questions) > 0.0)
         if len(far):
             def ask(frame: Any) -> np.ndarray:
@@ -307,7 +317,7 @@ class Blended(Outlying):
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
-        spec |= {"reach": self._reach} if self._reach else {}
+        spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -323,6 +333,7 @@ class Blended(Outlying):
         out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
+        out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

@@ -91,8 +91,8 @@ def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, wor
     asked = weight > 0
     values, weight, log = answers[asked], weight[asked], factors(new, known, target)[asked]
     if (values > 0).all():
-        return np.exp(_median(np.log(values) + log[:, None], weight))
-    return _median(values, weight)
+        return np.exp(weighted_median(np.log(values) + log[:, None], weight))
+    return weighted_median(values, weight)
 
 
 def machine_columns(frame: object) -> list[str]:
@@ -107,7 +107,7 @@ def machine_columns(frame: object) -> list[str]:
     return out
 
 
-def _median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(n,) weighted medians of (D, n) values, between two by interpolation."""
     order = np.argsort(values, axis=0, kind="stable")
     ranked, w = np.take_along_axis(values, order, 0), (weight / weight.sum())[order]

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models
-from . import newcomer, reach
+from . import newcomer, reach, relatives
 from .boosted import Boosted
 from .kernel import Kernel
-from .shares import mixed, of_those
+from .shares import best_shares, mixed, of_those
 
 #: of a table with more rows no machine is held out
 MOST_FOLDED = 50_000
@@ -33,8 +34,10 @@ _NEVER_REHEARSED = 2.0
 _MOST_REACHED = 12_000
 #: share that carrying a column of few values on is given beforehand (assumption)
 _CARRIED = 0.5
-#: why a row lies beyond all that was learned from: of a machine never seen, beyond the reach of a size, beyond a column of few values
-_MACHINE, _SIZE, _STEP = "machine", "size", "step"
+#: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
+_MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
+#: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values
+_MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
 
 
 class Outlying:
@@ -57,9 +60,11 @@ class Outlying:
         self._strangers: dict[str, dict[str, Any]] = {}
         #: what columns reach, how many octaves were rehearsed and who speaks beyond; empty where that was of no use
         self._reach: dict[str, Any] = {}
-        #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, of those with the largest sizes, and of those with the largest of few values; empty where
+        #: column of language models -> those of the table, the powers that costs go with, and how much their relatives count about one never seen
+        self._relatives: dict[str, dict[str, Any]] = {}
+        #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, on language models so held out, of those with the largest sizes, and of those with the largest of few values; empty where
         #: none could be
-        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _SIZE: {}, _STEP: {}}
+        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _MODEL: {}, _SIZE: {}, _STEP: {}}
 
     def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
         raise NotImplementedError
@@ -92,6 +97,53 @@ class Outlying:
             if self._networks and few:
                 told["middle"] = list(candidates)
             self._remember(table, values, answers, told, few)
+
+    def _rehearse_models(self, table: Table, candidates: Mapping[str, Any]) -> None:
+        """Who speaks about language models never seen: the usual blend, or their relatives (`relatives`); chosen, and how far off that is, with models held out in turn."""
+        for column in self._language_models if len(table) <= MOST_FOLDED else ():
+            told = relatives.known(table.questions.frame, column)
+            names = table.questions.frame[column].astype(str).to_numpy(dtype=object)
+            held = [m for m, rows in table.questions.frame[column].astype(str).value_counts().items() if rows >= _LEAST_OF_MODEL and m in told.get("names", ())][:_MODELS_REHEARSED]
+            answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in ("usual", "relatives")}
+            for model in held if len(held) > 1 else ():
+                here = names == model
+                rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
+                others = relatives.known(rest.questions.frame, column)
+                if not others or any(np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
+                    continue
+                fresh = self._small(rest, self.targets, candidates)
+                usual = {t: of_those(self._shares[t], fresh) for t in self.targets}
+                ask = partial(self._asked_as, partial(self._mixed_of, fresh, usual))
+                powers = relatives.learn(rest.questions.frame, column, others, np.column_stack([rest.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
+                answers["usual"][here] = ask(asked.frame)
+                answers["relatives"][here] = relatives.answered(asked.frame, column, others, powers, ask)
+            shares = {t: self._worth_asking(table, answers, t) for t in self.targets}
+            if any("relatives" in told for told in shares.values()):
+                self._relatives[column] = {**told, "known": sorted(set(names)), "shares": shares}
+                points = mixed(answers, shares, self.targets, self._counted)
+                for j, t in enumerate(self.targets):
+                    good = np.isfinite(table.targets[t]) & np.isfinite(points[:, j]) & (table.targets[t] > 0) & (points[:, j] > 0)
+                    if good.any():
+                        self.rehearsed[_MODEL][t] = (table.targets[t][good], points[good, j])
+
+    def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str) -> dict[str, float]:
+        """Shares of the usual blend and of relatives, by their answers about models held out."""
+        j, truth = self.targets.index(target), table.targets[target]
+        good = np.isfinite(truth) & (truth > 0) & np.all([p[:, j] > 0 for p in answers.values()], axis=0)
+        if good.sum() < 2 * _LEAST_OF_MODEL:
+            return {"usual": 1.0}
+        stack, y = np.log(np.stack([p[good, j] for p in answers.values()])), np.log(truth[good])
+        share = best_shares(stack, y, 1.0)
+        off = [float(np.minimum(np.abs(x - y), 1.0).mean()) for x in (share @ stack, stack[0])]
+        return {name: float(w) for name, w in zip(answers, share, strict=True) if w > 0} if off[0] < _BETTER * off[1] else {"usual": 1.0}
+
+    def _mixed_of(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], questions: Any) -> np.ndarray:
+        """(n, t) what fitted members say together."""
+        return mixed({name: member.predict(questions).point for name, member in fresh.items()}, shares, self.targets, self._counted)
+
+    def _asked_as(self, ask: Callable[[Any], np.ndarray], frame: Any) -> np.ndarray:
+        """(n, t) answers to a frame whose models' names were changed: their figures with them."""
+        return ask(FeatureQuestions(language_models.widened(frame, self._language_models)))
 
     def _machines_apart(self, table: Table, column: str, values: np.ndarray, names: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Target -> (D, D) log of what machine s, asked in place of machine o and brought over, says of its rows, over their truth (medians). Empty with fewer than three machines,
@@ -240,7 +292,7 @@ class Outlying:
     def beyond(self, questions: Questions) -> np.ndarray:
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
         learned counts half as much with every octave, an assumption) or where both are so. Intervals are as wide there as errors were in the rehearsals, times this."""
-        new, out = self._new(questions), np.zeros(len(questions))
+        new, out = self._new(questions), np.where(self._new_model(questions), 1.0, 0.0)
         for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
             over = self._over(questions, columns)
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
@@ -249,7 +301,15 @@ class Outlying:
     def kinds(self, questions: Questions) -> np.ndarray:
         """(n,) why a row lies beyond all that was learned from; "" for one that does not."""
         size, step = (self._over(questions, columns) > 0.0 for columns in (self._reach.get("columns", {}), self._few))
-        return np.select([self._new(questions), size, step], [_MACHINE, _SIZE, _STEP], "").astype(object)
+        return np.select([self._new(questions), self._new_model(questions), size, step], [_MACHINE, _MODEL, _SIZE, _STEP], "").astype(object)
+
+    def _new_model(self, questions: Any) -> np.ndarray:
+        """(n,) whether a row is about a language model never trained on, where that was rehearsed."""
+        out = np.zeros(len(questions), dtype=bool)
+        for column, told in self._relatives.items():
+            if column in questions.frame.columns:
+                out |= ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])
+        return out
 
     def _new(self, questions: Any) -> np.ndarray:
         """(n,) whether a row is about a machine never trained on."""

@@ -1,0 +1,84 @@
+"""A language model never seen in a plain table is answered as those of the table, by the power of the parameters that a token meets.
+
+Models of a table are few, and members that see their figures as columns draw what they like between and beyond them. What carries over is asked instead, as for machines (`newcomer`): the same row as if
+about each model of the table, brought to the new one by the ratio of the parameters a token meets (`language_models`), and the weighted median of those. The power that costs go with is the table's own:
+every model is asked about the rows of every other, and what it misses them by is set beside their ratio, in logarithms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..features import language_models
+from .newcomer import MOST_ASKED, weighted_median
+
+#: a table with fewer models whose parameters are known teaches no power; rows that a model is asked about by the others, at least; rows asked about, at most
+LEAST_MODELS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 600
+#: the power where nothing tells it, with the weight of one pair of models an e-fold apart; what it may be (assumption: reading weights bounds a cost from below, so it is near 1 and not above by much)
+_USUAL, _LEAST, _MOST = 0.7, 0.0, 1.2
+_ACTIVE = language_models.FIGURES.index("active_params")
+
+#: n rows of a frame as it was written -> (n, t) answers in SI
+Ask = Callable[[pd.DataFrame], np.ndarray]
+
+
+def known(frame: pd.DataFrame, column: str) -> dict[str, Any]:
+    """The models of a column that may be asked: names, in order, and square roots of their rows; empty with fewer than `LEAST_MODELS` of them, or of different sizes."""
+    counts = frame[column].astype(str).value_counts()
+    names = sorted(str(n) for n in counts.index if np.isfinite(_active(str(n))))
+    if len({_active(n) for n in names}) < LEAST_MODELS:
+        return {}
+    return {"names": names, "worth": [round(float(np.sqrt(counts[n])), 6) for n in names]}
+
+
+def learn(frame: pd.DataFrame, column: str, told: Mapping[str, Any], truth: np.ndarray, ask: Ask, seed: int) -> list[float]:
+    """Per target the power that costs go with, from n rows and their (n, t) truths in SI; the usual one of a target that is not positive throughout."""
+    some = np.sort(np.random.default_rng(seed).permutation(len(frame))[:_MOST_ROWS])
+    part, truth = frame.iloc[some].reset_index(drop=True), truth[some]
+    on = part[column].astype(str).to_numpy(dtype=object)
+    asked = [m for m in told["names"] if (on == m).sum() >= _LEAST_ROWS]
+    sizes = np.array([np.log(_active(m)) for m in told["names"]])
+    answers = np.stack([ask(part.assign(**{column: m})) for m in told["names"]])
+    out = []
+    for j in range(truth.shape[1]):
+        above, across = _USUAL, 1.0
+        positive = (answers[:, :, j] > 0).all(0) & (truth[:, j] > 0)
+        if not (positive | ~np.isfinite(truth[:, j])).all():
+            out.append(_USUAL)
+            continue
+        for m in asked:
+            rows = (on == m) & positive
+            apart = np.log(_active(m)) - sizes
+            off = np.median(np.log(truth[rows, j]) - np.log(answers[:, rows, j]), axis=1) if rows.any() else np.zeros(len(sizes))
+            above, across = above + float(np.sqrt(rows.sum()) * apart @ off), across + float(np.sqrt(rows.sum()) * apart @ apart)
+        out.append(float(np.clip(above / across, _LEAST, _MOST)))
+    return out
+
+
+def answered(frame: pd.DataFrame, column: str, told: Mapping[str, Any], powers: Sequence[float], ask: Ask) -> np.ndarray:
+    """(n, t) answers in SI to rows about models never seen; NaN where the model's parameters are not known, or an answer is not positive."""
+    written = frame[column].astype(str).to_numpy(dtype=object)
+    out = np.full((len(frame), len(powers)), np.nan)
+    sizes = np.array([np.log(_active(m)) for m in told["names"]])
+    for name in np.unique(written):
+        apart = np.log(_active(str(name))) - sizes
+        if not np.isfinite(apart).all():
+            continue
+        nearest = np.argsort(np.abs(apart), kind="stable")[:MOST_ASKED]
+        rows = np.flatnonzero(written == name)
+        part = frame.iloc[rows].reset_index(drop=True)
+        answers = np.stack([ask(part.assign(**{column: told["names"][i]})) for i in nearest])
+        weight = np.array(told["worth"])[nearest] * np.exp(-np.abs(apart[nearest]))
+        for j, power in enumerate(powers):
+            if (answers[:, :, j] > 0).all():
+                out[rows, j] = np.exp(weighted_median(np.log(answers[:, :, j]) + power * apart[nearest, None], weight))
+    return out
+
+
+def _active(name: str) -> float:
+    """Parameters that a token meets, NaN where nobody knows."""
+    return float(language_models.figures(name)[_ACTIVE])

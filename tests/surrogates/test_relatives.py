@@ -1,0 +1,62 @@
+"""Language models never seen: asked as those of the table, carried over by the power that the table shows, and only where that was better when models were held out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.measured import read_measured
+from silicast.surrogates import relatives, store
+from silicast.surrogates.blended import Blended
+
+SIZES = {"acme/small-1b": 1.0, "acme/plain-3b": 3.0, "acme/other-8x1b": 8.0, "acme/wide-14b": 14.0, "Llama-2-7b-hf": 6.7, "Llama-2-13b-hf": 13.0, "Llama-2-70b-hf": 69.0}
+SCHEMA = {"features": ["model", "batch"], "targets": {"latency_s": {"column": "s", "unit": "s"}}, "group": ["model", "batch"]}
+
+
+def law(frame: pd.DataFrame) -> np.ndarray:
+    """Seconds that go with the 0.8th power of the parameters that a token meets, whatever the batch does."""
+    met = np.exp([np.log(relatives._active(m)) for m in frame["model"]]) / 1e9
+    return np.asarray(met**0.8 * (1.0 + frame["batch"].to_numpy() / 16.0) * 1e-2)
+
+
+def table(models: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame([(m, float(b)) for m in models for b in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)], columns=["model", "batch"])
+    return frame.assign(s=law(frame) * np.exp(np.random.default_rng(0).normal(0, 0.02, len(frame))))
+
+
+def test_the_power_is_the_tables_own() -> None:
+    """Asked as model m, rows cost what m costs; what the row's own model costs beyond that is the power of their ratio: 0.8 by construction, drawn a little to the usual one."""
+    frame = table([m for m in SIZES if "8x1b" not in m])
+    told = relatives.known(frame, "model")
+    assert len(told["names"]) == 6
+    assert relatives.learn(frame, "model", told, frame[["s"]].to_numpy(), lambda f: law(f)[:, None], 0) == pytest.approx([0.8], abs=0.01)
+    assert relatives.learn(frame, "model", told, -frame[["s"]].to_numpy(), lambda f: law(f)[:, None], 0) == [0.7]
+    assert relatives.known(table(["Llama-2-7b-hf", "Llama-2-13b-hf"]), "model") == {}  # two models are none to learn a power from
+
+
+def test_rows_are_carried_over_by_the_ratio_of_the_parameters_a_token_meets() -> None:
+    frame = table(["Llama-2-7b-hf", "Llama-2-13b-hf", "Llama-2-70b-hf"])
+    told = relatives.known(frame, "model")
+    new = frame.assign(model="new/thing-30b")
+    assert relatives.answered(new, "model", told, [0.8], lambda f: law(f)[:, None])[:, 0] == pytest.approx(law(new), rel=1e-9)
+    assert np.isnan(relatives.answered(frame.assign(model="nameless"), "model", told, [0.8], lambda f: law(f)[:, None])).all()
+
+
+def test_a_model_never_seen_is_answered_by_its_relatives_and_its_interval_knows(tmp_path: Path) -> None:
+    new = "Llama-2-70b-hf"
+    asked = read_measured(table([new]), SCHEMA, need_targets=False).questions
+    model = Blended(targets=("latency_s",)).fit(read_measured(table([m for m in SIZES if m != new and "8x1b" not in m]), SCHEMA))
+    assert model._relatives["model"]["shares"]["latency_s"]["relatives"] > 0.5
+    assert np.median(np.abs(model.predict(asked).point[:, 0] / law(table([new])) - 1.0)) < 0.05  # five times the largest of the table
+    assert model.kinds(asked).tolist() == ["model"] * len(asked)
+    assert (model.beyond(asked) >= 1.0).all()
+    assert "model" in model.expected_far()[1]
+    spec, files = model.weights()
+    again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member)
+    np.testing.assert_allclose(again.predict(asked).point, model.predict(asked).point, rtol=1e-9)
+    known = read_measured(table(["acme/plain-3b"]), SCHEMA, need_targets=False).questions
+    assert model.kinds(known).tolist() == [""] * len(known)
