@@ -7,6 +7,7 @@ of those), weighed by their evidence, each with a Gaussian process around it ove
     physics   shares of the analytic bounds (compute, memory, launch, ...)
     kinds     one factor per operator kind and circumstance
     each      the same shares for each kind and circumstance by itself
+    strange   kernels and other words that the model was not fitted with, one factor each; `strangely`: smoothly over sizes
     others    how the known machines (or stacks) differ from their mean on the same work: the new one is a mix of those
     smooth    a squared exponential over the model's features; `rough`: a shorter one
 
@@ -23,11 +24,12 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import FormatError, TableError
-from ..datasets.table import Questions, Table
+from ..datasets.networks import NetworkQuestions
+from ..datasets.table import GraphQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from . import adapted_blocks, adapted_process, adapted_shares
 from .adapted_blocks import Blocks
-from .adapted_process import PRIOR, Process
+from .adapted_process import Process
 from .base import Surrogate
 from .prediction import Prediction, consistent
 from .target_scale import floor_share
@@ -45,15 +47,18 @@ _SHOTS, _INNER = "adapted.safetensors", "inner."
 
 class Adapted:
     """`inner` corrected by shots. `scope`: column -> values the shots speak for ("device" for the machine of an op or a workload); empty: all rows.
-    `others`: (column, value) pairs the model knows, whose answers a new value is mixed from. `vocabulary`: of the shots, for features.
+    `others`: (column, value) pairs the model knows, whose answers a new value is mixed from. `known`: circumstance -> the words `inner` was fitted with: kernels
+    nobody knew are learned by themselves. `vocabulary`: of the shots, for features.
     """
 
     name = "adapted"
 
-    def __init__(self, inner: Surrogate, *, scope: Mapping[str, Sequence[str]] | None = None, others: Sequence[tuple[str, str]] = (), level: float = 0.9) -> None:
+    def __init__(self, inner: Surrogate, *, scope: Mapping[str, Sequence[str]] | None = None, others: Sequence[tuple[str, str]] = (), level: float = 0.9,
+                 known: Mapping[str, Sequence[str]] | None = None) -> None:
         self.inner, self.level = inner, level
         self._scope = {k: tuple(v) for k, v in (scope or {}).items()}
         self._others = tuple((str(c), str(v)) for c, v in others)
+        self._known = {k: tuple(v) for k, v in (known or {}).items()}  # asked for while learning alone
         self._vocabulary: dict[str, tuple[str, ...]] = {}
         self._features: list[str] = []
         self._share: dict[str, float] = {}
@@ -110,6 +115,7 @@ class Adapted:
         self._features = list(seen.names)
         self._share = {t: floor_share(t, shots.targets[t], seen) for t in self.targets if t in shots.targets and t in seen.floor}
         blocks, curves, _ = self._blocks(shots.questions, learn=True)
+        prior = _prior(shots.questions)
         left_out = np.full((len(shots), len(self.targets)), np.nan)
         for j, name in enumerate(self.targets):
             truth = shots.targets.get(name)
@@ -121,7 +127,7 @@ class Adapted:
             if not good.any():
                 continue
             with one_blas_thread():  # many small products
-                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j])
+                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j], prior)
             left_out[good, j] = np.exp(found)
             self.slips = tuple(sorted({*self.slips, *np.flatnonzero(good)[slipped].tolist()}))
             width = adapted_shares.width(np.abs(logs[good] - found)[~slipped], self.level)
@@ -141,16 +147,16 @@ class Adapted:
         logs = np.log(np.maximum(np.stack([own, *known]), 1e-300))
         logs = np.where(np.isfinite(logs), logs, logs[:1])  # what a known value has no answer for says nothing
         curves = np.concatenate([logs[:1], logs[1:].mean(0, keepdims=True), logs[1:]]) if known else logs
-        return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn), curves, features
+        return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn, self._known), curves, features
 
-    def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray, prior: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
         """The process and the shares for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
         grams = blocks.grams(blocks, self.targets.index(name))
-        noisy = adapted_process.slips(truth, curves, grams)
+        noisy = adapted_process.slips(truth, curves, grams, prior)
         counted = noisy == 0
-        process, whole, best = adapted_process.learn(truth, curves, grams, noisy)
+        process, whole, best = adapted_process.learn(truth, curves, grams, noisy, prior=prior)
         if _LEAST_FOLDED <= len(truth) <= _MOST_FOLDED:
-            whole = adapted_process.without_folds(truth, curves, grams, noisy, best, _FOLDS)
+            whole = adapted_process.without_folds(truth, curves, grams, noisy, best, _FOLDS, prior)
         points = adapted_shares.ways(truth, curves[0], whole, counted)
         shares, found = adapted_shares.shares(truth, points, counted)
         self._way[name] = adapted_shares.WAYS[int(np.argmax(shares))]
@@ -165,7 +171,7 @@ class Adapted:
     def predict(self, questions: Questions) -> Prediction:
         """(n, t) corrected answers in SI, with intervals from shots left out where there were enough; NaN where there were not."""
         before = self.inner.predict(questions)
-        mine = self._speaks_for(questions)
+        mine = self.speaks_for(questions)
         if not mine.any():
             return before
         rows = np.flatnonzero(mine)
@@ -202,7 +208,7 @@ class Adapted:
             whole = start + np.clip(whole - start, reach[0], reach[1])
         return np.asarray(shares @ np.stack([start, start + float(a[f"{name}.level"][0]), whole]))
 
-    def _speaks_for(self, questions: Any) -> np.ndarray:
+    def speaks_for(self, questions: Any) -> np.ndarray:
         """(n,) rows whose machine and circumstances are those of the shots."""
         mine = np.ones(len(questions), dtype=bool)
         for column, values in self._scope.items():
@@ -221,7 +227,7 @@ class Adapted:
         blocks, _, _ = self._blocks(candidates, learn=fresh)
         name = next((t for t in self.targets if t in self._way), self.targets[0])
         grams = blocks.grams(blocks, self.targets.index(name))
-        theta = {k: PRIOR[k][0] for k in (*grams, "noise")}
+        theta = {k: _prior(candidates)[k][0] for k in (*grams, "noise")}
         if self._way:
             learned, weight = self._arrays[f"{name}.process.theta"], self._arrays[f"{name}.process.weight"]
             theta = dict(zip((*grams, "answer", "noise"), np.exp(weight @ np.log(np.maximum(learned, 1e-12))), strict=True))
@@ -269,6 +275,11 @@ class Adapted:
         if not whole:
             raise FormatError(f"{folder / _SHOTS}: shots of a target are missing")
         return out
+
+
+def _prior(questions: Any) -> Mapping[str, tuple[float, float]]:
+    """How far off answers may be: of networks by far, for their machines are known by name alone."""
+    return adapted_process.NETWORKS if isinstance(questions, NetworkQuestions | GraphQuestions) else adapted_process.ROWS
 
 
 def _as_now(arrays: dict[str, np.ndarray], way: Mapping[str, str], mixed: bool) -> dict[str, np.ndarray]:

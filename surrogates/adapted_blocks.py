@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ _PHYSICS = ("bound_over_estimate", "compute_over_estimate", "dram_over_estimate"
             "elementwise_share", "reduction_share", "movement_share", "compute_bound_share", "resident_share", "few_waves_share")
 #: columns smoothness is measured over: sizes
 _SIZES = ("m", "n", "k", "b", "row", "window", "log_bytes", "log_matrix_flops", "log_flops", "log_params", "log_activation_bytes", "log_kernels", "log_estimate")
+
+_NONE = np.zeros(0)
 
 #: length over which the rough block turns, over that of the smooth one (assumption: what a few dozen shots can tell from noise)
 _ROUGH = 0.4
@@ -53,6 +55,8 @@ class Blocks:
         if self.smooth.shape[1]:
             distance = np.maximum((self.smooth**2).sum(1)[:, None] + (other.smooth**2).sum(1)[None, :] - 2.0 * self.smooth @ other.smooth.T, 0.0) / self.smooth.shape[1]
             out["smooth"], out["rough"] = np.exp(-0.5 * distance), np.exp(-0.5 * distance / _ROUGH**2)
+            if "strange" in out:
+                out["strangely"] = out["strange"] * out["smooth"]
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -62,13 +66,14 @@ class Blocks:
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Blocks:
         """From `arrays`; the blocks come in the order they are computed in."""
-        order = [k for k in ("physics", "kinds", "others") if f"linear.{k}" in arrays]
+        order = [k for k in ("physics", "kinds", "others", "strange") if f"linear.{k}" in arrays]
         return cls({k: arrays[f"linear.{k}"] for k in order}, arrays["smooth"])
 
 
-def blocks(questions: Any, features: Features, words: Vocabulary, curves: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> Blocks:
+def blocks(questions: Any, features: Features, words: Vocabulary, curves: np.ndarray, stats: dict[str, np.ndarray], learn: bool,
+           known: Mapping[str, Sequence[str]] | None = None) -> Blocks:
     """The blocks of n questions with their `features`. `curves`: (k, n, t) logarithms of the guesses: the model's own answer, the mean of the known values', and each
-    of those; `stats`: centres and spreads, written when `learn`, read else."""
+    of those; `stats`: centres and spreads, written when `learn`, read else; `known`: circumstance -> the words the model was fitted with, of which others are told apart when `learn`."""
     names = list(features.names)
     linear: dict[str, np.ndarray] = {}
     values = features.values.astype(np.float64)
@@ -86,6 +91,10 @@ def blocks(questions: Any, features: Features, words: Vocabulary, curves: np.nda
         if learn:
             stats["others.mean"] = apart.mean(0)
         linear["others"] = (apart - stats["others.mean"]) / np.sqrt(apart.shape[2])
+    if learn and known:
+        stats["kinds.new"] = _new(questions, words, known)
+    if "kinds" in linear and stats.get("kinds.new", _NONE).any():
+        linear["strange"] = kinds[:, stats["kinds.new"] > 0]
     return Blocks(linear, _places(questions, names, values, features.categorical, kinds, stats, learn))
 
 
@@ -113,9 +122,20 @@ def _kinds(questions: Any, words: Vocabulary) -> np.ndarray:
     if isinstance(questions, OpQuestions):
         parts.append((questions.ops.kind[:, None] == np.arange(len(KIND_NAMES))[None, :]).astype(np.float64))
         parts.append((questions.ops.dtype[:, None] == np.arange(len(DTYPE_NAMES))[None, :]).astype(np.float64))
-        parts += [(questions.context[c].astype(str).to_numpy(dtype=object)[:, None] == np.array(words[c], dtype=object)).astype(np.float64)
-                  for c in words if c in questions.context.columns and len(words[c]) > 1]
+        parts += [(questions.context[c].astype(str).to_numpy(dtype=object)[:, None] == np.array(words[c], dtype=object)).astype(np.float64) for c in _told_apart(questions, words)]
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(questions), 0))
+
+
+def _told_apart(questions: OpQuestions, words: Vocabulary) -> list[str]:
+    return [c for c in words if c in questions.context.columns and len(words[c]) > 1]
+
+
+def _new(questions: Any, words: Vocabulary, known: Mapping[str, Sequence[str]]) -> np.ndarray:
+    """(c,) 1 for each of the columns of `_kinds` that is a word of a circumstance the model was not fitted with."""
+    if not isinstance(questions, OpQuestions):
+        return _NONE
+    told = [float(word not in known.get(c, words[c])) for c in _told_apart(questions, words) for word in words[c]]
+    return np.array([0.0] * (len(KIND_NAMES) + len(DTYPE_NAMES)) + told)
 
 
 def column_of(questions: Any, column: str) -> np.ndarray | None:

@@ -118,9 +118,18 @@ def suggest(folder: str | Path, table: str | Path | pd.DataFrame, count: int, *,
     data = read_measured(frame.iloc[pool].reset_index(drop=True), schema_of(card, schema), need_targets=False, words=card.domain.get("categories", ()))
     if len(data) != len(pool):
         raise TableError("suggest: the schema's `where` leaves rows out; give a table of candidates alone")
-    model: Any = surrogate if surrogate.name == "adapted" else adapter(surrogate, card, data)
+    model = _spoken_for(surrogate, data.questions) or adapter(surrogate, card, data)
     rows = pool[model.most_telling(data.questions, count)]
     return frame.iloc[rows].assign(row=rows).reset_index(drop=True)
+
+
+def _spoken_for(surrogate: Any, questions: Any) -> Any:
+    """The correction that has shots of what is asked, by most of the questions, the last one first; None where there is none: another machine than those corrected before is new again."""
+    while surrogate.name == "adapted":
+        if np.mean(surrogate.speaks_for(questions)) >= 0.5:
+            return surrogate
+        surrogate = surrogate.inner
+    return None
 
 
 def adapter(surrogate: Any, card: ModelCard, shots: Table) -> Any:
@@ -128,19 +137,21 @@ def adapter(surrogate: Any, card: ModelCard, shots: Table) -> Any:
     scope: dict[str, list[str]] = {}
     others: list[tuple[str, str]] = []
     known = _known(card.domain)
-    machine = str(card.schema.get("hardware") or "")
-    for column, values in known.items():
-        found = column_of(shots.questions, column)
-        if found is None:
-            continue
+    machines = ("device", str(card.schema.get("hardware") or ""))
+    seen = {column: found for column in known if (found := column_of(shots.questions, column)) is not None}
+    arrived = any(column in machines and not set(found) & set(known[column]) for column, found in seen.items())
+    for column, found in seen.items():
+        values = known[column]
         new = sorted(set(found) - set(values))
-        if new or column in ("device", machine):
+        if column in machines:
             scope[column] = sorted(set(found))
+        elif new:  # words the model knew are asked about on a machine that is new itself, shots of them or none
+            scope[column] = sorted({*found, *(values if arrived else ())})
         if new and not others and len(values) > 1 and shots.questions.shape != "graph":
             some = values if len(values) <= _MOST_OTHERS else [values[i] for i in np.linspace(0, len(values) - 1, _MOST_OTHERS).astype(int)]
             others = [(column, v) for v in some]
     inner = surrogate
-    return store.member("adapted")(inner, scope=scope, others=others, level=card.level or 0.9)
+    return store.member("adapted")(inner, scope=scope, others=others, level=card.level or 0.9, known=known)
 
 
 def _known(domain: Mapping[str, Any]) -> dict[str, list[str]]:

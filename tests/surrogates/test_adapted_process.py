@@ -79,3 +79,10 @@ def test_many_shots_are_learned_from_a_part() -> None:
     assert process.alpha.shape[1] == 400
     assert np.abs(process.answer(elsewhere, curves, {"level": np.ones((50, 400))}) - elsewhere[2] - 3.0).max() < 0.02
     assert np.abs(left_out - truth).mean() < 0.02
+
+
+def test_a_machine_far_from_all_that_was_expected_is_followed_all_the_same() -> None:
+    # a factor of twenty, where variances learned from other machines expect an eighth
+    truth, curves, grams, elsewhere = case(10)
+    process, _, _ = adapted_process.learn(truth, curves, grams, np.zeros(10), prior=adapted_process.ROWS)
+    assert np.abs(process.answer(elsewhere, curves, {"level": np.ones((50, 10))}) - elsewhere[2] - 3.0).max() < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from silicast.datasets.errors import TableError
 from silicast.datasets.measured import Schema, read_measured
 from silicast.surrogates import store
-from silicast.training.calibrating import calibrate_table, suggest
+from silicast.training.calibrating import adapter, calibrate_table, suggest
 from silicast.training.fitting import fit_table
 
 SCHEMA = {"hardware": "machine", "features": ["compute", "move"], "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}
@@ -74,6 +75,32 @@ def test_what_to_measure_next(model: Path) -> None:
     assert list(rows.columns) == ["compute", "move", "machine", "row"]
     with pytest.raises(TableError, match="at least 1"):
         suggest(model, frame({"m4": (1.2, 2.0)}, 5), 0)
+
+
+def test_what_to_measure_of_a_second_machine_is_not_told_by_the_first(model: Path, tmp_path: Path) -> None:
+    """Of a machine that was corrected its shots are known; one that was not is as new to the corrected model as to the one below."""
+    calibrate_table(model, frame({"m4": (1.2, 2.0)}, 25), tmp_path / "m4")
+    loaded, card = store.load(tmp_path / "m4")
+    again, other = frame({"m4": (1.2, 2.0)}, 50, 2).drop(columns="ms"), frame({"m5": (3.0, 1.0)}, 50, 3).drop(columns="ms")
+    asked = {name: read_measured(table, SCHEMA, need_targets=False) for name, table in (("m4", again), ("m5", other))}
+    assert suggest(tmp_path / "m4", again, 5)["row"].tolist() == loaded.most_telling(asked["m4"].questions, 5).tolist()
+    assert suggest(tmp_path / "m4", other, 5)["row"].tolist() == adapter(loaded, card, asked["m5"]).most_telling(asked["m5"].questions, 5).tolist()
+    calibrate_table(tmp_path / "m4", frame({"m5": (3.0, 1.0)}, 25, 4), tmp_path / "m5")
+    twice, _ = store.load(tmp_path / "m5")
+    assert suggest(tmp_path / "m5", again, 5)["row"].tolist() == twice.inner.most_telling(asked["m4"].questions, 5).tolist()
+
+
+def test_on_a_new_machine_words_known_before_are_asked_about_without_a_shot(model: Path) -> None:
+    surrogate, card = store.load(model)
+    known = replace(card, domain={**card.domain, "categories": {"machine": ["old", "older"], "stack": ["a", "b"]}})
+
+    def scope(machine: str, stack: str) -> dict[str, tuple[str, ...]]:
+        shots = read_measured(frame({machine: (1.2, 2.0)}, 3).assign(stack=stack), {**SCHEMA, "features": ["compute", "move", "stack"]})
+        return dict(adapter(surrogate, known, shots).scope)
+
+    assert scope("m4", "c") == {"machine": ("m4",), "stack": ("a", "b", "c")}
+    assert scope("m4", "a") == {"machine": ("m4",)}
+    assert scope("old", "c") == {"machine": ("old",), "stack": ("c",)}
 
 
 def test_a_table_of_networks_is_fitted_asked_and_corrected(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Covariates of few shots: words nobody knew are told apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from silicast.datasets.measured import read_measured
+from silicast.datasets.table import Table
+from silicast.features.tabular import learn_vocabulary, tabular_features
+from silicast.surrogates import adapted_blocks
+from silicast.surrogates.adapted_blocks import Blocks
+
+SCHEMA = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k"}, "fixed": {"dtype": "float16"}, "hardware": "gpu", "context": ["kernel"],
+          "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}
+
+
+def products() -> Table:
+    rng = np.random.default_rng(0)
+    sizes = {c: 2 ** rng.integers(4, 12, 20) for c in "mnk"}
+    return read_measured(pd.DataFrame(sizes).assign(gpu="l40s", kernel=["old", "new"] * 10, ms=1.0), SCHEMA)
+
+
+def told(known: dict[str, list[str]] | None) -> tuple[Blocks, dict[str, np.ndarray]]:
+    shots, stats = products(), {}
+    words = learn_vocabulary(shots.questions)
+    made = adapted_blocks.blocks(shots.questions, tabular_features(shots.questions, words), words, np.zeros((1, len(shots), 1)), stats, True, known)
+    return made, stats
+
+
+def test_a_kernel_that_was_not_fitted_with_has_a_factor_of_its_own() -> None:
+    made, stats = told({"kernel": ["old"]})
+    new = np.array([0.0, 1.0] * 10)
+    grams = made.grams(made, 0)
+    assert np.array_equal(grams["strange"], np.outer(new, new))
+    assert np.array_equal(grams["strangely"], np.outer(new, new) * grams["smooth"])
+    assert stats["kinds.new"].sum() == 1
+    kept = Blocks.of(made.arrays())
+    assert list(kept.grams(kept, 0)) == list(grams)  # variances are kept by the order of blocks
+
+
+def test_nothing_is_strange_where_all_words_are_known_or_none_are_told() -> None:
+    for known in ({"kernel": ["old", "new"]}, {}, None):
+        made, _ = told(known)
+        assert not {"strange", "strangely"} & set(made.grams(made, 0))
