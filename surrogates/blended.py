@@ -148,7 +148,8 @@ class Blended(Outlying):
         self._members = {name: candidates[name] for name in kept}
         for column, told in self._relatives.items():
             ask = partial(self._asked_as, lambda q: self._blend(q)[0])
-            told["powers"] = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
+            told["powers"], sure = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
+            told["shares"] = {t: told["shares"][t] if keep else {"usual": 1.0} for t, keep in zip(self.targets, sure, strict=True)}
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:

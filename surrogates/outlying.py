@@ -114,9 +114,9 @@ class Outlying:
                 fresh = self._small(rest, self.targets, candidates)
                 usual = {t: of_those(self._shares[t], fresh) for t in self.targets}
                 ask = partial(self._asked_as, partial(self._mixed_of, fresh, usual))
-                powers = relatives.learn(rest.questions.frame, column, others, np.column_stack([rest.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
+                powers, kept = relatives.learn(rest.questions.frame, column, others, np.column_stack([rest.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
                 answers["usual"][here] = ask(asked.frame)
-                answers["relatives"][here] = relatives.answered(asked.frame, column, others, powers, ask)
+                answers["relatives"][here] = np.where(kept, relatives.answered(asked.frame, column, others, powers, ask), answers["usual"][here])
             shares = {t: self._worth_asking(table, answers, t) for t in self.targets}
             if any("relatives" in told for told in shares.values()):
                 self._relatives[column] = {**told, "known": sorted(set(names)), "shares": shares}

@@ -18,6 +18,8 @@ from .newcomer import MOST_ASKED, weighted_median
 
 #: a table with fewer models whose parameters are known teaches no power; rows that a model is asked about by the others, at least; rows asked about, at most
 LEAST_MODELS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 600
+#: how far (log) models may be from what the power says of them, root mean square over pairs: beyond that they were run in ways that differ by more than their size (assumption: a quarter)
+_CONSISTENT = 0.25
 #: the power where nothing tells it, with the weight of one pair of models an e-fold apart; what it may be (assumption: reading weights bounds a cost from below, so it is near 1 and not above by much)
 _USUAL, _LEAST, _MOST = 0.7, 0.0, 1.2
 _ACTIVE = language_models.FIGURES.index("active_params")
@@ -35,28 +37,33 @@ def known(frame: pd.DataFrame, column: str) -> dict[str, Any]:
     return {"names": names, "worth": [round(float(np.sqrt(counts[n])), 6) for n in names]}
 
 
-def learn(frame: pd.DataFrame, column: str, told: Mapping[str, Any], truth: np.ndarray, ask: Ask, seed: int) -> list[float]:
-    """Per target the power that costs go with, from n rows and their (n, t) truths in SI; the usual one of a target that is not positive throughout."""
+def learn(frame: pd.DataFrame, column: str, told: Mapping[str, Any], truth: np.ndarray, ask: Ask, seed: int) -> tuple[list[float], list[bool]]:
+    """(per target the power that costs go with, whether the models keep to it) from n rows and their (n, t) truths in SI; the usual one, and no, of a target that is not positive throughout."""
     some = np.sort(np.random.default_rng(seed).permutation(len(frame))[:_MOST_ROWS])
     part, truth = frame.iloc[some].reset_index(drop=True), truth[some]
     on = part[column].astype(str).to_numpy(dtype=object)
     asked = [m for m in told["names"] if (on == m).sum() >= _LEAST_ROWS]
     sizes = np.array([np.log(_active(m)) for m in told["names"]])
     answers = np.stack([ask(part.assign(**{column: m})) for m in told["names"]])
-    out = []
+    powers, kept = [], []
     for j in range(truth.shape[1]):
-        above, across = _USUAL, 1.0
+        pairs: list[tuple[float, np.ndarray, np.ndarray]] = []
         positive = (answers[:, :, j] > 0).all(0) & (truth[:, j] > 0)
         if not (positive | ~np.isfinite(truth[:, j])).all():
-            out.append(_USUAL)
+            powers.append(_USUAL)
+            kept.append(False)
             continue
         for m in asked:
             rows = (on == m) & positive
-            apart = np.log(_active(m)) - sizes
-            off = np.median(np.log(truth[rows, j]) - np.log(answers[:, rows, j]), axis=1) if rows.any() else np.zeros(len(sizes))
-            above, across = above + float(np.sqrt(rows.sum()) * apart @ off), across + float(np.sqrt(rows.sum()) * apart @ apart)
-        out.append(float(np.clip(above / across, _LEAST, _MOST)))
-    return out
+            if rows.any():
+                pairs.append((float(np.sqrt(rows.sum())), np.log(_active(m)) - sizes, np.median(np.log(truth[rows, j]) - np.log(answers[:, rows, j]), axis=1)))
+        above, across = _USUAL + sum(w * float(apart @ off) for w, apart, off in pairs), 1.0 + sum(w * float(apart @ apart) for w, apart, _ in pairs)
+        power = float(np.clip(above / across, _LEAST, _MOST))
+        others = [(w, (off - power * apart)[apart != 0.0]) for w, apart, off in pairs]
+        weight = sum(w * len(off) for w, off in others)
+        powers.append(power)
+        kept.append(weight > 0 and float(np.sqrt(sum(w * float(off @ off) for w, off in others) / weight)) < _CONSISTENT)
+    return powers, kept
 
 
 def answered(frame: pd.DataFrame, column: str, told: Mapping[str, Any], powers: Sequence[float], ask: Ask) -> np.ndarray:

@@ -33,8 +33,12 @@ def test_the_power_is_the_tables_own() -> None:
     frame = table([m for m in SIZES if "8x1b" not in m])
     told = relatives.known(frame, "model")
     assert len(told["names"]) == 6
-    assert relatives.learn(frame, "model", told, frame[["s"]].to_numpy(), lambda f: law(f)[:, None], 0) == pytest.approx([0.8], abs=0.01)
-    assert relatives.learn(frame, "model", told, -frame[["s"]].to_numpy(), lambda f: law(f)[:, None], 0) == [0.7]
+    powers, kept = relatives.learn(frame, "model", told, frame[["s"]].to_numpy(), lambda f: law(f)[:, None], 0)
+    assert powers == pytest.approx([0.8], abs=0.01)
+    assert kept == [True]
+    odd = frame["s"].to_numpy() * np.exp(frame["model"].map({m: (-1.0) ** i for i, m in enumerate(SIZES)}))  # every other model run in another way: no power says that
+    assert relatives.learn(frame, "model", told, np.column_stack([odd]), lambda f: law(f)[:, None], 0)[1] == [False]
+    assert relatives.learn(frame, "model", told, -frame[["s"]].to_numpy(), lambda f: law(f)[:, None], 0) == ([0.7], [False])
     assert relatives.known(table(["Llama-2-7b-hf", "Llama-2-13b-hf"]), "model") == {}  # two models are none to learn a power from
 
 
