@@ -67,11 +67,11 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 
 
 def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True,
-                  unread: float = 0.0, words: Collection[str] = ()) -> Table:
+                  unread: float = 0.0, words: Collection[str] | None = None) -> Table:
     """The measured table as questions and answers in SI.
 
     `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
-    as a group of its own. `words`: columns of a plain table that a model knows as words. `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this.
+    as a group of its own. `words`: columns of a plain table that a model knows as words (None: no model was fitted yet). `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
@@ -90,8 +90,8 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     if not spec.op and not spec.workload:
         frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
         inputs = [name for name in _feature_names(frame, spec, where) if name != spec.hardware]
-        frame, notes = _empty_words(frame, inputs, words)
-        if not need_targets:  # a column of nothing but empty cells has no kind of its own
+        frame, notes = _empty_words(frame, inputs, words or ())
+        if words is not None or not need_targets:  # a column of nothing but empty cells has no kind of its own
             frame = frame.assign(**{name: np.nan for name in inputs if frame[name].dtype.kind == "O" and frame[name].isna().all()})
         notes += [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: not known there" for name in inputs if not nested.is_nested(name) and pd.api.types.is_numeric_dtype(frame[name])
                   for lost in [frame[name].isna()] if need_targets and lost.any()]
@@ -124,7 +124,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         if spec.hardware:
             faults.append((frame[spec.hardware].isna().to_numpy(), f"{spec.hardware} is missing"))
     else:
-        faults += _faulty_inputs(frame, spec, where, need_targets)
+        faults += _faulty_inputs(frame, spec, where, need_targets and words is None)
     bad = np.logical_or.reduce([f for f, _ in faults]) if faults else np.zeros(len(frame), dtype=bool)
     if bad.any():
         told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}, counting from 0" for rows, text in faults if rows.any())
@@ -190,7 +190,7 @@ def _sizes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, kind: 
     return sizes
 
 
-def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str, need_targets: bool) -> list[tuple[np.ndarray, str]]:
+def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str, to_learn: bool) -> list[tuple[np.ndarray, str]]:
     faults: list[tuple[np.ndarray, str]] = []
     if spec.op:
         for kind, rows, columns in _op_parts(frame, spec, where):
@@ -213,7 +213,7 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str, need_targets: 
     names = [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)]
     machine = [(cells.column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing")] if spec.hardware and spec.hardware not in names else []
     numbers = {name: cells.numbers(frame, name, where, "features") for name in names if pd.api.types.is_numeric_dtype(frame[name])}
-    empty = [name for name in numbers if need_targets and np.isnan(numbers[name]).all()]
+    empty = [name for name in numbers if to_learn and np.isnan(numbers[name]).all()]
     return [*machine, *_missing_inputs(frame, [name for name in names if name not in numbers or name in empty]),  # a number that a row lacks is missing, as a key is, and not wrong
             *((np.isinf(values), f"{name} is infinite") for name, values in numbers.items())]
 
@@ -231,6 +231,9 @@ def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[st
         lost = frame[name].isna()
         if name in words and pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype.kind != "b":
             numbers[name] = frame[name].map(lambda cell: str(int(cell)) if float(cell).is_integer() else str(cell), na_action="ignore")
+        elif lost.any() and not lost.all() and frame[name].dtype.kind == "O" and all(isinstance(cell, (bool, np.bool_)) for cell in frame.loc[~lost, name]):
+            numbers[name] = frame[name].astype(np.float64)  # yes, no or not known
+            continue
         if nested.is_nested(name) or not lost.any():
             continue
         if name in words or (not lost.all() and not pd.api.types.is_numeric_dtype(frame[name]) and all(isinstance(cell, str) for cell in frame.loc[~lost, name])):
@@ -247,7 +250,8 @@ def _missing_inputs(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[np.
         lost = values.isna().to_numpy()
         if pd.api.types.is_numeric_dtype(values):
             lost = lost | ~np.isfinite(values.to_numpy(dtype=np.float64, na_value=np.nan))  # pandas lends its array read-only
-        faults.append((lost, f"{name} is NaN or infinite" if not values.isna().all() else f"{name} is empty in every row: leave it out of the features"))
+        said = "NaN or infinite" if pd.api.types.is_numeric_dtype(values) else "missing"
+        faults.append((lost, f"{name} is {said}" if not values.isna().all() else f"{name} is empty in every row: leave it out of the features"))
     return faults
 
 

@@ -118,6 +118,8 @@ def test_a_plain_feature_table():
     np.testing.assert_array_equal(read_measured(frame.assign(width=pd.array([1, None, 2], dtype="Int64")), schema, need_targets=False).questions.frame["width"], [1.0, np.nan, 2.0])
     assert np.isnan(read_measured(frame.assign(width=np.nan), schema, need_targets=False).questions.frame["width"]).all()
     assert np.isnan(read_measured(frame.assign(width=[None] * 3), schema, need_targets=False).questions.frame["width"]).all()
+    assert np.isnan(read_measured(frame.assign(width=np.nan), schema, words=("style",)).questions.frame["width"]).all()  # a model that was fitted is judged by such a table
+    np.testing.assert_array_equal(read_measured(frame.assign(width=[True, None, False]), schema).questions.frame["width"], [1.0, np.nan, 0.0])
     with pytest.raises(TableError, match="width is empty in every row: leave it out of the features"):
         read_measured(frame.assign(width=np.nan), schema)
     unsaid = read_measured(frame.assign(style=["a", None, "b"]), schema)
