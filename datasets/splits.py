@@ -11,16 +11,17 @@ from .errors import TableError
 from .table import Table
 
 
-def split_by_group(table: Table, fractions: Mapping[str, float], seed: int = 0) -> dict[str, Table]:
+def split_by_group(table: Table, fractions: Mapping[str, float], seed: int = 0, salt: str = "") -> dict[str, Table]:
     """`table` cut into named parts by its groups, each group whole.
 
-    A group's place depends only on its label and the seed (a hash), so adding rows or groups moves no other group.
+    A group's place depends only on its label, the seed and the `salt` (a hash), so adding rows or groups moves no other group. A part of a table that is cut once more needs a salt of its own: the
+    same hash would leave some parts of it empty.
     Raises TableError when fractions do not sum to 1 or a part would be empty.
     """
     if not abs(sum(fractions.values()) - 1.0) <= 1e-9 or not all(f > 0 for f in fractions.values()):
         raise TableError(f"split fractions must be positive and sum to 1, got {dict(fractions)}")
     labels, inverse = np.unique(table.groups.astype(str), return_inverse=True)
-    place = np.array([_unit_hash(f"{seed}:{label}") for label in labels])
+    place = np.array([_unit_hash(f"{salt}{seed}:{label}") for label in labels])
     edges = np.cumsum(list(fractions.values()))
     part_of_group = np.searchsorted(edges[:-1], place, side="right")
     parts: dict[str, Table] = {}

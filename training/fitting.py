@@ -197,6 +197,12 @@ def fractions(data: Table) -> dict[str, float]:
     return {"train": 1.0 - 2.8 * share, "valid": 0.8 * share, "calibrate": share, "test": share}
 
 
+def parts_of(data: Table, seed: int) -> dict[str, Table]:
+    """The parts that `fit` cuts a large table in: train, valid, calibrate and test. With a salt of its own: whoever held groups out by `split_by_group` with the same seed has taken the last of
+    them by its hash. Raises TableError where a part would be empty."""
+    return split_by_group(data, fractions(data), seed, "fit ")
+
+
 def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[str, Table] | None:
     """The four parts of a table large enough to spare rows for each; None for one that is not."""
     if data.questions.shape == "features" and len(data) < MOST_ROWS_FOR_FOLDS:
@@ -204,7 +210,7 @@ def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[st
     if len(data) < LEAST_ROWS_TO_CUT or len(np.unique(data.groups.astype(str))) < LEAST_GROUPS_TO_CUT:
         return None
     try:
-        parts = split_by_group(data, fractions(data), seed)
+        parts = parts_of(data, seed)
     except TableError:  # a part would be empty: groups of very different sizes, or chance
         return None
     needed = store.member("conformal")(best_trees(wanted, seed), level=level).needed

@@ -32,7 +32,7 @@ from ..surrogates import ready, store, trust
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Prediction
 from . import metrics, tracking
-from .fitting import fit_table, fractions
+from .fitting import fit_table, parts_of
 from .pipeline import own_version
 from .quarantine import MOST_UNREAD, quarantine
 from .recipes import RECIPES, Part, Recipe, circumstances, recipe
@@ -141,7 +141,7 @@ def _test_rows(frame: pd.DataFrame, made: Recipe) -> Table:
     """The rows that `fit_table` kept to judge on; the split depends on nothing but the groups and the seed."""
     data = quarantine(read_measured(frame, dict(made.schema), skip_bad_rows=True, unread=MOST_UNREAD))
     try:
-        return split_by_group(data, fractions(data), made.seed)["test"]
+        return parts_of(data, made.seed)["test"]
     except TableError:  # too few groups were cut into folds instead: there the figures are those of all rows, and flatter
         return data
 

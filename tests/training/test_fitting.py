@@ -231,6 +231,17 @@ def test_many_rows_and_groups_leave_more_to_learn_from() -> None:
     assert all(sum(s.values()) == pytest.approx(1.0) for s in shares)
 
 
+def test_groups_held_out_by_the_same_hash_and_seed_leave_no_part_empty() -> None:
+    """Whoever judges a model holds groups out first, maybe by `split_by_group` and the same seed: what is left is cut by another hash."""
+    data = read_measured(gemms(3_000, 120), GEMM)
+    rest = split_by_group(data, {"rest": 0.8, "held": 0.2}, 0)["rest"]
+    with pytest.raises(TableError, match="empty"):
+        split_by_group(rest, fitting.fractions(rest), 0)
+    parts = fitting.parts_of(rest, 0)
+    assert list(parts) == ["train", "valid", "calibrate", "test"]
+    assert all(len(part) for part in parts.values())
+
+
 def test_few_groups_of_many_rows_are_learned_by_an_ensemble(tmp_path: Path) -> None:
     """Eight groups cannot be cut in four: the ensemble learns from every row, and its intervals come from groups it was rehearsed on."""
     frame = gemms(700, 8)
