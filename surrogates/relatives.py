@@ -18,6 +18,8 @@ from .newcomer import MOST_ASKED, weighted_median
 
 #: a table with fewer models whose parameters are known teaches no power; rows that a model is asked about by the others, at least; rows asked about, at most
 LEAST_MODELS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 600
+#: models that are asked, those with the most rows
+_MOST_MODELS = 24
 #: how far (log) models may be from what the power says of them, root mean square over pairs: beyond that they were run in ways that differ by more than their size (assumption: a quarter)
 _CONSISTENT = 0.25
 #: the power where nothing tells it, with the weight of one pair of models an e-fold apart; what it may be (assumption: reading weights bounds a cost from below, so it is near 1 and not above by much)
@@ -31,7 +33,7 @@ Ask = Callable[[pd.DataFrame], np.ndarray]
 def known(frame: pd.DataFrame, column: str) -> dict[str, Any]:
     """The models of a column that may be asked: names, in order, and square roots of their rows; empty with fewer than `LEAST_MODELS` of them, or of different sizes."""
     counts = frame[column].astype(str).value_counts()
-    names = sorted(str(n) for n in counts.index if np.isfinite(_active(str(n))))
+    names = sorted([str(n) for n in counts.index if np.isfinite(_active(str(n)))][:_MOST_MODELS])
     if len({_active(n) for n in names}) < LEAST_MODELS:
         return {}
     return {"names": names, "worth": [round(float(np.sqrt(counts[n])), 6) for n in names]}
