@@ -12,7 +12,7 @@ import pytest
 
 from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
-from silicast.datasets.splits import whole_groups
+from silicast.datasets.splits import split_by_group, whole_groups
 from silicast.surrogates import store
 from silicast.surrogates.card import ModelCard
 from silicast.training import fitting, folds, members
