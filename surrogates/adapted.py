@@ -25,7 +25,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.networks import NetworkQuestions
-from ..datasets.table import GraphQuestions, Questions, Table
+from ..datasets.table import FeatureQuestions, GraphQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from . import adapted_blocks, adapted_process, adapted_shares
 from .adapted_blocks import Blocks
@@ -115,7 +115,7 @@ class Adapted:
         self._features = list(seen.names)
         self._share = {t: floor_share(t, shots.targets[t], seen) for t in self.targets if t in shots.targets and t in seen.floor}
         blocks, curves, _ = self._blocks(shots.questions, learn=True)
-        prior = _prior(shots.questions)
+        prior, before = _prior(shots.questions), _before(shots.questions)
         left_out = np.full((len(shots), len(self.targets)), np.nan)
         for j, name in enumerate(self.targets):
             truth = shots.targets.get(name)
@@ -127,7 +127,7 @@ class Adapted:
             if not good.any():
                 continue
             with one_blas_thread():  # many small products
-                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j], prior)
+                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j], prior, before)
             left_out[good, j] = np.exp(found)
             self.slips = tuple(sorted({*self.slips, *np.flatnonzero(good)[slipped].tolist()}))
             width = adapted_shares.width(np.abs(logs[good] - found)[~slipped], self.level)
@@ -149,7 +149,8 @@ class Adapted:
         curves = np.concatenate([logs[:1], logs[1:].mean(0, keepdims=True), logs[1:]]) if known else logs
         return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn, self._known), curves, features
 
-    def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray, prior: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray, prior: Mapping[str, tuple[float, float]],
+               before: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """The process and the shares for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
         grams = blocks.grams(blocks, self.targets.index(name))
         noisy = adapted_process.slips(truth, curves, grams, prior)
@@ -158,7 +159,7 @@ class Adapted:
         if _LEAST_FOLDED <= len(truth) <= _MOST_FOLDED:
             whole = adapted_process.without_folds(truth, curves, grams, noisy, best, _FOLDS, prior)
         points = adapted_shares.ways(truth, curves[0], whole, counted)
-        shares, found = adapted_shares.shares(truth, points, counted)
+        shares, found = adapted_shares.shares(truth, points, counted, before)
         self._way[name] = adapted_shares.WAYS[int(np.argmax(shares))]
         a = self._arrays
         a |= {f"{name}.shares": shares, f"{name}.level": np.array([adapted_shares.level(truth - curves[0], counted)]), f"{name}.start": np.zeros(1), f"{name}.guesses": curves}
@@ -280,6 +281,12 @@ class Adapted:
 def _prior(questions: Any) -> Mapping[str, tuple[float, float]]:
     """How far off answers may be: of networks by far, for their machines are known by name alone."""
     return adapted_process.NETWORKS if isinstance(questions, NetworkQuestions | GraphQuestions) else adapted_process.ROWS
+
+
+def _before(questions: Any) -> Sequence[float]:
+    """How probable each way is before any shot."""
+    plain = isinstance(questions, FeatureQuestions) and not isinstance(questions, NetworkQuestions)
+    return adapted_shares.BEFORE_IN_PLAIN_TABLES if plain else adapted_shares.BEFORE
 
 
 def _as_now(arrays: dict[str, np.ndarray], way: Mapping[str, str], mixed: bool) -> dict[str, np.ndarray]:

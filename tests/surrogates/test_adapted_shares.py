@@ -73,3 +73,11 @@ def test_a_width_is_promised_from_nine_shots_on() -> None:
     assert adapted_shares.width(np.arange(8.0), 0.9) is None
     assert adapted_shares.width(np.arange(9.0), 0.9) == 8.0
     assert adapted_shares.width(np.arange(19.0), 0.9) == 17.0
+
+
+def test_a_correction_of_a_plain_table_is_believed_sooner() -> None:
+    # by hand, with the errors above: 1, 0.3, 0.3, 3 x 1.5^-3 and 12 x 2^-3
+    off = np.array([0.1, 0.1, 0.2])[:, None] * np.array([1.0, -1.0, 1.0, -1.0])
+    shares, _ = adapted_shares.shares(np.zeros(4), off, np.ones(4, dtype=bool), adapted_shares.BEFORE_IN_PLAIN_TABLES)
+    half, whole = 3.0 / 1.5**3, 12.0 / 2.0**3
+    np.testing.assert_allclose(shares, np.array([1.0 + 0.15 + half / 2.0, 0.15 + 0.3, half / 2.0 + whole]) / (1.6 + half + whole))
