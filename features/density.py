@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from .tabular import learn_vocabulary, tabular_features
 KEPT, AXES, NEIGHBOURS = 1500, 24, 5
 #: the share of trained distances that count as usual
 USUAL = 0.98
+#: numbers that place a word of a plain table, and what stands between its column's name and theirs
+_PLACES, _WORD = 3, "\x1f"
 #: standard deviations beyond which a column counts as this far
 _FARTHEST = 6.0
 #: questions whose distances are held at once
@@ -31,7 +34,7 @@ _CHUNK = 4096
 
 def columns(questions: Any, compute: bool = True, rows: np.ndarray | None = None) -> tuple[list[str], np.ndarray] | None:
     """Names and (n, d) values (or those of some `rows`) of the columns that distances are measured in: of whole workloads all but the machine's own figures, of operators the ratios
-    that mean the same everywhere, of a plain table the logarithms of its numbers. Columns that a model has left with the questions
+    that mean the same everywhere, of a plain table the logarithms of its numbers and the places of its words. Columns that a model has left with the questions
     are taken from there; None where there are none and `compute` is False."""
     if isinstance(questions, FeatureQuestions):
         return _numbers(questions.frame if rows is None else questions.frame.iloc[rows])
@@ -50,11 +53,36 @@ def columns(questions: Any, compute: bool = True, rows: np.ndarray | None = None
     return [features.names[i] for i in at], features.values[:, at] if rows is None else features.values[np.ix_(rows, np.array(at))]
 
 
+def known_columns(questions: Any, known: Mapping[str, Any], compute: bool = True, rows: np.ndarray | None = None) -> np.ndarray | None:
+    """(n, d) values of the columns that `known` describes; None where the questions lack one. A card made before words were placed goes by numbers alone."""
+    found = columns(questions, compute, rows)
+    if found is None or found[0] == list(known["names"]):
+        return None if found is None else found[1]
+    at = {name: i for i, name in enumerate(found[0])}
+    if not isinstance(questions, FeatureQuestions) or any(name not in at for name in known["names"]):
+        return None
+    return found[1][:, [at[name] for name in known["names"]]]
+
+
 def _numbers(frame: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    names = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
-    values = [frame[c].to_numpy(dtype=np.float64, na_value=np.nan) for c in names]
-    values = [np.sign(v) * np.log1p(np.abs(v)) for v in values]
-    return [str(c) for c in names], np.column_stack(values) if names else np.zeros((len(frame), 0))
+    """Numbers by their logarithms, and each word at a place of its own, anywhere: `_PLACES` numbers drawn by its digest, so that two are as far apart as two usual numbers, whatever they say."""
+    names, values = [], []
+    for c in frame.columns:
+        if pd.api.types.is_numeric_dtype(frame[c]):
+            v = frame[c].to_numpy(dtype=np.float64, na_value=np.nan)
+            names.append(str(c))
+            values.append((np.sign(v) * np.log1p(np.abs(v)))[:, None])
+    for c in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[c]):
+            codes, words = pd.factorize(frame[c].astype(str), use_na_sentinel=False)
+            names += [f"{c}{_WORD}{i}" for i in range(_PLACES)]
+            values.append(np.array([_place(str(w)) for w in words]).reshape(-1, _PLACES)[codes])
+    return names, np.concatenate(values, axis=1) if values else np.zeros((len(frame), 0))
+
+
+@lru_cache(maxsize=65536)
+def _place(word: str) -> tuple[float, ...]:
+    return tuple(float(x) for x in np.random.default_rng(list(blake2b(word.encode(), digest_size=16).digest())).normal(size=_PLACES))
 
 
 def describe(names: Sequence[str], values: np.ndarray, groups: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +141,7 @@ def worst(known: Mapping[str, Any], value: np.ndarray, nearest: int) -> str:
     axes = _unpacked(known["axes"], known["count"])
     theirs = _unpacked(known["rows"], known["count"])[nearest] @ axes.T
     ours = _scaled(value[None, :], np.array(known["mean"]), np.array(known["std"]))[0]
-    return str(known["names"][int(np.abs(ours - theirs).argmax())])
+    return str(known["names"][int(np.abs(ours - theirs).argmax())]).partition(_WORD)[0]
 
 
 def _mean_nearest(squared: np.ndarray) -> np.ndarray:

@@ -61,11 +61,11 @@ def witness(known: Mapping[str, Any], table: Table, answered: Answered, trained:
     if "density" not in known or answered.target not in table.targets or len(table) < doubt.LEAST_ROWS:
         return dict(known)
     rows = density.some(len(table), doubt.MOST_ROWS)
-    columns = density.columns(table.questions, rows=rows)
-    if columns is None or columns[0] != list(known["density"]["names"]):
+    columns = density.known_columns(table.questions, known["density"], rows=rows)
+    if columns is None:
         return dict(known)
     truth = np.asarray(table.targets[answered.target], dtype=np.float64)[rows]
-    found = doubt.witness(known, columns[1], np.asarray(table.groups)[rows], truth, answered.take(rows),
+    found = doubt.witness(known, columns, np.asarray(table.groups)[rows], truth, answered.take(rows),
                           None if trained is None else np.asarray(trained.groups)[density.some(len(trained), density.KEPT)])
     return {**known, "doubt": found} if found else dict(known)
 
@@ -102,9 +102,7 @@ def check(domain: Mapping[str, Any], questions: Any, answered: Answered | None =
         return ()
     if "by_kind" in domain and isinstance(questions, OpQuestions):
         return _check_by_kind(domain["by_kind"], questions, answered, compute)
-    columns = density.columns(questions, compute) if domain.get("density") else None
-    if columns is not None and columns[0] != list(domain["density"]["names"]):
-        columns = None
+    columns = density.known_columns(questions, domain["density"], compute) if domain.get("density") else None
     far, nearest = _far(domain, columns) if columns is not None else ([""] * len(questions), [""] * len(questions))
     unseen = np.zeros(len(questions))
     if isinstance(questions, GraphQuestions):
@@ -115,7 +113,7 @@ def check(domain: Mapping[str, Any], questions: Any, answered: Answered | None =
         found = _check_rows(domain, questions, far, unseen)
     if columns is None:
         return found
-    novelty = doubt.novelty(domain, columns[1], answered, unseen) if answered is not None else np.full(len(found), np.nan)
+    novelty = doubt.novelty(domain, columns, answered, unseen) if answered is not None else np.full(len(found), np.nan)
     return tuple(_doubted(one, float(n), near) for one, n, near in zip(found, novelty, nearest, strict=True))
 
 
@@ -140,17 +138,17 @@ def _doubted(found: Domain, novelty: float, nearest: str) -> Domain:
     return Domain(found.verdict, found.reason, novelty, nearest)
 
 
-def _far(domain: Mapping[str, Any], columns: tuple[list[str], np.ndarray]) -> tuple[list[str], list[str]]:
+def _far(domain: Mapping[str, Any], columns: np.ndarray) -> tuple[list[str], list[str]]:
     """Per row why it is unlike any trained one ("" where it is not), and the nearest trained row."""
     known = domain["density"]
-    distance, _, at = density.distances(known, columns[1])
+    distance, _, at = density.distances(known, columns)
     nearest = [known["keys"][i] for i in at]
     usual = known["usual"]
     if usual is None:
         return [""] * len(distance), nearest
     reasons = [""] * len(distance)
     for i in np.flatnonzero(distance > usual):
-        reasons[i] = f"unlike anything trained on: {_usual(distance[i] / usual)} from the nearest, {nearest[i]} ({density.worst(known, columns[1][i], int(at[i]))} differs most)"
+        reasons[i] = f"unlike anything trained on: {_usual(distance[i] / usual)} from the nearest, {nearest[i]} ({density.worst(known, columns[i], int(at[i]))} differs most)"
     return reasons, nearest
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from silicast.datasets.errors import FormatError
+from silicast.datasets.table import FeatureQuestions
 from silicast.features import density, doubt
 from silicast.features.doubt import Answered
 
@@ -123,3 +125,21 @@ def test_rows_held_out_by_folds_are_not_their_own_neighbours() -> None:
     assert held[2] > 3 * held[0]
     alone = doubt.witness(known, rows[:60], groups[:60], truth[:60], bare.take(np.arange(60)), np.full(len(a), groups[0]))  # no row of another group: the distance tells nothing
     assert np.isfinite(doubt.novelty({**known, "doubt": alone}, between, told, np.zeros(3))).all()
+
+
+def test_words_have_places_and_a_card_without_them_goes_by_numbers() -> None:
+    frame = pd.DataFrame({"size": np.tile([1.0, 2.0, 4.0, 8.0], 30), "kind": np.repeat(["a", "b", "c"], 40), "lost": [None, "x"] * 60})
+    names, values = density.columns(FeatureQuestions(frame)) or ([], np.zeros((0, 0)))
+    assert len(names) == 1 + 2 * 3
+    assert np.unique(values[:, 1:4], axis=0).shape[0] == 3
+    np.testing.assert_array_equal(values[40], (density.columns(FeatureQuestions(frame[40:41])) or ([], values))[1][0])  # a word stands where it stood, whatever is beside it
+    known = density.describe(names, values, np.arange(120), [""] * 120)
+    asked = FeatureQuestions(pd.DataFrame({"size": [2.0, 2.0], "kind": ["b", "never seen"], "lost": ["x", "x"]}))
+    found = density.known_columns(asked, known)
+    assert found is not None
+    near, _, at = density.distances(known, found)
+    assert near[0] < 0.01 < 1.0 < near[1]
+    assert density.worst(known, found[1], int(at[1])) == "kind"
+    old = density.describe(["size"], values[:, :1], np.arange(120), [""] * 120)
+    assert (density.known_columns(asked, old) == values[[1, 1], :1]).all()  # type: ignore[union-attr]
+    assert density.known_columns(FeatureQuestions(pd.DataFrame({"other": [1.0]})), old) is None
