@@ -105,7 +105,7 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
     fold = whole_groups(data.groups, min(FOLDS_OF_ENSEMBLE, len(np.unique(data.groups.astype(str)))), seed)
     say(f"few groups: {int(fold.max()) + 1} folds by {by} are answered by small models that saw none of their groups, then a fit to all rows")
     inner = store.member("ensemble")(op_members(wanted, seed, len(data), networks=learned, near=networks)).fit(data)
-    tried = inner.rehearse_folds(data, lambda: op_members(wanted, seed, small=True, networks=learned, near=networks), fold, seed)
+    tried = inner.rehearse_folds(data, lambda: op_members(wanted, seed, small=True, taught=True, networks=learned, near=networks), fold, seed)
     rows = np.flatnonzero(np.isfinite(tried.point).all(axis=1))
     asked, point, spread, fold = data.take(rows), tried.point[rows], np.asarray(tried.spread)[rows], fold[rows]
     strata, kinds = asked.questions.strata, inner.kinds(asked.questions)
