@@ -153,7 +153,7 @@ class Adapted:
                before: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """The process and the shares for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
         grams = blocks.grams(blocks, self.targets.index(name))
-        noisy = adapted_process.slips(truth, curves, grams, prior)
+        noisy = adapted_process.slips(truth, curves, grams)
         counted = noisy == 0
         process, whole, best = adapted_process.learn(truth, curves, grams, noisy, prior=prior)
         if _LEAST_FOLDED <= len(truth) <= _MOST_FOLDED:

@@ -149,13 +149,15 @@ def _scales(stack: np.ndarray, theta: np.ndarray, residual: np.ndarray, noisy: n
     return np.asarray((_FREEDOM + square / theta[-1]) / (_FREEDOM + 1.0))
 
 
-def slips(truth: np.ndarray, curves: np.ndarray, grams: Mapping[str, np.ndarray], prior: Mapping[str, tuple[float, float]] = NETWORKS) -> np.ndarray:
+def slips(truth: np.ndarray, curves: np.ndarray, grams: Mapping[str, np.ndarray]) -> np.ndarray:
     """(s,) variance to add to the noise of each shot: 0, or that of a slip. At most a tenth of the shots (one of few) are taken for slips."""
     noisy = np.zeros(len(truth))
     if len(truth) < 5 or len(truth) > _TUNED_ON:
         return noisy
     names = (*grams, "answer", "noise")
     flat = np.ones(len(truth))
+    # wide ones, whatever the table: a machine far from all others has no slips for that; and a kernel that nobody knew may be as far off as a slip is
+    prior = {**NETWORKS, "strange": (_SLIP, 1.0), "strangely": (_SLIP, 1.0)}
     starts = [np.r_[_start(names, prior)[:-1], noise] for noise in (0.002, 0.02, 0.2)]
     for _ in range(max(1, len(truth) // 10)):
         tried = [_evidence(_stack(grams, c, flat), start, truth - c, noisy) for c in curves for start in starts]

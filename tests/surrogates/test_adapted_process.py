@@ -86,3 +86,12 @@ def test_a_machine_far_from_all_that_was_expected_is_followed_all_the_same() -> 
     truth, curves, grams, elsewhere = case(10)
     process, _, _ = adapted_process.learn(truth, curves, grams, np.zeros(10), prior=adapted_process.ROWS)
     assert np.abs(process.answer(elsewhere, curves, {"level": np.ones((50, 10))}) - elsewhere[2] - 3.0).max() < 0.1
+
+
+def test_a_shot_of_a_kernel_that_nobody_knew_is_no_slip() -> None:
+    truth, curves, grams, _ = case(10)
+    truth[[2, 7]] += [3.0, 0.2]
+    assert np.flatnonzero(adapted_process.slips(truth, curves, grams)).tolist() == [2]
+    new = np.outer(np.isin(np.arange(10), (2, 7)), np.isin(np.arange(10), (2, 7))).astype(float)
+    told = {**grams, "strange": new, "strangely": new * np.where(np.eye(10), 1.0, 0.3)}
+    assert not adapted_process.slips(truth, curves, told).any()
