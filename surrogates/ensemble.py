@@ -195,11 +195,18 @@ class Ensemble:
         return replace(bare, spread=apart(learned)) if len(learned) > 1 else bare
 
     def _answers(self, questions: Questions) -> list[np.ndarray]:
-        """(n, t) of each member; of many questions members answer side by side, the first (which leaves columns with the questions that others take) before all others."""
+        """(n, t) of each member; of many questions members answer side by side, the first (which leaves columns with the questions that others take) before all others, and what they said
+        stays with the questions: rows that calibrate are asked again once machines and sizes are rehearsed."""
         if len(questions) < _ROWS_FOR_LANES:
             return [m.predict(questions).point for m in self.members]
-        first = self.members[0].predict(questions).point
-        return [first, *in_two_lanes([partial(lambda m: m.predict(questions).point, m) for m in self.members[1:]])]
+        kept = questions.__dict__.get("_answered")
+        if kept is None or len(kept[0]) != len(self.members) or any(a is not b for a, b in zip(kept[0], self.members, strict=True)):
+            first = self.members[0].predict(questions).point
+            said = [first, *in_two_lanes([partial(lambda m: m.predict(questions).point, m) for m in self.members[1:]])]
+            for point in said:
+                point.setflags(write=False)
+            kept = questions.__dict__["_answered"] = (tuple(self.members), said)
+        return list(kept[1])
 
     def shares(self, questions: Questions, name: str) -> np.ndarray:
         """(n, members) how much each member counts in the answers for a target: by what is asked, within the table's machines and sizes, beyond its sizes

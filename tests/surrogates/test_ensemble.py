@@ -75,6 +75,18 @@ def test_a_rows_answer_does_not_hang_on_the_others() -> None:
     np.testing.assert_allclose(alone, together[:40], rtol=1e-12)
 
 
+def test_many_questions_are_answered_once_by_the_same_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("silicast.surrogates.ensemble._ROWS_FOR_LANES", 50)
+    model, rows = Ensemble([Off(0.0), Off(0.3)]).fit(table()), table(seed=3)
+    expected = model.predict(rows.questions).point
+    few = np.concatenate([model.predict(rows.questions.take(np.arange(at, at + 40))).point for at in range(0, 200, 40)])
+    np.testing.assert_array_equal(expected, few)
+    model.members[1].bias = 9.0
+    np.testing.assert_array_equal(model.predict(rows.questions).point, expected)  # what was said stays with the questions
+    model.members = [Off(0.0), Off(0.5)]
+    assert model.predict(rows.questions).point == pytest.approx(few * np.exp(0.1))  # others are asked anew
+
+
 @pytest.mark.parametrize(("rows", "quarters"), [(400, True), (4_000, False)])
 def test_shares_over_folds_are_fine_where_rows_are_many(rows: int, quarters: bool) -> None:
     """A member with errors of a twentieth beside one with a half: by hand the best share of the first is near 0.99; in quarters, drawn to equal shares, 0.875."""
