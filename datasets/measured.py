@@ -92,9 +92,11 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         inputs = [name for name in _feature_names(frame, spec, where) if name != spec.hardware]
         frame, notes = _empty_words(frame, inputs, words or ())
         if words is not None or not need_targets:  # a column of nothing but empty cells has no kind of its own
-            frame = frame.assign(**{name: np.nan for name in inputs if frame[name].dtype.kind == "O" and frame[name].isna().all()})
+            frame = without_kind(frame, inputs)
         notes += [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: not known there" for name in inputs if not nested.is_nested(name) and pd.api.types.is_numeric_dtype(frame[name])
                   for lost in [frame[name].isna()] if need_targets and lost.any()]
+    elif spec.op:
+        notes = [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {EMPTY}" for name in spec.context for lost in [cells.column(frame, name, where, "context").isna()] if lost.any()]
     row_of = np.asarray(frame.index)  # as the file counts them, from 0; kept until every cell has been looked at
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
@@ -142,9 +144,9 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     if spec.hardware:
         slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
     if isinstance(spec.op, OpColumn):
-        slices["op"] = frame[spec.op.column].astype(str)
+        slices["op"] = _said(frame[spec.op.column])
     for column in spec.context:
-        slices[column] = cells.column(frame, column, where, "context").astype(str)
+        slices[column] = _said(cells.column(frame, column, where, "context"))
     groups = _groups(frame, spec, where, questions) if need_targets else np.arange(len(frame)).astype(str).astype(object)
     return Table(questions, targets, groups, slices, f"measured:{Path(where).name}", tuple(notes))
 
@@ -154,7 +156,7 @@ def _op_parts(frame: pd.DataFrame, spec: Schema, where: str) -> list[tuple[str, 
     if isinstance(spec.op, str):
         return [(spec.op, np.arange(len(frame)), spec.columns)]
     assert spec.op is not None
-    values = cells.column(frame, spec.op.column, where, "op").astype(str)
+    values = _said(cells.column(frame, spec.op.column, where, "op"))
     parts = []
     for value in values.unique():
         kind = spec.op.map.get(value, value)
@@ -211,16 +213,33 @@ def _faulty_inputs(frame: pd.DataFrame, spec: Schema, where: str, to_learn: bool
             faults.append((~np.isfinite(cells.numbers(frame, name, where, "features")), f"{name} is NaN or infinite"))
         return faults
     names = [name for name in _feature_names(frame, spec, where) if not nested.is_nested(name)]
-    machine = [(cells.column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing")] if spec.hardware and spec.hardware not in names else []
+    machine = [(cells.column(frame, spec.hardware, where, "hardware").isna().to_numpy(), f"{spec.hardware} is missing")] if spec.hardware else []
+    names = [name for name in names if name != spec.hardware]
     numbers = {name: cells.numbers(frame, name, where, "features") for name in names if pd.api.types.is_numeric_dtype(frame[name])}
     empty = [name for name in numbers if to_learn and np.isnan(numbers[name]).all()]
     return [*machine, *_missing_inputs(frame, [name for name in names if name not in numbers or name in empty]),  # a number that a row lacks is missing, as a key is, and not wrong
             *((np.isinf(values), f"{name} is infinite") for name, values in numbers.items())]
 
 
+def without_kind(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The table with columns of nothing but empty cells as numbers that are not known."""
+    lost = [name for name in names if frame[name].dtype.kind == "O" and frame[name].isna().all()]
+    frame = frame.copy(deep=False) if lost else frame
+    for name in lost:
+        frame[name] = np.nan
+    return frame
+
+
 def worded(frame: pd.DataFrame, words: Collection[str]) -> pd.DataFrame:
-    """Questions to a model of a plain table that come without its schema: columns it learned as `words` hold words, an empty cell the word `EMPTY`, a number its digits."""
-    return _empty_words(frame, [str(c) for c in frame.columns if c in words], words)[0]
+    """Questions to a model of a plain table that come without its schema: columns it learned as `words` hold words, an empty cell the word `EMPTY`, a number its digits; the others numbers, of which
+    none may be known."""
+    frame = _empty_words(frame, [str(c) for c in frame.columns if c in words], words)[0]
+    return without_kind(frame, [str(c) for c in frame.columns if c not in words])
+
+
+def _said(written: pd.Series) -> pd.Series:
+    """A column of circumstances as words, an empty cell the word `EMPTY`."""
+    return written.astype(object).where(written.notna(), EMPTY).astype(str)
 
 
 def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -229,17 +248,26 @@ def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[st
     empty, numbers = {}, {}
     for name in names:
         lost = frame[name].isna()
-        if name in words and pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype.kind != "b":
+        # a file with a hole in a column of yes and no holds objects, one without holds booleans
+        flags = frame[name].dtype.kind == "b" or (frame[name].dtype.kind == "O" and not lost.all() and all(isinstance(cell, (bool, np.bool_)) for cell in frame.loc[~lost, name]))
+        if name in words and flags:
+            numbers[name] = frame[name].astype(object).map(str, na_action="ignore")
+        elif name in words and pd.api.types.is_numeric_dtype(frame[name]):
             numbers[name] = frame[name].map(lambda cell: str(int(cell)) if float(cell).is_integer() else str(cell), na_action="ignore")
-        elif lost.any() and not lost.all() and frame[name].dtype.kind == "O" and all(isinstance(cell, (bool, np.bool_)) for cell in frame.loc[~lost, name]):
+        elif flags and frame[name].dtype.kind == "O":
             numbers[name] = frame[name].astype(np.float64)  # yes, no or not known
             continue
         if nested.is_nested(name) or not lost.any():
             continue
         if name in words or (not lost.all() and not pd.api.types.is_numeric_dtype(frame[name]) and all(isinstance(cell, str) for cell in frame.loc[~lost, name])):
             empty[name] = lost
-    frame = frame.assign(**numbers)
-    return (frame.assign(**{name: frame[name].astype(object).where(~lost, EMPTY) for name, lost in empty.items()}),
+    if numbers or empty:
+        frame = frame.copy(deep=False)
+    for name, told in numbers.items():
+        frame[name] = told
+    for name, lost in empty.items():
+        frame[name] = frame[name].astype(object).where(~lost, EMPTY)
+    return (frame,
             [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: taken as the word {EMPTY}" for name, lost in empty.items()])
 
 
@@ -277,12 +305,12 @@ def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
         order.append(rows)
     ops = OpColumns.concat(pieces).take(np.argsort(np.concatenate(order), kind="stable"))
     if isinstance(spec.op, OpColumn):
-        context["op"] = frame[spec.op.column].astype(str)
+        context["op"] = _said(frame[spec.op.column])
     ref = next((c.get("dtype") for _, _, c in _op_parts(frame, spec, where) if c.get("dtype")), None)
     if isinstance(ref, str):
         context["dtype_name"] = cells.column(frame, ref, where, "columns.dtype").astype(str)
     for column in spec.context:
-        context[column] = cells.column(frame, column, where, "context").astype(str)
+        context[column] = _said(cells.column(frame, column, where, "context"))
     extra = frame[spec.features].astype(np.float64) if spec.features else pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
         written = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))

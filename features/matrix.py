@@ -90,7 +90,7 @@ class Features:
         first = parts[0]
         return replace(first, values=np.concatenate([p.values for p in parts]), reference={k: np.concatenate([p.reference[k] for p in parts]) for k in first.reference},
                        floor={k: np.concatenate([p.floor[k] for p in parts]) for k in first.floor},
-                       ceilings=None if first.ceilings is None else np.concatenate([p.ceilings for p in parts if p.ceilings is not None]))
+                       ceilings=None if first.ceilings is None else np.concatenate([np.asarray(p.ceilings) for p in parts]))
 
     def _picked(self, at: Sequence[int]) -> Features:
         return replace(self, names=tuple(self.names[i] for i in at), units=tuple(self.units[i] for i in at), values=self.values[:, at],

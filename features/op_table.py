@@ -34,12 +34,13 @@ def op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     """The columns of n operators on machines; kept with the questions. Raises TableError when a context column of the vocabulary is missing."""
     kept = questions.__dict__.setdefault("_features", {})
     key = tuple((name, tuple(known)) for name, known in vocabulary.items())
-    if key not in kept:
+    found: Features | None = kept.get(key)
+    if found is None:
         found = _op_features(questions, vocabulary) if len(questions) <= _ROWS_OF_PART else _in_parts(questions, vocabulary)
         found.values.setflags(write=False)
         kept.clear()  # one set of columns at a time: they are most of the memory of a fit
         kept[key] = found
-    return kept[key]
+    return found
 
 
 def _in_parts(questions: OpQuestions, vocabulary: Vocabulary) -> Features:

@@ -59,6 +59,7 @@ class Ensemble:
         if not members or any(m.targets != members[0].targets for m in members):
             raise TableError("ensemble: needs members that answer the same targets")
         self.members = list(members)
+        self._era = object()  # of what members have learned: answers kept with questions are those of one
         self._weights: dict[str, list[float]] = {}
         self._known: tuple[str, ...] = ()
         self._reach: dict[str, float] = {}
@@ -78,7 +79,7 @@ class Ensemble:
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Fits every member, then the weights."""
-        self.members = rehearsal.fitted(self.members, table, valid)
+        self.members, self._era = rehearsal.fitted(self.members, table, valid), object()
         equal = [1.0 / len(self.members)] * len(self.members)
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))
@@ -97,7 +98,7 @@ class Ensemble:
         for fresh, fitted in zip(members, self.members, strict=True):
             if fresh.name == "neural":
                 fresh.goes_on_from(fitted)  # type: ignore[attr-defined]
-        self.members = rehearsal.fitted(members, table, valid)
+        self.members, self._era = rehearsal.fitted(members, table, valid), object()
         self._known = tuple(sorted({*self._known, *table.questions.strata.astype(str)}))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
         return self
@@ -121,7 +122,9 @@ class Ensemble:
             self._weights = {t: self._over_folds(parts, t) for t in self.targets}
             settled = [m.name == "anchored" for m in self.members]
             for part in parts:
-                point[part.rows] = np.column_stack([_mean([p[t] for p in part.points], np.array(self._weights[t])) for t in self.targets])
+                others = [p for p in parts if p is not part]  # figures and widths of a fold are by shares that the others chose
+                shares = {t: self._over_folds(others, t) if len(others) > 1 else self._weights[t] for t in self.targets}
+                point[part.rows] = np.column_stack([_mean([p[t] for p in part.points], np.array(shares[t])) for t in self.targets])
                 spread[part.rows] = apart([np.column_stack([p[t] for t in self.targets]) for p, other in zip(part.points, settled, strict=True) if not other])
         bare = Prediction.bare(self.targets, point)
         return replace(bare, spread=spread)
@@ -200,12 +203,12 @@ class Ensemble:
         if len(questions) < _ROWS_FOR_LANES:
             return [m.predict(questions).point for m in self.members]
         kept = questions.__dict__.get("_answered")
-        if kept is None or len(kept[0]) != len(self.members) or any(a is not b for a, b in zip(kept[0], self.members, strict=True)):
+        if kept is None or kept[0] is not self._era:
             first = self.members[0].predict(questions).point
             said = [first, *in_two_lanes([partial(lambda m: m.predict(questions).point, m) for m in self.members[1:]])]
             for point in said:
                 point.setflags(write=False)
-            kept = questions.__dict__["_answered"] = (tuple(self.members), said)
+            kept = questions.__dict__["_answered"] = (self._era, said)
         return list(kept[1])
 
     def shares(self, questions: Questions, name: str) -> np.ndarray:

@@ -39,6 +39,8 @@ from .members import Say, best_surrogate, best_trees, rehearse
 from .pipeline import own_version
 from .quarantine import MOST_UNREAD, quarantine
 
+#: of the hash that cuts a table
+SALT = "fit "
 #: shares of the rows that calibrate, and that judge, at most and at least; rows and groups of each that are enough; rows learned from beyond which more help less than they take
 _MOST, _LEAST, _ENOUGH_ROWS, _ENOUGH_GROUPS, _LEARNED = 0.10, 0.04, 2_000, 30, 290_000
 #: an ensemble learns again, from the rows that calibrated and judged it too, where these and those it stopped by were at least such a share, of a table of so many rows at most
@@ -200,7 +202,7 @@ def fractions(data: Table) -> dict[str, float]:
 def parts_of(data: Table, seed: int) -> dict[str, Table]:
     """The parts that `fit` cuts a large table in: train, valid, calibrate and test. With a salt of its own: whoever held groups out by `split_by_group` with the same seed has taken the last of
     them by its hash. Raises TableError where a part would be empty."""
-    return split_by_group(data, fractions(data), seed, "fit ")
+    return split_by_group(data, fractions(data), seed, SALT)
 
 
 def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[str, Table] | None:

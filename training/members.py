@@ -54,7 +54,7 @@ def op_members(targets: Sequence[str], seed: int, rows: int = 0, small: bool = F
     """The unfitted members for an op table of `rows`: trees and a network that see everything, the trees what was read nearby too (`near`: the model then holds the table's
     readings), trees that see sizes and figures alone, and ones that see what is the same on
     machines and at sizes never measured, from where each machine settles, the network as achieved fractions of ceilings; where each machine settles alone;
-    and trees that know the roofline and no simulator. `small`: copies that rehearse; `taught`: their networks learn four times as long, where what they are worth beside the trees is chosen by them
+    and trees that know the roofline and no simulator. `small`: copies that rehearse; `taught`: their networks are wider and are shown four times the rows, where what they are worth beside the trees is chosen by them
     (after 50,000 rows shown they were 8.6 % off where the whole network is 5.2, and the trees took most of the share: generation attention, head shapes held out, 5.5 for 4.9 %)."""
     boosted, neural = store.member("boosted"), store.member("neural")
     trees: dict[str, Any] = {"targets": targets, "seed": seed, "bins": 63, "column_share": 0.4, "min_leaf": 5, "full_tails": True}

@@ -32,7 +32,7 @@ from ..surrogates import ready, store, trust
 from ..surrogates.card import ModelCard
 from ..surrogates.prediction import Prediction
 from . import metrics, tracking
-from .fitting import fit_table, parts_of
+from .fitting import SALT, fit_table, parts_of
 from .pipeline import own_version
 from .quarantine import MOST_UNREAD, quarantine
 from .recipes import RECIPES, Part, Recipe, circumstances, recipe
@@ -130,7 +130,7 @@ def fitted_part(made: Recipe, part: Part, found: Mapping[str, Path], share: floa
     """The rows of one part, and the folder of the model fitted to them; one that an earlier run left in `work` is taken as it is."""
     frame = part.make(found, max(round(part.rows * share), 400), made.seed)
     rows = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()[:12]
-    folder = work / f"{made.name}-{part.kinds or 'rows'}-{rows}-{FEATURE_VERSION}.{SIMULATOR_VERSION}"
+    folder = work / f"{made.name}-{part.kinds or 'rows'}-{rows}-{FEATURE_VERSION}.{SIMULATOR_VERSION}-{SALT.strip()}"  # another cut, another model
     say(f"{made.name}: {part.kinds.replace('+', ', ') or 'rows'}, {len(frame):,} of them")
     if not (folder / "model.json").exists():
         fit_table(frame, dict(made.schema), made.targets, folder, seed=made.seed, level=LEVEL, skip_bad_rows=True, networks=False, again=False, say=say)

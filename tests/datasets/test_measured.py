@@ -349,3 +349,41 @@ def test_text_is_placed_as_in_the_file_even_after_where():
     frame = with_cell("ms", 3, "fast")
     with pytest.raises(TableError, match=r"column 'ms' must hold numbers; row 3, counting from 0, is 'fast'"):
         read_measured(frame, {**GEMM, "where": {"lib": ["b"]}})
+
+
+def test_an_empty_circumstance_of_an_operator_is_a_word_and_told():
+    frame = gemms()
+    frame["lib"] = frame["lib"].astype(object)
+    frame.loc[1, "lib"] = None
+    table = read_measured(frame, GEMM)
+    assert table.questions.context["lib"][1] == table.slices["lib"][1] == "(empty)"
+    assert "lib is empty in 1 of" in " ".join(table.notes)
+
+
+def test_an_empty_kind_of_operator_is_named():
+    frame = gemms().assign(what=["gemm", None] + ["gemm"] * (len(gemms()) - 2))
+    with pytest.raises(UnknownNameError, match=r"\(empty\).*column what"):
+        read_measured(frame, {**GEMM, "op": {"column": "what"}})
+
+
+@pytest.mark.parametrize("cells", [[True, False, None], [True, None, False]])
+def test_yes_and_no_are_words_where_they_were_learned_as_words_and_numbers_elsewhere(cells):
+    schema = {"features": ["x", "fast"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "fast": cells, "s": [1.0, 2.0, 3.0]})
+    learned = read_measured(frame, schema, words=("fast",)).questions.frame["fast"]
+    assert list(learned) == ["(empty)" if c is None else str(c) for c in cells]
+    assert list(read_measured(frame.dropna().reset_index(drop=True).astype({"fast": bool}), schema, words=("fast",)).questions.frame["fast"]) == [str(c) for c in cells if c is not None]
+    np.testing.assert_array_equal(read_measured(frame, schema).questions.frame["fast"], [np.nan if c is None else float(c) for c in cells])
+
+
+def test_a_machine_that_is_missing_among_numbers_is_a_bad_row():
+    schema = {"features": ["x", "gpu"], "hardware": "gpu", "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "gpu": [1, 2, None], "s": [1.0, 2.0, 3.0]})
+    with pytest.raises(TableError, match="gpu is missing: 1 rows, first is row 2"):
+        read_measured(frame, schema)
+
+
+def test_a_column_may_be_called_self():
+    schema = {"features": ["x", "self"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "self": ["a", None, "b"], "s": [1.0, 2.0, 3.0]})
+    assert list(read_measured(frame, schema).questions.frame["self"]) == ["a", "(empty)", "b"]

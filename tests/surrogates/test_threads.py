@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from threading import current_thread
+from time import sleep
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,7 @@ def test_two_lanes_do_all_tasks_once_those_apart_one_after_the_other() -> None:
     def apart(i: int) -> int:
         inside.append(i)
         most.append(len(inside))
+        sleep(0.02)
         inside.remove(i)
         return i
 
