@@ -245,7 +245,8 @@ def _said(written: pd.Series) -> pd.Series:
 def _empty_words(frame: pd.DataFrame, names: Sequence[str], words: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
     """(the table, what to tell): where a column of words has empty cells they are a word of its own, for what was not said (a precision, an option) is often what a run went without. `words`: columns
     known to be words, of which a table may hold nothing but empty cells, or nothing but numbers."""
-    empty, numbers = {}, {}
+    empty: dict[str, pd.Series] = {}
+    numbers: dict[str, Any] = {}
     for name in names:
         lost = frame[name].isna()
         # a file with a hole in a column of yes and no holds objects, one without holds booleans

@@ -136,6 +136,7 @@ def test_an_empty_cell_among_words_is_the_word_that_fit_took_it_for() -> None:
     assert list(none) == ["(empty)", "(empty)"]
     assert list(number) == ["8", "(empty)"]
     unknown = pyfunc.questions_of(pd.DataFrame({"precision": ["fp8"], "n": [None]}), "features", {}, ("precision",)).frame["n"]
-    assert unknown.dtype == np.float64 and unknown.isna().all()  # as `silicast predict` reads a column of empty cells
+    assert unknown.dtype == np.float64  # as `silicast predict` reads a column of empty cells
+    assert unknown.isna().all()
     with pytest.raises(InputError, match="row 1: machine is missing"):
         pyfunc.questions_of(pd.DataFrame({"machine": ["mine", None]}), "features", {"hardware": "machine"}, ("machine",))
