@@ -136,7 +136,7 @@ class Blended(Outlying):
         self._shares = self._weigh(table, answers)
         learn(name for shares in self._shares.values() for name in shares)
         self._rehearse(table, candidates)
-        self._rehearse_models(table, candidates)
+        models = self._rehearse_models(table, candidates)
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
         beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
         every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
@@ -146,10 +146,7 @@ class Blended(Outlying):
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         learn(kept)
         self._members = {name: candidates[name] for name in kept}
-        for column, told in self._relatives.items():
-            ask = partial(self._asked_as, lambda q: self._blend(q)[0])
-            told["powers"], sure = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
-            told["shares"] = {t: told["shares"][t] if keep else {"usual": 1.0} for t, keep in zip(self.targets, sure, strict=True)}
+        self._settle_models(table, models, partial(self._asked_as, lambda q: self._blend(q)[0]))
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
@@ -207,11 +204,12 @@ class Blended(Outlying):
         here = np.flatnonzero((self.fold == fold) & judged)
         rest = table.take(self.fold != fold)
         # a target that does not vary among the others is answered with the one value it has there
-        varied = [t for t in self.targets if np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+        told = {t: rest.targets[t][np.isfinite(rest.targets[t])] for t in self.targets}
+        varied = [t for t in self.targets if len(told[t]) and np.ptp(told[t]) > 0]
         for name, member in candidates.items():
             for j, t in enumerate(self.targets):
-                if t not in varied:
-                    answers[name][here, j] = rest.targets[t][np.isfinite(rest.targets[t])][0]
+                if t not in varied and len(told[t]):  # one that the others lack altogether is not judged here
+                    answers[name][here, j] = told[t][0]
             if not varied or not len(here):
                 continue
             whole = varied == list(self.targets)

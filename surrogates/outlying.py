@@ -98,8 +98,10 @@ class Outlying:
                 told["middle"] = list(candidates)
             self._remember(table, values, answers, told, few)
 
-    def _rehearse_models(self, table: Table, candidates: Mapping[str, Any]) -> None:
-        """Who speaks about language models never seen: the usual blend, or their relatives (`relatives`); chosen, and how far off that is, with models held out in turn."""
+    def _rehearse_models(self, table: Table, candidates: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+        """Who speaks about language models never seen: the usual blend, or their relatives (`relatives`); chosen with models held out in turn. Column -> who -> (n, t) answers about those, NaN for other rows;
+        of columns where relatives were the better for some target."""
+        out: dict[str, dict[str, np.ndarray]] = {}
         for column in self._language_models if len(table) <= MOST_FOLDED else ():
             told = relatives.known(table.questions.frame, column)
             names = table.questions.frame[column].astype(str).to_numpy(dtype=object)
@@ -109,7 +111,7 @@ class Outlying:
                 here = names == model
                 rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
                 others = relatives.known(rest.questions.frame, column)
-                if not others or any(np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
+                if not others or any(len(np.unique(rest.targets[t][np.isfinite(rest.targets[t])])) < 2 for t in self.targets):
                     continue
                 fresh = self._small(rest, self.targets, candidates)
                 usual = {t: of_those(self._shares[t], fresh) for t in self.targets}
@@ -119,12 +121,25 @@ class Outlying:
                 answers["relatives"][here] = np.where(kept, relatives.answered(asked.frame, column, others, powers, ask), answers["usual"][here])
             shares = {t: self._worth_asking(table, answers, t) for t in self.targets}
             if any("relatives" in told for told in shares.values()):
-                self._relatives[column] = {**told, "known": sorted(set(names)), "shares": shares}
-                points = mixed(answers, shares, self.targets, self._counted)
-                for j, t in enumerate(self.targets):
-                    good = np.isfinite(table.targets[t]) & np.isfinite(points[:, j]) & (table.targets[t] > 0) & (points[:, j] > 0)
-                    if good.any():
-                        self.rehearsed[_MODEL][t] = (table.targets[t][good], points[good, j])
+                self._relatives[column], out[column] = {**told, "known": sorted(set(names)), "shares": shares}, answers
+        return out
+
+    def _settle_models(self, table: Table, rehearsed: Mapping[str, Mapping[str, np.ndarray]], ask: Callable[[Any], np.ndarray]) -> None:
+        """The powers of all rows, by the members that were kept (`ask`); relatives of targets whose models keep to none are not asked after all, nor those of a column where that is so of every target. What is
+        remembered are the errors of those who will answer; of two columns of models, of both."""
+        for column, answers in rehearsed.items():
+            told = self._relatives[column]
+            told["powers"], sure = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
+            told["shares"] = {t: told["shares"][t] if keep else {"usual": 1.0} for t, keep in zip(self.targets, sure, strict=True)}
+            if not any("relatives" in shares for shares in told["shares"].values()):
+                del self._relatives[column]
+                continue
+            points = mixed(answers, told["shares"], self.targets, self._counted)
+            for j, t in enumerate(self.targets):
+                good = np.isfinite(table.targets[t]) & np.isfinite(points[:, j]) & (table.targets[t] > 0) & (points[:, j] > 0)
+                if good.any():
+                    before = self.rehearsed[_MODEL].get(t, (np.zeros(0), np.zeros(0)))
+                    self.rehearsed[_MODEL][t] = (np.r_[before[0], table.targets[t][good]], np.r_[before[1], points[good, j]])
 
     def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str) -> dict[str, float]:
         """Shares of the usual blend and of relatives, by their answers about models held out."""

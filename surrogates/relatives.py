@@ -1,7 +1,7 @@
 """A language model never seen in a plain table is answered as those of the table, by the power of the parameters that a token meets.
 
 Models of a table are few, and members that see their figures as columns draw what they like between and beyond them. What carries over is asked instead, as for machines (`newcomer`): the same row as if
-about each model of the table, brought to the new one by the ratio of the parameters a token meets (`language_models`), and the weighted median of those. The power that costs go with is the table's own:
+about models of the table (of the 24 with the most rows, the eight nearest in size), brought to the new one by the ratio of the parameters a token meets (`language_models`), and the weighted median of those. The power that costs go with is the table's own:
 every model is asked about the rows of every other, and what it misses them by is set beside their ratio, in logarithms.
 """
 
@@ -17,7 +17,7 @@ from ..features import language_models
 from .newcomer import MOST_ASKED, weighted_median
 
 #: a table with fewer models whose parameters are known teaches no power; rows that a model is asked about by the others, at least; rows asked about, at most
-LEAST_MODELS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 600
+_LEAST_MODELS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 600
 #: models that are asked, those with the most rows
 _MOST_MODELS = 24
 #: how far (log) models may be from what the power says of them, root mean square over pairs: beyond that they were run in ways that differ by more than their size (assumption: a quarter)
@@ -31,10 +31,10 @@ Ask = Callable[[pd.DataFrame], np.ndarray]
 
 
 def known(frame: pd.DataFrame, column: str) -> dict[str, Any]:
-    """The models of a column that may be asked: names, in order, and square roots of their rows; empty with fewer than `LEAST_MODELS` of them, or of different sizes."""
+    """The models of a column that may be asked: names, in order, and square roots of their rows; empty unless at least `_LEAST_MODELS` different sizes are known."""
     counts = frame[column].astype(str).value_counts()
     names = sorted([str(n) for n in counts.index if np.isfinite(_active(str(n)))][:_MOST_MODELS])
-    if len({_active(n) for n in names}) < LEAST_MODELS:
+    if len({_active(n) for n in names}) < _LEAST_MODELS:
         return {}
     return {"names": names, "worth": [round(float(np.sqrt(counts[n])), 6) for n in names]}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,3 +65,58 @@ def test_a_model_never_seen_is_answered_by_its_relatives_and_its_interval_knows(
     np.testing.assert_allclose(again.predict(asked).point, model.predict(asked).point, rtol=1e-9)
     known = read_measured(table(["acme/plain-3b"]), SCHEMA, need_targets=False).questions
     assert model.kinds(known).tolist() == [""] * len(known)
+
+
+def test_where_models_keep_to_no_power_after_all_nobody_asks_relatives_and_no_width_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rehearsals said yes, all rows say no: what is remembered are errors of those who answer, or nothing where no target is left."""
+    data = read_measured(table([m for m in SIZES if "70b" not in m and "8x1b" not in m]).assign(w=lambda f: f["s"] * 3.0), {**SCHEMA, "targets": {**SCHEMA["targets"], "power_w": {"column": "w", "unit": "W"}}})  # type: ignore[dict-item]
+    learn, last, whole = relatives.learn, [False, False], len(data)
+
+    def unsure(frame: pd.DataFrame, *rest: Any) -> tuple[list[float], list[bool]]:
+        powers, kept = learn(frame, *rest)
+        return powers, list(last) if len(frame) == whole else kept
+
+    monkeypatch.setattr(relatives, "learn", unsure)
+    model = Blended(targets=("latency_s", "power_w")).fit(data)
+    assert model._relatives == {}
+    assert model.rehearsed["model"] == {}
+    asked = read_measured(table(["Llama-2-70b-hf"]), SCHEMA, need_targets=False).questions
+    assert "model" not in model.kinds(asked).tolist()
+    last[0] = True
+    model = Blended(targets=("latency_s", "power_w")).fit(data)
+    assert "relatives" in model._relatives["model"]["shares"]["latency_s"]
+    assert model._relatives["model"]["shares"]["power_w"] == {"usual": 1.0}
+    latency, power = (float(np.median(np.abs(np.log(point / truth)))) for truth, point in (model.rehearsed["model"][t] for t in ("latency_s", "power_w")))
+    assert latency < 0.05 < power  # the same law: only who answers differs
+
+
+def test_relatives_that_are_worse_about_models_held_out_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relatives, "answered", lambda frame, column, told, powers, ask: np.full((len(frame), len(powers)), 1e3))
+    model = Blended(targets=("latency_s",)).fit(read_measured(table([m for m in SIZES if "70b" not in m and "8x1b" not in m]), SCHEMA))
+    assert model._relatives == {}
+    assert model.rehearsed["model"] == {}
+
+
+@pytest.mark.parametrize("group", [["model", "batch"], ["model"]])
+def test_a_target_of_one_model_alone_teaches_no_power(group: list[str]) -> None:
+    """Beside the model there is no row of the target at all, neither where models are held out nor, if groups are models, in some fold."""
+    frame = table([m for m in SIZES if "70b" not in m and "8x1b" not in m])
+    data = read_measured(frame, {**SCHEMA, "group": group})
+    data.targets["power_w"] = np.where(frame["model"] == "acme/plain-3b", frame["s"] * 3.0, np.nan)
+    model = Blended(targets=("latency_s", "power_w")).fit(data)
+    assert all(told["shares"]["power_w"] == {"usual": 1.0} for told in model._relatives.values())
+    assert np.isfinite(model.predict(data.questions).point[:, 0]).all()
+
+
+def test_two_columns_of_models_are_remembered_side_by_side() -> None:
+    model = Blended(targets=("latency_s",))
+    frame = table([m for m in SIZES if "70b" not in m and "8x1b" not in m]).assign(draft=lambda f: f["model"])
+    data = read_measured(frame, {**SCHEMA, "features": ["model", "draft", "batch"]})
+    said = {"usual": np.full((len(data), 1), np.nan), "relatives": np.full((len(data), 1), np.nan)}
+    said["relatives"][:12] = data.targets["latency_s"][:12, None] * 1.1
+    told = {**relatives.known(frame, "model"), "known": sorted(set(frame["model"])), "shares": {"latency_s": {"relatives": 1.0}}}
+    model._language_models, model._relatives = ("model", "draft"), {"model": dict(told), "draft": dict(told)}
+    wrong = {**said, "relatives": said["relatives"] * 2.0}
+    model._settle_models(data, {"model": said, "draft": wrong}, lambda f: law(f)[:, None])
+    truth, point = model.rehearsed["model"]["latency_s"]
+    assert point / truth == pytest.approx([1.1] * 12 + [2.2] * 12)
