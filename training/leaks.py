@@ -9,7 +9,7 @@ rows just as honestly. What is told:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -26,11 +26,14 @@ _MOST_ROWS = 20_000
 
 
 def leaks(data: Table) -> list[str]:
-    """What to tell of a table's inputs that copy one of its targets, a line for each."""
+    """What to tell of a table's inputs that copy one of its targets, a line for each. All targets of the schema are looked at, those that a model is not asked for (`--target`) too: a copy of one of them is
+    known only after a run as well."""
     frame = data.questions.frame if isinstance(data.questions, FeatureQuestions) else data.questions.extra if isinstance(data.questions, OpQuestions) else pd.DataFrame()
     rows = np.unique(np.linspace(0, max(len(data) - 1, 0), min(len(data), _MOST_ROWS)).astype(np.int64))
     frame = frame.iloc[rows].reset_index(drop=True)
-    varied = [str(c) for c in frame.columns if frame[c].nunique(dropna=False) > 1]
+    labels = {str(c): pd.factorize(frame[c], use_na_sentinel=False)[0] for c in frame.columns}
+    varied = [c for c, codes in labels.items() if codes.max(initial=0) > 0]
+    others = {c: (codes, np.flatnonzero(codes == 0)) for c in varied if (codes := labels[c]).max() < _MOST_OTHERS}
     lone = len(varied) < 2 and not isinstance(data.questions, OpQuestions)
     out = []
     for name in varied:
@@ -38,15 +41,15 @@ def leaks(data: Table) -> list[str]:
             continue
         values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
         for target, truth in data.targets.items():
-            how = next(_copies(values, np.asarray(truth, dtype=np.float64)[rows], frame, [c for c in varied if c != name], lone), "")
+            how = next(_copies(values, np.asarray(truth, dtype=np.float64)[rows], target, {c: told for c, told in others.items() if c != name}, lone), "")
             if how:
-                out.append(f"warning: {name} {how.format(target)}: a copy of the answer, or an answer itself? If it is known only after a run, leave it out (name the inputs with features); "
+                out.append(f"warning: {name} {how}: a copy of the answer, or an answer itself? If it is known only after a run, leave it out (name the inputs with features); "
                            "if it is known beforehand, all is well")
     return out
 
 
-def _copies(values: np.ndarray, truth: np.ndarray, frame: pd.DataFrame, others: list[str], lone: bool) -> Iterator[str]:
-    """How the values (n,) copy the truth (n,), in words with a place for the target's name; nothing where they do not. `lone`: no other input varies."""
+def _copies(values: np.ndarray, truth: np.ndarray, target: str, others: Mapping[str, tuple[np.ndarray, np.ndarray]], lone: bool) -> Iterator[str]:
+    """How the values (n,) copy the truth (n,) of a target, in words; nothing where they do not. `others`: other inputs of few values, as (n,) codes and the rows of the first; `lone`: no other input varies."""
     good = np.isfinite(values) & np.isfinite(truth)
     count = min(len(np.unique(values[good])), len(np.unique(truth[good])))
     if count < _LEAST_COPIED:
@@ -57,14 +60,15 @@ def _copies(values: np.ndarray, truth: np.ndarray, frame: pd.DataFrame, others: 
     if there.sum() >= 0.99 * good.sum():
         ratio = np.where(there, ratio, np.nan)
         if np.nanstd(ratio) < ALIKE:
-            yield "equals {}" if np.nanmax(np.abs(ratio)) < ALIKE else "is proportional to {}"
-        for other in others:
-            labels = pd.factorize(frame[other], use_na_sentinel=False)[0]
-            if 2 <= labels.max() + 1 <= _MOST_OTHERS:
-                by = pd.DataFrame({"ratio": ratio, "value": values, "by": labels}).dropna().groupby("by")
-                if (by["value"].nunique() >= _LEAST_EACH).all() and (by["ratio"].std() < ALIKE).all():
-                    yield f"is proportional to {{}} for each {other}"
+            yield f"equals {target}" if np.nanmax(np.abs(ratio)) < ALIKE else f"is proportional to {target}"
+        for other, (labels, first) in others.items():
+            told = ratio[first][there[first]]
+            if len(told) and (len(told) < _LEAST_EACH or told.std(ddof=1) >= ALIKE):  # one value tells it of nearly all inputs, and in a moment
+                continue
+            by = pd.DataFrame({"ratio": ratio, "value": values, "by": labels}).dropna().groupby("by")
+            if (by["value"].nunique() >= _LEAST_EACH).all() and (by["ratio"].std() < ALIKE).all():
+                yield f"is proportional to {target} for each {other}"
     if count > LEAST_VALUES and not lone:
         order = float(np.corrcoef(pd.Series(values[good]).rank(), pd.Series(truth[good]).rank())[0, 1])
         if abs(order) > ORDERED:
-            yield f"orders the rows {'as' if order > 0 else 'in the reverse of'} {{}} (Spearman {order:.4f})"
+            yield f"orders the rows {'as' if order > 0 else 'in the reverse of'} {target} (Spearman {order:.4f})"

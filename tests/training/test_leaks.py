@@ -45,3 +45,20 @@ def test_the_only_input_may_order_the_rows() -> None:
     frame = pd.DataFrame({"bytes": np.arange(1.0, 201.0), "us": 5.0 + np.arange(1.0, 201.0) ** 0.9})
     assert leaks(read_measured(frame, {"targets": {"latency_s": {"column": "us", "unit": "us"}}})) == []
     assert leaks(read_measured(frame.assign(kind=list("ab") * 100), {"targets": {"latency_s": {"column": "us", "unit": "us"}}})) != []  # may be honest, and the words say so
+
+
+@pytest.mark.parametrize("name", ["size{kB}", "a{}", "{0}"])
+def test_any_name_of_a_column_may_be_told(name: str) -> None:
+    frame = table(copy=lambda f: f["s"] * np.where(f["machine"] == "slow", 1.0e9, 1.4e9)).questions.frame.rename(columns={"machine": name})  # type: ignore[arg-type, attr-defined]
+    told = leaks(read_measured(frame.assign(s=frame["copy"] / np.where(frame[name] == "slow", 1.0e9, 1.4e9)), {"targets": {"latency_s": {"column": "s", "unit": "s"}}}))
+    assert any(f"copy is proportional to latency_s for each {name}: a copy" in line for line in told)
+
+
+def test_many_columns_are_looked_at_in_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each input is sorted out once, not once for every other one and target."""
+    rng, factorized = np.random.default_rng(0), []
+    frame = pd.DataFrame({f"c{i}": rng.integers(1, 9, 500) if i % 2 else rng.uniform(1, 9, 500) for i in range(20)}).assign(s=rng.uniform(1, 2, 500), w=rng.uniform(1, 2, 500))
+    data, factorize = read_measured(frame, {"targets": {"latency_s": {"column": "s", "unit": "s"}, "power_w": {"column": "w", "unit": "W"}}}), pd.factorize
+    monkeypatch.setattr(pd, "factorize", lambda values, **how: (factorized.append(1), factorize(values, **how))[1])
+    assert leaks(data) == []
+    assert len(factorized) == 20
