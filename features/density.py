@@ -7,7 +7,7 @@ is usual (for a trained row, from rows of other groups) is unlike anything train
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -55,34 +55,44 @@ def columns(questions: Any, compute: bool = True, rows: np.ndarray | None = None
 
 def known_columns(questions: Any, known: Mapping[str, Any], compute: bool = True, rows: np.ndarray | None = None) -> np.ndarray | None:
     """(n, d) values of the columns that `known` describes; None where the questions lack one. A card made before words were placed goes by numbers alone."""
+    if isinstance(questions, FeatureQuestions):
+        wanted = {name: i for i, name in enumerate(known["names"])}
+        names, values = _numbers(questions.frame if rows is None else questions.frame.iloc[rows], wanted)
+        if len(names) < len(wanted):
+            return None
+        return values if names == list(wanted) else values[:, np.argsort([wanted[name] for name in names])]
     found = columns(questions, compute, rows)
-    if found is None or found[0] == list(known["names"]):
-        return None if found is None else found[1]
-    at = {name: i for i, name in enumerate(found[0])}
-    if not isinstance(questions, FeatureQuestions) or any(name not in at for name in known["names"]):
-        return None
-    return found[1][:, [at[name] for name in known["names"]]]
+    return found[1] if found is not None and found[0] == list(known["names"]) else None
 
 
-def _numbers(frame: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Numbers by their logarithms, and each word at a place of its own, anywhere: `_PLACES` numbers drawn by its digest, so that two are as far apart as two usual numbers, whatever they say."""
+def _numbers(frame: pd.DataFrame, wanted: Container[str] | None = None) -> tuple[list[str], np.ndarray]:
+    """Numbers by their logarithms, and each word at a place of its own, anywhere: `_PLACES` numbers drawn by its digest, so that two are as far apart as two usual numbers, whatever they say.
+    `wanted`: the names that are asked for, None for all; what belongs to no other is not computed."""
+    asked = [(str(c), c, pd.api.types.is_numeric_dtype(kind)) for c, kind in zip(frame.columns.tolist(), frame.dtypes, strict=True)]
     names, values = [], []
-    for c in frame.columns:
-        if pd.api.types.is_numeric_dtype(frame[c]):
+    for name, c, numeric in asked:
+        if numeric and (wanted is None or name in wanted):
             v = frame[c].to_numpy(dtype=np.float64, na_value=np.nan)
-            names.append(str(c))
+            names.append(name)
             values.append((np.sign(v) * np.log1p(np.abs(v)))[:, None])
-    for c in frame.columns:
-        if not pd.api.types.is_numeric_dtype(frame[c]):
-            codes, words = pd.factorize(frame[c].astype(str), use_na_sentinel=False)
-            names += [f"{c}{_WORD}{i}" for i in range(_PLACES)]
-            values.append(np.array([_place(str(w)) for w in words]).reshape(-1, _PLACES)[codes])
+    worded = [(name, c) for name, c, numeric in asked if not numeric and (wanted is None or f"{name}{_WORD}0" in wanted)]
+    seen: dict[str, int] = {}  # each different word once, whatever column it stands in
+    codes = [np.array([seen.setdefault(w, len(seen)) for w in map(str, frame[c].to_numpy(dtype=object))], dtype=np.int64) for _, c in worded]
+    names += [f"{name}{_WORD}{i}" for name, _ in worded for i in range(_PLACES)]
+    places = _places(list(seen))
+    values += [places[code] for code in codes]
     return names, np.concatenate(values, axis=1) if values else np.zeros((len(frame), 0))
 
 
-@lru_cache(maxsize=65536)
-def _place(word: str) -> tuple[float, ...]:
-    return tuple(float(x) for x in np.random.default_rng(list(blake2b(word.encode(), digest_size=16).digest())).normal(size=_PLACES))
+def _places(words: Sequence[str]) -> np.ndarray:
+    """(m, `_PLACES`) usual normal numbers, the same for a word wherever it stands: the 32-bit parts of its digest, two by two, by the transform of Box and Muller (1958, "A note on the generation of random
+    normal deviates")."""
+    if not len(words):
+        return np.zeros((0, _PLACES))
+    digests = b"".join(blake2b(word.encode("utf-8", "surrogatepass"), digest_size=16).digest() for word in words)
+    even = (np.frombuffer(digests, dtype="<u4").reshape(-1, 2, 2) + 0.5) / 2.0**32
+    length, turn = np.sqrt(-2.0 * np.log(even[:, :, 0])), 2.0 * np.pi * even[:, :, 1]
+    return np.concatenate([length * np.cos(turn), length * np.sin(turn)], axis=1)[:, :_PLACES]
 
 
 def describe(names: Sequence[str], values: np.ndarray, groups: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:

@@ -143,3 +143,27 @@ def test_words_have_places_and_a_card_without_them_goes_by_numbers() -> None:
     old = density.describe(["size"], values[:, :1], np.arange(120), [""] * 120)
     assert (density.known_columns(asked, old) == values[[1, 1], :1]).all()  # type: ignore[union-attr]
     assert density.known_columns(FeatureQuestions(pd.DataFrame({"other": [1.0]})), old) is None
+
+
+def test_words_stand_as_normal_numbers_do_wherever_they_come_from() -> None:
+    """Box and Muller's numbers are normal and independent: means, variances and covariances of 20,000 words within five standard errors."""
+    places = density._places([f"word {i}" for i in range(20_000)])
+    assert np.abs(places.mean(0)).max() < 5 / np.sqrt(20_000)
+    assert np.abs(np.cov(places.T) - np.eye(3)).max() < 5 * np.sqrt(2 / 20_000)
+    assert np.abs((places**4).mean(0) - 3.0).max() < 5 * np.sqrt(96 / 20_000)
+    assert np.isfinite(density._places(["", "\ud800"])).all()  # half a character, as JSON may hold
+    assert density._places([]).shape == (0, 3)
+
+
+def test_only_words_that_a_card_knows_are_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"size": np.tile([1.0, 2.0, 4.0, 8.0], 30), "kind": np.repeat(["a", "b", "c"], 40)})
+    names, values = density.columns(FeatureQuestions(frame)) or ([], np.zeros((0, 0)))
+    both, old = density.describe(names, values, np.arange(120), [""] * 120), density.describe(["size"], values[:, :1], np.arange(120), [""] * 120)
+    asked = FeatureQuestions(frame.assign(note=[f"note {i}" for i in range(120)])[["note", "kind", "size"]])
+    placed: list[str] = []
+    place = density._places
+    monkeypatch.setattr(density, "_places", lambda words: (placed.extend(words), place(words))[1])
+    np.testing.assert_array_equal(density.known_columns(asked, both), values)  # in another order, beside words nobody knew
+    assert placed == ["a", "b", "c"]
+    np.testing.assert_array_equal(density.known_columns(asked, old), values[:, :1])
+    assert placed == ["a", "b", "c"]
