@@ -19,8 +19,9 @@ WAYS = ("none", "level", "full")
 #: was answered before is worth twice a correction, for one that does harm is worse than none that helps)
 _MIXES = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])
 BEFORE = (6.0, 0.5, 0.5, 3.0, 3.0)
-#: in plain tables, where no physics stands behind the answers about a machine never seen: the whole correction by ten shots was better than none in 92 of 100 draws (Zeus,
-#: LLM-Inference-Bench, Splitwise; with these the error is a tenth smaller than with those above), of operators in 61 of 100
+#: in plain tables, where no physics stands behind the answers about a machine never seen: the whole correction by ten shots was better than none in 92 % of draws (Zeus,
+#: LLM-Inference-Bench, Splitwise; with these the error is a tenth smaller than with those above), of operators in 61 %: six to ten draws for each of eleven pairs of plain table and machine and of ten of operators,
+#: measured once, by hand, on one seed; no benchmark repeats it
 BEFORE_IN_PLAIN_TABLES = (1.0, 0.3, 0.3, 3.0, 12.0)
 #: how sharply errors of shots left out tell them apart, per shot, and multiples of the largest of the ways' median errors at which one counts no more (assumptions)
 _SHARPNESS, _WORST = 0.75, 2.0
