@@ -70,7 +70,7 @@ def test_a_model_never_seen_is_answered_by_its_relatives_and_its_interval_knows(
 def test_where_models_keep_to_no_power_after_all_nobody_asks_relatives_and_no_width_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rehearsals said yes, all rows say no: what is remembered are errors of those who answer, or nothing where no target is left."""
     data = read_measured(table([m for m in SIZES if "70b" not in m and "8x1b" not in m]).assign(w=lambda f: f["s"] * 3.0), {**SCHEMA, "targets": {**SCHEMA["targets"], "power_w": {"column": "w", "unit": "W"}}})  # type: ignore[dict-item]
-    learn, last, whole = relatives.learn, [False, False], len(data)
+    learn, last, whole = relatives.learn, [True, False], len(data)
 
     def unsure(frame: pd.DataFrame, *rest: Any) -> tuple[list[float], list[bool]]:
         powers, kept = learn(frame, *rest)
@@ -78,16 +78,17 @@ def test_where_models_keep_to_no_power_after_all_nobody_asks_relatives_and_no_wi
 
     monkeypatch.setattr(relatives, "learn", unsure)
     model = Blended(targets=("latency_s", "power_w")).fit(data)
-    assert model._relatives == {}
-    assert model.rehearsed["model"] == {}
-    asked = read_measured(table(["Llama-2-70b-hf"]), SCHEMA, need_targets=False).questions
-    assert "model" not in model.kinds(asked).tolist()
-    last[0] = True
-    model = Blended(targets=("latency_s", "power_w")).fit(data)
     assert "relatives" in model._relatives["model"]["shares"]["latency_s"]
     assert model._relatives["model"]["shares"]["power_w"] == {"usual": 1.0}
     latency, power = (float(np.median(np.abs(np.log(point / truth)))) for truth, point in (model.rehearsed["model"][t] for t in ("latency_s", "power_w")))
     assert latency < 0.05 < power  # the same law: only who answers differs
+    asked = read_measured(table(["Llama-2-70b-hf"]), SCHEMA, need_targets=False).questions
+    assert set(model.kinds(asked)) == {"model"}
+    last[0], model.rehearsed["model"] = False, {}
+    model._settle_models(data, {"model": {name: np.ones((len(data), 2)) for name in ("usual", "relatives")}}, lambda f: np.column_stack([law(f), law(f)]))
+    assert model._relatives == {}
+    assert model.rehearsed["model"] == {}
+    assert "model" not in set(model.kinds(asked))
 
 
 def test_relatives_that_are_worse_about_models_held_out_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,11 +98,10 @@ def test_relatives_that_are_worse_about_models_held_out_are_refused(monkeypatch:
     assert model.rehearsed["model"] == {}
 
 
-@pytest.mark.parametrize("group", [["model", "batch"], ["model"]])
-def test_a_target_of_one_model_alone_teaches_no_power(group: list[str]) -> None:
-    """Beside the model there is no row of the target at all, neither where models are held out nor, if groups are models, in some fold."""
+def test_a_target_of_one_model_alone_teaches_no_power() -> None:
+    """Beside the model there is no row of the target at all, neither where models are held out nor, as groups are models, in its fold."""
     frame = table([m for m in SIZES if "70b" not in m and "8x1b" not in m])
-    data = read_measured(frame, {**SCHEMA, "group": group})
+    data = read_measured(frame, {**SCHEMA, "group": ["model"]})
     data.targets["power_w"] = np.where(frame["model"] == "acme/plain-3b", frame["s"] * 3.0, np.nan)
     model = Blended(targets=("latency_s", "power_w")).fit(data)
     assert all(told["shares"]["power_w"] == {"usual": 1.0} for told in model._relatives.values())
