@@ -81,7 +81,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     domain = ModuleType("silicast.features.domain")
     domain.describe = lambda table: {"devices": sorted(d.key for d in table.questions.devices)}  # type: ignore[attr-defined]
-    domain.witness = lambda known, table, answered: known  # type: ignore[attr-defined]
+    domain.witness = lambda known, table, answered, trained=None: known  # type: ignore[attr-defined]
     domain.check = lambda known, questions, answered=None, compute=True: tuple(  # type: ignore[attr-defined]
         Domain("in_domain") if questions.devices[i].key in known["devices"] else Domain("extrapolating", "another device") for i in questions.device_index)
     monkeypatch.setitem(sys.modules, "silicast.features.domain", domain)
