@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load, save
 
+from silicast.datasets import catalog
+from silicast.datasets.columns import OpColumns
 from silicast.datasets.errors import TableError
-from silicast.datasets.table import FeatureQuestions, Table
-from silicast.surrogates import store
+from silicast.datasets.families import sample
+from silicast.datasets.ops import Op
+from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
+from silicast.surrogates import adapted, adapted_process, adapted_shares, store
 from silicast.surrogates.adapted import Adapted
 from silicast.surrogates.kernel import Kernel
 
@@ -132,3 +136,13 @@ def test_shots_without_an_answer_are_refused() -> None:
     rows = table(("new",), 5)
     with pytest.raises(TableError, match="no row has a positive answer"):
         Adapted(learned()).adapt(Table(rows.questions, {"power_w": np.ones(5)}, rows.groups, rows.slices, "made"))
+
+
+def test_who_answers_says_what_is_known_beforehand() -> None:
+    """Plain tables believe the whole correction sooner than operators do, and networks may be off by far more than rows are."""
+    plain = FeatureQuestions(pd.DataFrame({"a": [1.0]}))
+    ops = OpQuestions(OpColumns.from_ops([Op.of("o", "gemm", m=8, n=8, k=8)]), ("t4",), (catalog.hardware("t4"),), np.zeros(1, dtype=np.int64))
+    graphs = GraphQuestions.cross(sample("cnn_plain", np.random.default_rng(0)), [catalog.hardware("t4")])
+    assert (adapted._prior(plain), adapted._prior(ops)) == (adapted_process.ROWS, adapted_process.ROWS)
+    assert (adapted._before(plain), adapted._before(ops)) == (adapted_shares.BEFORE_IN_PLAIN_TABLES, adapted_shares.BEFORE)
+    assert (adapted._prior(graphs), adapted._before(graphs)) == (adapted_process.NETWORKS, adapted_shares.BEFORE)

@@ -95,3 +95,15 @@ def test_a_shot_of_a_kernel_that_nobody_knew_is_no_slip() -> None:
     new = np.outer(np.isin(np.arange(10), (2, 7)), np.isin(np.arange(10), (2, 7))).astype(float)
     told = {**grams, "strange": new, "strangely": new * np.where(np.eye(10), 1.0, 0.3)}
     assert not adapted_process.slips(truth, curves, told).any()
+
+
+def test_what_is_known_beforehand_bounds_the_correction() -> None:
+    """Three shots a tenth too slow: by hand the level takes n v / (n v + noise) of them, nearly all where v may be large, hardly any where it is held at 1e-6 beside a noise of 0.01."""
+    curves = np.random.default_rng(2).normal(size=(1, 3))
+    found = {}
+    for name, level in (("free", (1.0, 0.1)), ("held", (1e-6, 0.1))):
+        prior = {"level": level, "answer": (1e-9, 0.1), "noise": (0.01, 0.1)}
+        process, *_ = adapted_process.learn(curves[0] + 0.1, curves, {"level": np.ones((3, 3))}, np.zeros(3), prior=prior)
+        found[name] = float(process.answer(np.zeros((1, 1)), curves, {"level": np.ones((1, 3))})[0])
+    assert abs(found["held"]) < 0.01
+    assert found["free"] > 5.0 * abs(found["held"])
