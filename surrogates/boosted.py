@@ -64,6 +64,11 @@ class Boosted:
         """Which columns it sees: "all", "plain", "roofline", "portable", "kin" or "near"."""
         return str(self._settings["columns"])
 
+    @property
+    def general(self) -> bool:
+        """Whether it sees what is the same everywhere, not a table's own readings: a sample of a large table teaches it as much."""
+        return self._settings["columns"] in ("plain", "roofline", "portable", "kin")
+
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains one booster per learned target. Raises TableError for a constant or unanswered target."""
         wait_asleep()

@@ -85,6 +85,11 @@ class Neural:
             return self._near.applied(features, questions) if self._near and isinstance(questions, OpQuestions) else features.plain() if self._settings["columns"] == "plain" else features
         return self._kin.seen(features.portable(), questions) if self._kin and isinstance(questions, OpQuestions) else features.portable()
 
+    @property
+    def general(self) -> bool:
+        """Whether it sees what is the same everywhere, not a table's own readings: a sample of a large table teaches it as much."""
+        return self._settings["columns"] in ("plain", "portable", "kin")
+
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """Trains on all learned targets at once; rows lacking one still teach the others. With `valid`, the weights of the epoch that did
         best there are kept. Raises TableError for an unusable target."""

@@ -21,6 +21,8 @@ from ..features.tabular import learn_vocabulary, tabular_features
 from .base import Surrogate
 from .threads import in_two_lanes
 
+#: rows of a table from which members that see what is the same everywhere learn, at most: no more is in them
+ENOUGH_ROWS = 120_000
 #: machines held out at most, rows learned from and questions asked each time
 MACHINES, ROWS, QUESTIONS = 4, 8_000, 2_000
 #: sizes of an operator that have a reach
@@ -60,9 +62,22 @@ class Rehearsal:
 
 
 def fitted(members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> list[Any]:
-    """The members, fitted to the same table: networks beside all others, which whoever is done first goes on with."""
+    """The members, fitted to the same table, `general` ones to a sample of a large one: networks beside all others, which whoever is done first goes on with."""
     _columns_kept(table)
-    return in_two_lanes([partial(member.fit, table, valid) for member in members], _networks(members))
+    some = _sample(table) if any(getattr(m, "general", False) for m in members) else table
+    return in_two_lanes([partial(member.fit, some if getattr(member, "general", False) else table, valid) for member in members], _networks(members))
+
+
+def _sample(table: Table) -> Table:
+    """`ENOUGH_ROWS` of a table of operators with more, and beside them the first row of every machine and of every word, so that the columns are the same: they are taken along."""
+    questions = table.questions
+    if len(table) <= ENOUGH_ROWS or not isinstance(questions, OpQuestions):
+        return table
+    first = [np.unique(values, return_index=True)[1] for values in (questions.device_index, *(questions.context[c].astype(str).to_numpy() for c in questions.context.columns))]
+    rows = np.unique(np.concatenate([_drawn(np.arange(len(table)), kinds(questions.ops), ENOUGH_ROWS, np.random.default_rng(0)), *first]))
+    sampled = table.take(rows)
+    sampled.questions.__dict__["_features"] = {key: features.rows(rows) for key, features in questions.__dict__["_features"].items()}
+    return sampled
 
 
 def _columns_kept(table: Table, *others: Table) -> None:
