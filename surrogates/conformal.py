@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,7 @@ class Conformal:
         self._far: dict[str, float] = {}
         self._base: dict[str, float] = {}  # of targets whose widths are factors of (base + spread)
         self._scale: dict[str, str] = {}
+        self._expected: dict[str, Callable[[], Any]] = {}  # what rehearsals told: widths follow from it and from those about what is known
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -64,14 +66,16 @@ class Conformal:
         self.inner = self.inner.fit(table, valid)
         return self
 
-    def conformalize(self, table: Table) -> Self:
-        """Calibrates on rows `inner` has not seen; raises TableError with fewer answered rows than `level` needs (9 for 0.9, 99 for 0.99;
+    def conformalize(self, *tables: Table) -> Self:
+        """Calibrates on rows of `tables` that `inner` has not seen; raises TableError with fewer answered rows than `level` needs (9 for 0.9, 99 for 0.99;
         never fewer than 10): no finite width covers with that probability then."""
-        answer = self.inner.predict(table.questions)
-        nobody = np.full(len(table), np.nan)
-        spread = {} if answer.spread is None else {name: answer.spread[:, j] for j, name in enumerate(self.targets)}
-        return self.calibrate_from(table.questions.strata, {name: (table.targets.get(name, nobody), answer.point[:, j]) for j, name in enumerate(self.targets)}, spread,
-                                   self._kinds(table.questions), table.groups if self.shape == "features" else None)
+        parts = [self.inner.predict(table.questions) for table in tables]
+        names = list(enumerate(self.targets))
+        truth = {name: np.concatenate([table.targets.get(name, np.full(len(table), np.nan)) for table in tables]) for name in self.targets}
+        spread = {} if any(p.spread is None for p in parts) else {name: np.concatenate([np.asarray(p.spread)[:, j] for p in parts]) for j, name in names}
+        kinds = [k for table in tables if (k := self._kinds(table.questions)) is not None]
+        return self.calibrate_from(np.concatenate([table.questions.strata for table in tables]), {name: (truth[name], np.concatenate([p.point[:, j] for p in parts])) for j, name in names}, spread,
+                                   np.concatenate(kinds) if len(kinds) == len(tables) else None, np.concatenate([table.groups for table in tables]) if self.shape == "features" else None)
 
     def _kinds(self, questions: Questions) -> np.ndarray | None:
         return self.inner.kinds(questions) if hasattr(self.inner, "kinds") else None
@@ -113,6 +117,8 @@ class Conformal:
                 of_kind = _pairs(np.full(len(labels), "", dtype=object), kinds)
                 width[name] |= {k: w for each in (of_kind, finer) for k, w in self._widths(score, each[good], of_group).items() if k}
         self._width, self._scale, self._base = width, scale, base
+        for expect in list(self._expected.values()):
+            expect()
         return self
 
     def _widths(self, score: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
@@ -158,6 +164,7 @@ class Conformal:
         and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. `kinds`: (n,) labels; those with
         rows enough have widths of their own. Nothing rehearsed: twice the
         widths about what is known. Of a target whose truth is not positive throughout they are in its own unit, as all of its widths are."""
+        self._expected["strangers"] = partial(self.expect_strangers, known, scored, held, kinds)
         self._known = tuple(known)
         each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}, None if kinds is None else kinds[at])
                 for label in np.unique(held) for at in [held == label]] if held is not None else []
@@ -168,6 +175,7 @@ class Conformal:
     def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> Self:
         """Widths for questions that `inner.beyond` says lie beyond all it was trained on (larger sizes), from a rehearsal with the largest ones held out: as
         for `expect_strangers`. What lies beyond was tried once only, one cut of one table: a kind that did well there is as unsure as half way (in logarithms) from its own width to that of all."""
+        self._expected["far"] = partial(self.expect_far, scored, kinds)
         found = self._rehearsed(scored, kinds)
         self._far = {key: max(width, math.sqrt(width * found[name])) for name in scored for key, width in found.items() if key == name or key.startswith(f"{name}/")}
         return self

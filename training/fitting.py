@@ -77,7 +77,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
               skip_bad_rows: bool = False, networks: bool = True, again: bool = True, say: Say = lambda text: None) -> ModelCard:
     """Fits a surrogate to a measured table, judges it on groups it never saw, and saves it to the folder `out`.
 
-    `targets`: names under the schema's targets; empty means all of them. `again`: whether an ensemble may learn again from the rows that judged it; a caller who judges the folder by them says no. Two usable rows are enough; what few rows cannot promise
+    `targets`: names under the schema's targets; empty means all of them. `again`: whether the rows that judged may calibrate afterwards, and an ensemble learn again from them; a caller who judges the folder by them says no. Two usable rows are enough; what few rows cannot promise
     (intervals, figures on rows never seen) is left out, told through `say` and written to `card.extra["notes"]`. Raises the errors of
     `read_measured`, TableError for an unknown or constant target or fewer than two rows, FormatError when `out` is in the way.
     """
@@ -222,7 +222,7 @@ def _cut(data: Table, wanted: Sequence[str], seed: int, level: float) -> dict[st
 
 def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], by: str, seed: int, level: float, say: Say, networks: bool = True,
                again: bool = True) -> Fitted:
-    """Four parts of `data`: learn, stop, calibrate, judge. Then an ensemble learns again from all but the part that it stops by, where that is worth it: its weights and intervals stay, and its figures are
+    """Four parts of `data`: learn, stop, calibrate, judge. Then what was judged calibrates, too, and an ensemble learns again from all but the part that it stops by, where that is worth it: its weights and intervals stay, and its figures are
     those of the first time."""
     shares = fractions(data)
     surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], wanted, seed, level, say, networks)
@@ -230,6 +230,8 @@ def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], b
     judged = judge(surrogate, known, parts["test"], level)
     split = ", ".join(f"{k} {v:.3g}" for k, v in shares.items()) + f" by {by}, seed {seed}"
     found = Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), split, level)
+    if again:  # intervals know twice the groups so; the figures are of the narrower knowledge
+        surrogate.conformalize(parts["calibrate"], parts["test"])
     if not again or surrogate.inner.name != "ensemble" or surrogate.shape != "op" or 1.0 - shares["train"] < _WORTH_AGAIN or len(data) > _MOST_AGAIN:
         return found
     rest = data.take(~np.isin(data.groups.astype(str), np.unique(parts["valid"].groups.astype(str))))

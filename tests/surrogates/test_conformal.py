@@ -313,3 +313,18 @@ def test_kinds_among_groups_are_as_wide_as_groups_ask() -> None:
     by_kind = Conformal(Fixed()).calibrate_from(everywhere, scored, kinds=kinds, groups=groups)._width["latency_s"]["all / "]
     assert by_row < 0.97 * by_group
     assert by_kind == pytest.approx(by_group, rel=0.02)
+
+
+def test_calibrating_anew_by_more_rows_keeps_what_was_rehearsed() -> None:
+    one, more = stratified(300, 0), stratified(400, 1)
+    groups = np.arange(700).astype(object)
+    one, more = replace(one, groups=groups[:300]), replace(more, groups=groups[300:])
+    once = Conformal(Fixed(), 0.9).conformalize(one).expect_strangers(["calm", "wild"], {"latency_s": (np.full(50, 20.0), np.ones(50))})
+    twice = once.weights()[0]["strangers"]
+    once.conformalize(one, more)
+    rows = np.concatenate([one.questions.strata, more.questions.strata])
+    x = np.concatenate([t.questions.extra["x"] for t in (one, more)])
+    truth = np.concatenate([t.targets["latency_s"] for t in (one, more)])
+    together = Conformal(Fixed(), 0.9).calibrate_from(rows, {"latency_s": (truth, x)}, groups=groups)
+    assert once.weights()[0]["width"] == together.weights()[0]["width"]
+    assert once.weights()[0]["strangers"] == twice == {"latency_s": pytest.approx(np.log(20.0))}
