@@ -138,6 +138,8 @@ class Blended(Outlying):
         self._rehearse(table, candidates)
         models = self._rehearse_models(table, candidates)
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
+        if not self._networks and not yes_no:
+            self._rehearse_values(table, candidates)
         beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
         every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
@@ -289,7 +291,10 @@ class Blended(Outlying):
     def _blend(self, questions: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """((n, t) answers as if machines were known, each member's); beyond the reach by those who speak there."""
         answers = {name: member.predict(questions).point for name, member in self._members.items()}
-        blend = mixed(answers, self._shares, self.targets, self._counted)
+        def ask(frame: Any) -> np.ndarray:
+            return self._plainly(self._members, self._shares, frame)
+
+        blend = self._valued(questions, mixed(answers, self._shares, self.targets, self._counted), ask)
         for column, told in self._relatives.items():
             new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))
             if len(new):
@@ -297,9 +302,6 @@ class Blended(Outlying):
                 blend[new] = mixed({"usual": blend[new], "relatives": np.where(np.isfinite(others), others, blend[new])}, told["shares"], self.targets, self._counted)
         far = np.flatnonzero(self._octaves(questions) > 0.0)
         if len(far):
-            def ask(frame: Any) -> np.ndarray:
-                return mixed({name: member.predict(FeatureQuestions(frame)).point for name, member in self._members.items()}, self._shares, self.targets, self._counted)
-
             frame = questions.frame.iloc[far].reset_index(drop=True)
             known, since = {**self._reach["columns"], **self._few}, {name: (before, share) for name, (before, _, share) in self._reach.get("few", {}).get("columns", {}).items()}
             said = {"usual": blend[far], "carried": reach.carried(frame, known, ask, since)}
@@ -316,7 +318,7 @@ class Blended(Outlying):
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
-        spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
+        spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives), ("values", self._values)) if told}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -333,6 +335,7 @@ class Blended(Outlying):
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
         out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
+        out._values = dict(spec.get("values", {}))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

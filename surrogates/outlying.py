@@ -18,6 +18,7 @@ from . import newcomer, reach, relatives
 from .boosted import Boosted
 from .kernel import Kernel
 from .shares import best_shares, mixed, of_those
+from .valued import Valued
 
 #: of a table with more rows no machine is held out
 MOST_FOLDED = 50_000
@@ -40,7 +41,7 @@ _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
 _MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
 
 
-class Outlying:
+class Outlying(Valued):
     """The part of a blend that rehearses. What it needs of the blend: members for a table of so many rows, shares by answers, answers about known machines."""
 
     targets: tuple[str, ...]
@@ -49,8 +50,6 @@ class Outlying:
     _counted: list[str]
     _language_models: tuple[str, ...]
     _networks: bool
-    #: columns as they were given, without figures that names bring
-    _written: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._forget()
@@ -62,6 +61,7 @@ class Outlying:
         self._reach: dict[str, Any] = {}
         #: column of language models -> those of the table, the powers that costs go with, and how much their relatives count about one never seen
         self._relatives: dict[str, dict[str, Any]] = {}
+        self._forget_values()
         #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, on language models so held out, of those with the largest sizes, and of those with the largest of few values; empty where
         #: none could be
         self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _MODEL: {}, _SIZE: {}, _STEP: {}}
@@ -311,12 +311,15 @@ class Outlying:
         for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
             over = self._over(questions, columns)
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
+        values = self._strange(questions).sum(1)
+        out = np.fmax(out, np.where(values > 0, np.minimum(0.5 + 0.5 * values, 2.0), 0.0))
         return np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
 
     def kinds(self, questions: Questions) -> np.ndarray:
         """(n,) why a row lies beyond all that was learned from; "" for one that does not."""
         size, step = (self._over(questions, columns) > 0.0 for columns in (self._reach.get("columns", {}), self._few))
-        return np.select([self._new(questions), self._new_model(questions), size, step], [_MACHINE, _MODEL, _SIZE, _STEP], "").astype(object)
+        known = np.select([self._new(questions), self._new_model(questions), size, step], [_MACHINE, _MODEL, _SIZE, _STEP], "").astype(object)
+        return np.where(known == "", self._kinds_of_values(questions), known)
 
     def _new_model(self, questions: Any) -> np.ndarray:
         """(n,) whether a row is about a language model never trained on, where that was rehearsed."""

@@ -1,0 +1,135 @@
+"""What a blend says of rows with a value that a column never had (`new_values`): rehearsed with values held out in turn, which says who speaks there and how far off that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..datasets.table import FeatureQuestions, Table
+from ..features import language_models
+from . import new_values
+from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
+
+#: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
+_VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 10, 2_000, 300
+#: what asking as known values is given beforehand, of words and of numbers, and how much that counts against who was best (assumptions)
+_ASKED: Mapping[str, Mapping[str, float]] = {"words": {"usual": 0.25, "asked": 0.75}, "numbers": {"asked": 1.0}}
+_LIKELY = 0.5
+#: a value answered worst, of which nothing could be rehearsed, may be off by this factor (assumption)
+_NEVER_REHEARSED = 2.0
+#: why a row lies beyond what was learned from: a value never seen, and its column
+_VALUE = "value "
+
+
+class Valued:
+    """The part of a blend that answers for values never seen. What it needs of the blend: small members fitted to some rows, what fitted members say together, and what lies beyond its columns."""
+
+    targets: tuple[str, ...]
+    _settings: dict[str, Any]
+    _shares: dict[str, dict[str, float]]
+    _counted: list[str]
+    _language_models: tuple[str, ...]
+    _strangers: dict[str, dict[str, Any]]
+    _reach: dict[str, Any]
+    #: columns as they were given, without figures that names bring
+    _written: tuple[str, ...] = ()
+    rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
+
+    def _forget_values(self) -> None:
+        """Nothing is known of an earlier table."""
+        #: columns of few values (`new_values.learn`), and "shares": words or numbers -> target -> how much each way of asking counts about a value never seen
+        self._values: dict[str, Any] = {}
+
+    def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _mixed_of(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], questions: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    @property
+    def _few(self) -> dict[str, float]:
+        raise NotImplementedError
+
+    def _rehearse_values(self, table: Table, candidates: Mapping[str, Any]) -> None:
+        """Who speaks about values that a column never had (`new_values`), with values held out in turn: as it is, or as known values are answered. What is remembered, column by column, are the errors about the value
+        that was answered worst, and `_NEVER_REHEARSED` off where none could be held out."""
+        told = new_values.learn(table.questions.frame[[c for c in self._written if c in table.questions.frame]], table.groups, tuple(self._strangers))
+        if not told:
+            return
+        rng = np.random.default_rng(int(self._settings["seed"]))
+        table = table.take(np.sort(rng.permutation(len(table))[:_MOST_VALUED]))
+        frame, tried = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
+        found: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
+        for column, value in tried[:_MOST_FITS]:
+            here = new_values.of(frame, told, column, value)
+            asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
+            if any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
+                continue
+            fresh = self._small(rest, self.targets, candidates)
+            ask = partial(self._plainly, fresh, {t: of_those(self._shares[t], fresh) for t in self.targets})
+            others, unknown = new_values.without(told, column, value), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
+            points = {"usual": ask(unknown), **new_values.answered(unknown, others, new_values.strange(unknown, others), ask)}
+            found.setdefault(column, []).append((np.column_stack([asked.targets[t] for t in self.targets]), points))
+        shares: dict[str, dict[str, dict[str, float]]] = {}
+        for sort, columns in new_values.by_sort(told).items():
+            each = [pair for column in columns for pair in found.get(column, [])]
+            shares[sort] = {t: _who(_ASKED[sort], np.concatenate([y[:, j] for y, _ in each]), {name: np.concatenate([p[name][:, j] for _, p in each]) for name in each[0][1]}) if each else dict(_ASKED[sort])
+                            for j, t in enumerate(self.targets)}
+        self._values = {**told, "shares": shares}
+        for column in told["columns"]:
+            self._remember_values(table, column, [(y, mixed(p, shares[new_values.sort_of(told, column)], self.targets, self._counted)) for y, p in found.get(column, [])])
+
+    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        for j, t in enumerate(self.targets):
+            positive = bool((table.targets[t][np.isfinite(table.targets[t])] > 0).all())
+            each = [(y[good, j], p[good, j]) for y, p in found for good in [np.isfinite(y[:, j]) & np.isfinite(p[:, j]) & ((p[:, j] > 0) | (not positive))] if good.any()]
+            if not each:
+                if positive:
+                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (table.targets[t], table.targets[t] * _NEVER_REHEARSED)
+                continue
+            off = [np.quantile(np.abs(np.log(p / y) if positive else p - y), 0.9) for y, p in each]
+            self.rehearsed.setdefault(_VALUE + column, {})[t] = each[int(np.argmax(off))]
+
+    def _plainly(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], frame: Any) -> np.ndarray:
+        """(n, t) what members say together of the rows of a frame whose words were changed: what a model's name brings with it."""
+        return self._mixed_of(fresh, shares, FeatureQuestions(language_models.widened(frame, self._language_models)))
+
+    def _valued(self, questions: Any, blend: np.ndarray, ask: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """The answers (n, t), those to rows with a value never seen by who speaks there."""
+        new = self._strange(questions)
+        rows = np.flatnonzero(new.any(1))
+        if not len(rows):
+            return blend
+        frame, new = questions.frame.iloc[rows].reset_index(drop=True), new[rows]
+        said = {"usual": blend[rows], **new_values.answered(frame, self._values, new, ask)}
+        words = new[:, new_values.worded(self._values)].any(1)
+        for sort, mine in (("words", words), ("numbers", ~words)):
+            if mine.any():
+                blend[rows[mine]] = mixed({name: points[mine] for name, points in said.items()}, self._values["shares"][sort], self.targets, self._counted)
+        return blend
+
+    def _strange(self, questions: Any) -> np.ndarray:
+        """(n, columns) whether a row has a value never seen of a column of few values, above which nobody else speaks."""
+        if not self._values or not all(c in questions.frame.columns for c in self._values["columns"]):
+            return np.zeros((len(questions), 0), dtype=bool)
+        return new_values.strange(questions.frame, self._values, {**self._reach.get("columns", {}), **self._few})
+
+    def _kinds_of_values(self, questions: Any) -> np.ndarray:
+        """(n,) why a row lies beyond what was learned from, by the first column whose value is new; "" where none is."""
+        new = self._strange(questions)
+        names = np.array(["", *(_VALUE + column for column in self._values.get("columns", ()))], dtype=object)
+        return np.asarray(names[np.where(new.any(1), 1 + new.argmax(1), 0) if new.shape[1] else np.zeros(len(new), dtype=np.int64)])
+
+
+def _who(likely: Mapping[str, float], truth: np.ndarray, points: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """How much each way of asking counts about a value never seen: `_LIKELY` of it is what is likely beforehand, the rest who came nearest to (n,) truths."""
+    good = np.isfinite(truth) & np.all([np.isfinite(p) for p in points.values()], axis=0)
+    if good.sum() < 10:
+        return dict(likely)
+    y = scaled(truth[good], truth)
+    share = best_shares(np.stack([scaled(p[good], truth) for p in points.values()]), y, 1.0 if is_logarithmic(truth) else np.inf)
+    out = {name: _LIKELY * likely.get(name, 0.0) + (1.0 - _LIKELY) * float(w) for name, w in zip(points, share, strict=True)}
+    return {name: w for name, w in out.items() if w > 0.0}

@@ -1,0 +1,77 @@
+"""Values that a column never had: which columns are looked at, what is new, and what is asked in their place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.surrogates import new_values
+
+BACKENDS, BITS, SIZES = ("a", "b", "c"), (2, 4, 8, 16), tuple(2**i for i in range(10))
+
+
+def table() -> pd.DataFrame:
+    """Every backend with every width and size; a label that no two rows share, and one that never varies."""
+    frame = pd.DataFrame([(b, w, s) for b in BACKENDS for w in BITS for s in SIZES], columns=["backend", "bits", "size"])
+    return frame.assign(label=[f"row {i}" for i in range(len(frame))], site="here")
+
+
+def law(frame: pd.DataFrame) -> np.ndarray:
+    """Backends cost 1, 2 and 3, and the square root of the width."""
+    return np.asarray(frame["backend"].map({"a": 1.0, "b": 2.0, "c": 3.0}).to_numpy() * np.sqrt(frame["bits"].to_numpy(dtype=np.float64)))[:, None]
+
+
+def test_columns_of_few_values_that_groups_do_not_settle() -> None:
+    frame = table()
+    rows = np.arange(len(frame))
+    told = new_values.learn(frame, rows)
+    assert list(told["columns"]) == ["backend", "bits", "size"]
+    assert told["columns"]["bits"]["values"] == [2.0, 4.0, 8.0, 16.0]
+    assert list(new_values.learn(frame, rows, ("backend",))["columns"]) == ["bits", "size"]
+    assert "backend" not in new_values.learn(frame, frame["backend"].to_numpy()).get("columns", {})  # whoever holds groups out holds backends out
+    assert new_values.learn(frame[["label", "site"]], rows) == {}
+
+
+def test_what_is_new() -> None:
+    frame = table()
+    told = new_values.learn(frame, np.arange(len(frame)))
+    asked = frame.head(6).assign(backend=["a", "z", "a", "a", "a", "z"], bits=[2.0, 4.0, 3.0, 4.1, 64.0, 1.0])
+    assert new_values.strange(asked, told)[:, :2].tolist() == [[False, False], [True, False], [False, True], [False, False], [False, True], [True, True]]
+    assert not new_values.strange(asked, told, {"bits": 16.0})[4].any()  # of what lies above somebody else speaks
+    assert new_values.strange(asked, {}).shape == (6, 0)
+
+
+def test_a_word_is_asked_as_the_middle_of_those_known_and_a_number_between_its_neighbours() -> None:
+    frame = table()
+    told = new_values.learn(frame, np.arange(len(frame)))
+    asked = frame.head(4).assign(backend=["z", "a", "z", "a"], bits=[4.0, 5.0, 32.0, 1.0])
+    found = new_values.answered(asked, told, new_values.strange(asked, told), law)
+    assert found["asked"][:, 0] == pytest.approx([2.0 * 2.0, np.sqrt(5.0), 2.0 * 4.0, np.sqrt(2.0)])
+    assert found["carried"][:, 0] == pytest.approx([2.0 * 2.0, np.sqrt(5.0), 2.0 * np.sqrt(32.0), 1.0])  # a power goes on
+
+
+def test_several_words_at_once_are_asked_as_rows_had_them_together() -> None:
+    frame = table().assign(version=lambda f: f["backend"].map({"a": "1", "b": "2", "c": "3"}))
+    told = new_values.learn(frame, np.arange(len(frame)))
+    pairs: list[tuple[str, str]] = []
+
+    def ask(part: pd.DataFrame) -> np.ndarray:
+        pairs.extend(zip(part["backend"], part["version"], strict=True))
+        return law(part)
+
+    asked = frame.head(1).assign(backend="z", version="9")
+    new_values.answered(asked, told, new_values.strange(asked, told), ask)
+    assert set(pairs) == {("a", "1"), ("b", "2"), ("c", "3")}
+
+
+def test_what_a_rehearsal_holds_out() -> None:
+    frame = pd.concat([table(), table().query("backend == 'a'"), table().query("backend == 'a'")] * 3, ignore_index=True)
+    told = new_values.learn(frame, np.arange(len(frame)))
+    assert new_values.held(frame, told, "backend") == ["a", "b", "c"]
+    assert new_values.held(frame, told, "bits")[:2] == [8.0, 2.0]  # one between others, the lowest; never the largest, of which `reach` speaks
+    assert 16.0 not in new_values.held(frame, told, "bits")
+    assert new_values.held(frame[(frame["backend"] == "a") | (frame.index < 45)], told, "backend") == []  # one has nearly all rows, the others hardly any
+    rest = new_values.without(told, "backend", "a")
+    assert rest["columns"]["backend"]["values"] == ["b", "c"]
+    assert all(row[0] != "a" for row in rest["joint"])

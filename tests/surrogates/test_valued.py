@@ -1,0 +1,67 @@
+"""Values never seen, in a fitted blend: answered as known ones are, as unsure as when values were held out, and the same from a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from silicast.datasets.measured import read_measured
+from silicast.surrogates import store
+from silicast.surrogates.blended import Blended
+from silicast.training.folds import fit_folds
+
+COST = {"one": 1.0, "two": 1.5, "three": 2.2, "four": 1.2, "new": 1.6}
+SCHEMA = {"features": ["backend", "bits", "size"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+
+
+def table(backends: list[str], bits: tuple[int, ...] = (2, 4, 8, 16)) -> pd.DataFrame:
+    """Backends differ by up to 2.2 times, widths by their square root, sizes by themselves."""
+    frame = pd.DataFrame([(b, w, 2.0**s) for b in backends for w in bits for s in range(12)], columns=["backend", "bits", "size"])
+    law = frame["backend"].map(COST) * np.sqrt(frame["bits"]) * (1.0 + frame["size"] / 64.0) * 1e-3
+    return frame.assign(s=law * np.exp(np.random.default_rng(0).normal(0, 0.01, len(frame))))
+
+
+def test_a_value_never_seen_is_as_unsure_as_values_held_out_were(tmp_path: Path) -> None:
+    known = [b for b in COST if b != "new"]
+    data = read_measured(table(known, (2, 4, 16)), SCHEMA)
+    model = fit_folds(data, ("latency_s",), "row", 0, 0.9, lambda text: None).surrogate
+    inner = model.inner
+    word, number, seen = (read_measured(f, SCHEMA) for f in (table(["new"], (2, 4, 16)), table(known, (8,)), table(known, (4,))))
+    assert set(inner.kinds(word.questions)) == {"value backend"}
+    assert set(inner.kinds(number.questions)) == {"value bits"}
+    assert set(inner.kinds(seen.questions)) == {""}
+    assert (inner.beyond(word.questions) == 1.0).all()
+    for asked, off in ((word, 0.6), (number, 0.15)):
+        found = model.predict(asked.questions)
+        truth = asked.targets["latency_s"]
+        assert np.median(np.abs(np.log(found.point[:, 0] / truth))) < off
+        assert np.mean((found.low[:, 0] <= truth) & (truth <= found.high[:, 0])) >= 0.8
+    usual = model.predict(seen.questions)
+    assert np.median(np.log(usual.high / usual.low)) < 0.5 * np.median(np.log(model.predict(word.questions).high / model.predict(word.questions).low))
+    spec, files = inner.weights()
+    again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member)
+    assert np.array_equal(again.predict(word.questions).point, inner.predict(word.questions).point)
+    assert list(again.kinds(word.questions)) == list(inner.kinds(word.questions))
+
+
+def test_folders_made_before_know_no_columns_of_few_values(tmp_path: Path) -> None:
+    data = read_measured(table(["one", "two", "three"]), SCHEMA)
+    model = Blended(targets=("latency_s",)).fit(data)
+    spec, files = model.weights()
+    spec.pop("values")
+    old = Blended.from_weights(spec, files, tmp_path, store.member)
+    word = read_measured(table(["new"]), SCHEMA).questions
+    assert (old.beyond(word) == 0.0).all()
+    assert set(old.kinds(word)) == {""}
+    assert np.isfinite(old.predict(word).point).all()
+    assert "values" not in Blended(targets=("latency_s",)).fit(read_measured(table(["one"], (4,)).drop(columns=["backend", "bits"]), {**SCHEMA, "features": ["size"]})).weights()[0]
+
+
+def test_what_could_not_be_held_out_may_be_twice_as_much() -> None:
+    frame = pd.concat([table(["one"])] * 4 + [table(["two"]).head(9)], ignore_index=True)  # one backend has nearly all rows
+    model = Blended(targets=("latency_s",)).fit(read_measured(frame, {**SCHEMA, "features": ["backend", "size"]}))
+    truth, point = model.rehearsed["value backend"]["latency_s"]
+    assert np.allclose(point, 2.0 * truth)
