@@ -18,9 +18,9 @@ import pandas as pd
 from .newcomer import weighted_median
 
 #: values of a column of words, of one of numbers, at most; rows to a value, on average, from which a number is one of few values (assumptions)
-_MOST_WORDS, _MOST_NUMBERS, _ROWS_PER_NUMBER = 60, 12, 12
-#: numbers of a table that are looked at; where more have few values they are counters, not choices (assumption)
-_MOST_COLUMNS = 8
+_MOST_WORDS, _MOST_NUMBERS, _ROWS_PER_NUMBER = 60, 24, 12
+#: numbers of a table that are looked at; where more have few values most are counters, not choices: those whose values rows that are otherwise equal were measured with, so many of them (assumptions)
+_MOST_COLUMNS, _CROSSED = 8, 1.5
 #: groups that the rows of a value belong to, at least (the middle value)
 _LEAST_GROUPS = 4
 #: values that a row is asked with, those with the most rows; combinations of values of several columns kept for rows that are new in more than one
@@ -53,11 +53,22 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
             continue
         counts = counts.sort_index() if told else counts
         (numbers if told else words)[column] = {"values": [float(v) if told else str(v) for v in counts.index], "worth": [round(float(np.sqrt(n)), 4) for n in counts]}
-    columns = {**words, **(numbers if len(numbers) <= _MOST_COLUMNS else {})}
+    if len(numbers) > _MOST_COLUMNS:
+        crossed = _crossed(frame, list(numbers))
+        numbers = {c: numbers[c] for c in sorted(numbers, key=lambda c: -crossed[c])[:_MOST_COLUMNS] if crossed[c] >= _CROSSED}
+    columns = {**words, **numbers}
     if not columns:
         return {}
     joint = frame[list(words)].astype(str).value_counts().index[:_MOST_JOINT] if words else ()
     return {"columns": columns, "joint": [[str(v) for v in row] for row in joint]}
+
+
+def _crossed(frame: pd.DataFrame, columns: list[str]) -> dict[str, float]:
+    """Column -> how many of its values rows that are equal in all others were measured with, on average."""
+    each = {str(c): pd.util.hash_array(frame[c].astype(str).to_numpy(dtype=object)) for c in frame.columns}
+    whole = np.sum([h * np.uint64(2 * at + 1) for at, h in enumerate(each.values())], axis=0, dtype=np.uint64)
+    rows = len(np.unique(whole))
+    return {c: rows / len(np.unique(whole - each[c] * np.uint64(2 * list(each).index(c) + 1))) for c in columns}
 
 
 def strange(frame: pd.DataFrame, told: Mapping[str, Any], largest: Mapping[str, float] | None = None) -> np.ndarray:
@@ -92,7 +103,7 @@ def of(frame: pd.DataFrame, told: Mapping[str, Any], column: str, value: Any) ->
 
 def without(told: Mapping[str, Any], column: str, value: Any) -> dict[str, Any]:
     """What is known where no row has the value."""
-    columns, words = dict(told["columns"]), by_sort(told)["words"]
+    columns, words = dict(told["columns"]), _words(told)
     kept = [(v, w) for v, w in zip(columns[column]["values"], columns[column]["worth"], strict=True) if v != value]
     return {"columns": {**columns, column: {"values": [v for v, _ in kept], "worth": [w for _, w in kept]}}, "joint": [row for row in told["joint"] if column not in words or row[words.index(column)] != value]}
 
@@ -105,16 +116,6 @@ def as_new(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> pd.Data
 def sort_of(told: Mapping[str, Any], column: str) -> str:
     """"words" or "numbers"."""
     return "words" if isinstance(told["columns"][column]["values"][0], str) else "numbers"
-
-
-def by_sort(told: Mapping[str, Any]) -> dict[str, list[str]]:
-    """"words" and "numbers" -> columns."""
-    return {sort: [c for c in told["columns"] if sort_of(told, c) == sort] for sort in ("words", "numbers")}
-
-
-def worded(told: Mapping[str, Any]) -> np.ndarray:
-    """(columns,) whether each is of words."""
-    return np.array([sort_of(told, c) == "words" for c in told["columns"]])
 
 
 def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
@@ -134,9 +135,13 @@ def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask:
     return out
 
 
+def _words(told: Mapping[str, Any]) -> list[str]:
+    return [c for c in told["columns"] if sort_of(told, c) == "words"]
+
+
 def _given(told: Mapping[str, Any], pattern: np.ndarray) -> Iterator[tuple[dict[str, str], float]]:
     """The words to ask with in place of those that are new, and what each counts; nothing to replace where numbers alone are."""
-    every = by_sort(told)["words"]
+    every = _words(told)
     words = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and c in every]
     if len(words) == 1:
         known = told["columns"][words[0]]

@@ -14,9 +14,9 @@ from . import new_values
 from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
 #: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
-_VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 10, 2_000, 300
-#: what asking as known values is given beforehand, of words and of numbers, and how much that counts against who was best (assumptions)
-_ASKED: Mapping[str, Mapping[str, float]] = {"words": {"usual": 0.25, "asked": 0.75}, "numbers": {"asked": 1.0}}
+_VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_500, 300
+#: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words and of numbers, and how much that counts against who was best (assumptions)
+_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"usual": 0.25, "asked": 0.75}, "numbers": {"asked": 1.0}}
 _LIKELY = 0.5
 #: a value answered worst, of which nothing could be rehearsed, may be off by this factor (assumption)
 _NEVER_REHEARSED = 2.0
@@ -40,7 +40,7 @@ class Valued:
 
     def _forget_values(self) -> None:
         """Nothing is known of an earlier table."""
-        #: columns of few values (`new_values.learn`), and "shares": words or numbers -> target -> how much each way of asking counts about a value never seen
+        #: columns of few values (`new_values.learn`), and "shares": models, words or numbers -> target -> how much each way of asking counts about a value never seen
         self._values: dict[str, Any] = {}
 
     def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,13 +74,13 @@ class Valued:
             points = {"usual": ask(unknown), **new_values.answered(unknown, others, new_values.strange(unknown, others), ask)}
             found.setdefault(column, []).append((np.column_stack([asked.targets[t] for t in self.targets]), points))
         shares: dict[str, dict[str, dict[str, float]]] = {}
-        for sort, columns in new_values.by_sort(told).items():
-            each = [pair for column in columns for pair in found.get(column, [])]
+        for sort in _ASKED:
+            each = [pair for column in told["columns"] if self._sort_of(told, column) == sort for pair in found.get(column, [])]
             shares[sort] = {t: _who(_ASKED[sort], np.concatenate([y[:, j] for y, _ in each]), {name: np.concatenate([p[name][:, j] for _, p in each]) for name in each[0][1]}) if each else dict(_ASKED[sort])
                             for j, t in enumerate(self.targets)}
         self._values = {**told, "shares": shares}
         for column in told["columns"]:
-            self._remember_values(table, column, [(y, mixed(p, shares[new_values.sort_of(told, column)], self.targets, self._counted)) for y, p in found.get(column, [])])
+            self._remember_values(table, column, [(y, mixed(p, shares[self._sort_of(told, column)], self.targets, self._counted)) for y, p in found.get(column, [])])
 
     def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         for j, t in enumerate(self.targets):
@@ -105,11 +105,17 @@ class Valued:
             return blend
         frame, new = questions.frame.iloc[rows].reset_index(drop=True), new[rows]
         said = {"usual": blend[rows], **new_values.answered(frame, self._values, new, ask)}
-        words = new[:, new_values.worded(self._values)].any(1)
-        for sort, mine in (("words", words), ("numbers", ~words)):
+        sorts = np.array([self._sort_of(self._values, column) for column in self._values["columns"]])
+        left = np.ones(len(new), dtype=bool)
+        for sort in _ASKED:  # a row that is new in several ways is answered by the first
+            mine = left & new[:, sorts == sort].any(1)
+            left &= ~mine
             if mine.any():
                 blend[rows[mine]] = mixed({name: points[mine] for name, points in said.items()}, self._values["shares"][sort], self.targets, self._counted)
         return blend
+
+    def _sort_of(self, told: Mapping[str, Any], column: str) -> str:
+        return "models" if column in self._language_models else new_values.sort_of(told, column)
 
     def _strange(self, questions: Any) -> np.ndarray:
         """(n, columns) whether a row has a value never seen of a column of few values, above which nobody else speaks."""

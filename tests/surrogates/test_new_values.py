@@ -75,3 +75,10 @@ def test_what_a_rehearsal_holds_out() -> None:
     rest = new_values.without(told, "backend", "a")
     assert rest["columns"]["backend"]["values"] == ["b", "c"]
     assert all(row[0] != "a" for row in rest["joint"])
+
+
+def test_of_many_numbers_those_that_otherwise_equal_rows_differ_by_are_choices() -> None:
+    """Ten counters that a program settles, and a clock that every program ran at."""
+    programs = np.random.default_rng(0).integers(0, 5, (40, 10))
+    frame = pd.DataFrame([(clock, *counts) for counts in programs for clock in (500, 600, 700, 800)], columns=["clock", *(f"count {i}" for i in range(10))])
+    assert list(new_values.learn(frame, np.arange(len(frame)))["columns"]) == ["clock"]
