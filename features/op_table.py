@@ -23,6 +23,7 @@ from .bounds import CANONICAL_TILES, Bounds, op_bounds
 from .device import DEVICE_FEATURES, device_vector
 from .matrix import Features, Vocabulary, codes
 from .op_costs import OpCostRows, op_costs
+from .words import likened
 
 #: rows whose columns are made at once
 _ROWS_OF_PART = 25_000
@@ -64,7 +65,7 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     categories: list[_Column] = [(name, "code", "context", getattr(ops, name).astype(np.float32)) for name in ("kind", "dtype", "weight_dtype")]
     for name, known in vocabulary.items():
         if name in questions.context.columns:
-            values = questions.context[name]
+            values = likened(questions.context[name], known)
         elif name == "device":
             values = pd.Series(np.array(questions.device_names, dtype=object)[questions.device_index])
         else:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..datasets.table import OpQuestions
 from ..features.matrix import Features
+from ..features.words import likened
 
 #: rows that a fit looks at, steps of it, residual (log) beyond which a row pulls no harder, and how far (log) a fit may stray from the one above it: of the start,
 #: of the share (assumptions)
@@ -59,7 +60,7 @@ class Anchor:
     def applied(self, features: Features, questions: OpQuestions, shares: Mapping[int, Mapping[str, float]]) -> Features:
         """`features` with references, and the ceilings of latency, moved to where the machines settle. `shares`: by number of a machine never seen, its kin."""
         reference, ceilings = dict(features.reference), features.ceilings
-        known, case = _cases(questions)
+        known, case = _cases(self._likened(questions))
         names = questions.device_names
         kin = {names[i]: given for i, given in shares.items()}
         for name, found in self.fits.items():
@@ -79,6 +80,14 @@ class Anchor:
         if "energy_j" in reference:
             reference["energy_j"] = reference["latency_s"] * reference["power_w"]
         return replace(features, reference=reference, ceilings=ceilings)
+
+    def _likened(self, questions: OpQuestions) -> OpQuestions:
+        """The questions, in words that fits were made for where theirs are like those."""
+        context = questions.context
+        told = [t[4:] for found in self.fits.values() for label in found if len(t := label.split("|")) == 4 + context.shape[1]]
+        if not told or not context.shape[1]:
+            return questions
+        return replace(questions, context=context.assign(**{str(c): likened(context[c], {t[i] for t in told}) for i, c in enumerate(context.columns)}))
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""

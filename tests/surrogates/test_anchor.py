@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -75,3 +76,17 @@ def test_saved_and_read_back() -> None:
     assert not Kin.from_json(spec["kin"]).full_tails  # models made before tails were told so go on as they were
     strange = products(("v100_sxm", "t4"), 8, 12, count=10)
     np.testing.assert_array_equal(back.predict(strange.questions).point, model.predict(strange.questions).point)
+
+
+def test_a_kernel_never_seen_settles_where_the_one_of_a_like_name_does() -> None:
+    known, unseen = products(("a100_sxm", "t4"), 8, 12), products(("a100_sxm",), 8, 12, seed=5)
+    names = np.where(np.arange(len(known)) % 2 == 0, "CutlassFp8BlockScaledMMKernel", "torch_flow")
+    slow = Table(replace(known.questions, context=pd.DataFrame({"kernel": names})), {"latency_s": known.targets["latency_s"] * np.where(names == "torch_flow", 1.0, 5.0)}, known.groups, known.slices, "made up")
+
+    def asked(kernel: str) -> Table:
+        return Table(replace(unseen.questions, context=pd.DataFrame({"kernel": [kernel] * len(unseen)})), {"latency_s": unseen.targets["latency_s"] * 5.0}, unseen.groups, unseen.slices, "made up")
+
+    for model in (Anchored(), Boosted(targets=("latency_s",), trees=60, columns="kin", threads=1)):
+        model.fit(slow)
+        assert off(model, asked("TritonFp8BlockScaledMMKernel")) < 0.2  # a fit is drawn to the one above it
+        assert off(model, asked("another")) > 0.3

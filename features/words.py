@@ -1,0 +1,38 @@
+"""Words that no table told of, likened to one that it did: `TritonFp8BlockScaledMMKernel` does nearly what `CutlassFp8BlockScaledMMKernel` does.
+
+Kernels are named by what they do, and a machine never seen runs kernels of its own. A word never seen stands for the known one that shares most of its parts, where that is
+half of all parts of the two at least; other words stay unknown. That a word was never seen is for the domain guard to say, which looks at words as they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pandas as pd
+
+#: parts of a word: runs of capitals, of letters, of digits
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+#: share of parts (intersection over union) from which two words are alike, and parts that tell enough (assumptions)
+_ALIKE, _LEAST_PARTS = 0.5, 4
+
+
+def alike(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like another, the first by name among equals; None where none is like it."""
+    parts = _parts(word)
+    if len(parts) < _LEAST_PARTS:
+        return None
+    shares = {other: len(parts & theirs) / len(parts | theirs) for other in known if len(theirs := _parts(other)) >= _LEAST_PARTS}
+    best = min(shares, key=lambda other: (-shares[other], other), default=None)
+    return best if best is not None and shares[best] >= _ALIKE else None
+
+
+def likened(values: pd.Series, known: Iterable[str]) -> pd.Series:
+    """The words of a column, those that are not `known` replaced by the known ones they are like."""
+    values, told = values.astype(str), set(known)
+    new = {word: like for word in values.unique() if word not in told and (like := alike(word, told)) is not None}
+    return values.replace(new) if new else values
+
+
+def _parts(word: str) -> frozenset[str]:
+    return frozenset(part.lower() for part in _PARTS.findall(word))
