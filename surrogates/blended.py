@@ -145,6 +145,8 @@ class Blended(Outlying):
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
         if any(shares.get("process carried", 0.0) > 0 for told in beyond for shares in told.values()):
             middle.add("kernel")
+        if self._asks_trees:
+            middle.add("absolute")
         kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
         learn(kept)
         self._members = {name: candidates[name] for name in kept}
@@ -294,7 +296,7 @@ class Blended(Outlying):
         def ask(frame: Any) -> np.ndarray:
             return self._plainly(self._members, self._shares, frame)
 
-        blend = self._valued(questions, mixed(answers, self._shares, self.targets, self._counted), ask)
+        blend = self._valued(questions, mixed(answers, self._shares, self.targets, self._counted), ask, partial(self._plainly, self._members, self._trees_alone))
         for column, told in self._relatives.items():
             new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))
             if len(new):

@@ -47,7 +47,7 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
         told = pd.api.types.is_numeric_dtype(frame[column])
         values = pd.Series(frame[column].to_numpy(dtype=np.float64, na_value=np.nan) if told else frame[column].astype(str).to_numpy(dtype=object))
         counts = values.value_counts()
-        if not (2 <= len(counts) <= (_MOST_NUMBERS if told else _MOST_WORDS)) or (told and (len(values) < _ROWS_PER_NUMBER * len(counts) or values.isna().any())):
+        if not (1 <= len(counts) <= (_MOST_NUMBERS if told else _MOST_WORDS)) or (told and (len(values) < _ROWS_PER_NUMBER * len(counts) or values.isna().any())):
             continue
         if np.median(pd.Series(names).groupby(values.to_numpy()).nunique()) < _LEAST_GROUPS:
             continue
@@ -92,7 +92,7 @@ def held(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> list[Any]
     values = told["columns"][column]["values"]
     if not isinstance(values[0], str):
         middle = len(values) // 2
-        values = list(dict.fromkeys([values[middle], values[0], *values[1:-1]])) if len(values) > 2 else values[:1]
+        values = list(dict.fromkeys([values[middle], values[0], *values[1:-1]])) if len(values) > 2 else values[:1] if len(values) > 1 else []
     return [v for v in values if _LEAST_ROWS <= of(frame, told, column, v).sum() <= _MOST_HELD * len(frame)]
 
 
@@ -111,6 +111,16 @@ def without(told: Mapping[str, Any], column: str, value: Any) -> dict[str, Any]:
 def as_new(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> pd.DataFrame:
     """The rows with a word in the column that nobody knows; numbers as they are."""
     return frame.assign(**{column: _NOBODYS}) if isinstance(told["columns"][column]["values"][0], str) else frame
+
+
+def beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
+    """(n,) whether a row is new by a number below the lowest or above the largest of its column. `new`: (n, columns), as `strange` says."""
+    out = np.zeros(len(frame), dtype=bool)
+    for at, (column, known) in enumerate(told["columns"].items()):
+        if not isinstance(known["values"][0], str):
+            values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+            out |= new[:, at] & ((values < known["values"][0]) | (values > known["values"][-1]))
+    return out
 
 
 def sort_of(told: Mapping[str, Any], column: str) -> str:

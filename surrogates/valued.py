@@ -15,10 +15,12 @@ from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
 #: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
 _VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_500, 300
-#: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words and of numbers, and how much that counts against who was best (assumptions)
-_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"usual": 0.25, "asked": 0.75}, "numbers": {"asked": 1.0}}
+#: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, and how much that counts against who was best (assumptions)
+_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 0.5, "trees": 0.5}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0}}
 _LIKELY = 0.5
-#: a value answered worst, of which nothing could be rehearsed, may be off by this factor (assumption)
+#: errors remembered of a column, evenly from the least to the worst: enough for a width of its own, too few to set those of sizes and machines
+_MOST_KEPT = 60
+#: answers about values of which none could be held out may be off by this factor (assumption)
 _NEVER_REHEARSED = 2.0
 #: why a row lies beyond what was learned from: a value never seen, and its column
 _VALUE = "value "
@@ -40,7 +42,7 @@ class Valued:
 
     def _forget_values(self) -> None:
         """Nothing is known of an earlier table."""
-        #: columns of few values (`new_values.learn`), and "shares": models, words or numbers -> target -> how much each way of asking counts about a value never seen
+        #: columns of few values (`new_values.learn`), and "shares": a key of `_ASKED` -> target -> how much each way of asking counts about a value never seen
         self._values: dict[str, Any] = {}
 
     def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,25 +64,27 @@ class Valued:
         rng = np.random.default_rng(int(self._settings["seed"]))
         table = table.take(np.sort(rng.permutation(len(table))[:_MOST_VALUED]))
         frame, tried = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
-        found: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
+        found: dict[str, list[tuple[str, np.ndarray, dict[str, np.ndarray]]]] = {}
         for column, value in tried[:_MOST_FITS]:
             here = new_values.of(frame, told, column, value)
             asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
             if any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
                 continue
             fresh = self._small(rest, self.targets, candidates)
-            ask = partial(self._plainly, fresh, {t: of_those(self._shares[t], fresh) for t in self.targets})
+            ask, trees = (partial(self._plainly, fresh, shares) for shares in ({t: of_those(self._shares[t], fresh) for t in self.targets}, self._trees_alone))
             others, unknown = new_values.without(told, column, value), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
-            points = {"usual": ask(unknown), **new_values.answered(unknown, others, new_values.strange(unknown, others), ask)}
-            found.setdefault(column, []).append((np.column_stack([asked.targets[t] for t in self.targets]), points))
+            new = new_values.strange(unknown, others)
+            points = {"usual": ask(unknown), **new_values.answered(unknown, others, new, ask), "trees": new_values.answered(unknown, others, new, trees)["asked"]}
+            sort = "ends" if new_values.beyond(unknown, others, new).any() else self._sort_of(told, column)
+            found.setdefault(column, []).append((sort, np.column_stack([asked.targets[t] for t in self.targets]), points))
         shares: dict[str, dict[str, dict[str, float]]] = {}
         for sort in _ASKED:
-            each = [pair for column in told["columns"] if self._sort_of(told, column) == sort for pair in found.get(column, [])]
+            each = [(y, p) for tries in found.values() for its, y, p in tries if its == sort]
             shares[sort] = {t: _who(_ASKED[sort], np.concatenate([y[:, j] for y, _ in each]), {name: np.concatenate([p[name][:, j] for _, p in each]) for name in each[0][1]}) if each else dict(_ASKED[sort])
                             for j, t in enumerate(self.targets)}
         self._values = {**told, "shares": shares}
         for column in told["columns"]:
-            self._remember_values(table, column, [(y, mixed(p, shares[self._sort_of(told, column)], self.targets, self._counted)) for y, p in found.get(column, [])])
+            self._remember_values(table, column, [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in found.get(column, [])])
 
     def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         for j, t in enumerate(self.targets):
@@ -88,16 +92,30 @@ class Valued:
             each = [(y[good, j], p[good, j]) for y, p in found for good in [np.isfinite(y[:, j]) & np.isfinite(p[:, j]) & ((p[:, j] > 0) | (not positive))] if good.any()]
             if not each:
                 if positive:
-                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (table.targets[t], table.targets[t] * _NEVER_REHEARSED)
+                    truth = table.targets[t][np.isfinite(table.targets[t])][:_MOST_KEPT]
+                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth * _NEVER_REHEARSED)
                 continue
-            off = [np.quantile(np.abs(np.log(p / y) if positive else p - y), 0.9) for y, p in each]
-            self.rehearsed.setdefault(_VALUE + column, {})[t] = each[int(np.argmax(off))]
+            off = [np.abs(np.log(p / y) if positive else p - y) for y, p in each]
+            worst = int(np.argmax([np.quantile(o, 0.9) for o in off]))
+            kept = np.argsort(off[worst], kind="stable")[np.linspace(0, len(off[worst]) - 1, min(len(off[worst]), _MOST_KEPT)).round().astype(np.int64)]
+            self.rehearsed.setdefault(_VALUE + column, {})[t] = (each[worst][0][kept], each[worst][1][kept])
 
     def _plainly(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], frame: Any) -> np.ndarray:
         """(n, t) what members say together of the rows of a frame whose words were changed: what a model's name brings with it."""
-        return self._mixed_of(fresh, shares, FeatureQuestions(language_models.widened(frame, self._language_models)))
+        used = {name: member for name, member in fresh.items() if any(name in shares[t] for t in self.targets)}
+        return self._mixed_of(used, shares, FeatureQuestions(language_models.widened(frame, self._language_models)))
 
-    def _valued(self, questions: Any, blend: np.ndarray, ask: Callable[[Any], np.ndarray]) -> np.ndarray:
+    @property
+    def _trees_alone(self) -> dict[str, dict[str, float]]:
+        """Shares of trees by absolute error alone: of words never seen they know no less than a process, whose words are as far from one another as they come."""
+        return {t: {"absolute": 1.0} for t in self.targets}
+
+    @property
+    def _asks_trees(self) -> bool:
+        """Whether trees alone have a share about some value never seen."""
+        return any("trees" in shares for each in self._values.get("shares", {}).values() for shares in each.values())
+
+    def _valued(self, questions: Any, blend: np.ndarray, ask: Callable[[Any], np.ndarray], trees: Callable[[Any], np.ndarray]) -> np.ndarray:
         """The answers (n, t), those to rows with a value never seen by who speaks there."""
         new = self._strange(questions)
         rows = np.flatnonzero(new.any(1))
@@ -105,10 +123,12 @@ class Valued:
             return blend
         frame, new = questions.frame.iloc[rows].reset_index(drop=True), new[rows]
         said = {"usual": blend[rows], **new_values.answered(frame, self._values, new, ask)}
-        sorts = np.array([self._sort_of(self._values, column) for column in self._values["columns"]])
+        if self._asks_trees:
+            said["trees"] = new_values.answered(frame, self._values, new, trees)["asked"]
+        sorts, ends = np.array([self._sort_of(self._values, column) for column in self._values["columns"]]), new_values.beyond(frame, self._values, new)
         left = np.ones(len(new), dtype=bool)
         for sort in _ASKED:  # a row that is new in several ways is answered by the first
-            mine = left & new[:, sorts == sort].any(1)
+            mine = left & (ends if sort == "ends" else new[:, sorts == sort].any(1))
             left &= ~mine
             if mine.any():
                 blend[rows[mine]] = mixed({name: points[mine] for name, points in said.items()}, self._values["shares"][sort], self.targets, self._counted)

@@ -26,25 +26,27 @@ def test_columns_of_few_values_that_groups_do_not_settle() -> None:
     frame = table()
     rows = np.arange(len(frame))
     told = new_values.learn(frame, rows)
-    assert list(told["columns"]) == ["backend", "bits", "size"]
+    assert list(told["columns"]) == ["backend", "site", "bits", "size"]
     assert told["columns"]["bits"]["values"] == [2.0, 4.0, 8.0, 16.0]
-    assert list(new_values.learn(frame, rows, ("backend",))["columns"]) == ["bits", "size"]
+    assert list(new_values.learn(frame, rows, ("backend",))["columns"]) == ["site", "bits", "size"]
     assert "backend" not in new_values.learn(frame, frame["backend"].to_numpy()).get("columns", {})  # whoever holds groups out holds backends out
-    assert new_values.learn(frame[["label", "site"]], rows) == {}
+    assert new_values.learn(frame[["label"]], rows) == {}
+    assert new_values.held(frame, told, "site") == []
 
 
 def test_what_is_new() -> None:
     frame = table()
-    told = new_values.learn(frame, np.arange(len(frame)))
+    told = new_values.learn(frame.drop(columns="site"), np.arange(len(frame)))
     asked = frame.head(6).assign(backend=["a", "z", "a", "a", "a", "z"], bits=[2.0, 4.0, 3.0, 4.1, 64.0, 1.0])
     assert new_values.strange(asked, told)[:, :2].tolist() == [[False, False], [True, False], [False, True], [False, False], [False, True], [True, True]]
     assert not new_values.strange(asked, told, {"bits": 16.0})[4].any()  # of what lies above somebody else speaks
     assert new_values.strange(asked, {}).shape == (6, 0)
+    assert new_values.beyond(asked, told, new_values.strange(asked, told)).tolist() == [False, False, False, False, True, True]
 
 
 def test_a_word_is_asked_as_the_middle_of_those_known_and_a_number_between_its_neighbours() -> None:
     frame = table()
-    told = new_values.learn(frame, np.arange(len(frame)))
+    told = new_values.learn(frame.drop(columns="site"), np.arange(len(frame)))
     asked = frame.head(4).assign(backend=["z", "a", "z", "a"], bits=[4.0, 5.0, 32.0, 1.0])
     found = new_values.answered(asked, told, new_values.strange(asked, told), law)
     assert found["asked"][:, 0] == pytest.approx([2.0 * 2.0, np.sqrt(5.0), 2.0 * 4.0, np.sqrt(2.0)])
