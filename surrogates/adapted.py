@@ -10,6 +10,7 @@ of those), weighed by their evidence, each with a Gaussian process around it ove
     strange   kernels and other words that the model was not fitted with, one factor each; `strangely`: smoothly over sizes
     others    how the known machines (or stacks) differ from their mean on the same work: the new one is a mix of those
     smooth    a squared exponential over the model's features; `rough`: a shorter one
+    regime    of operators: one over what holds them back (calls, arithmetic, memory, a cold cache); `close`: over sizes alone; `own` ones for each circumstance by itself
 
 None of it is taken for granted: the answer as before, one factor and the whole correction are mixed by how right each was about shots it had not seen (`adapted_shares`).
 Intervals come from the same errors, and rows the shots say nothing about (other machines) are answered as before.
@@ -25,7 +26,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.networks import NetworkQuestions
-from ..datasets.table import FeatureQuestions, GraphQuestions, Questions, Table
+from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Questions, Table
 from ..features.tabular import Features, learn_vocabulary, tabular_features
 from . import adapted_blocks, adapted_process, adapted_shares
 from .adapted_blocks import Blocks
@@ -115,7 +116,7 @@ class Adapted:
         self._features = list(seen.names)
         self._share = {t: floor_share(t, shots.targets[t], seen) for t in self.targets if t in shots.targets and t in seen.floor}
         blocks, curves, _ = self._blocks(shots.questions, learn=True)
-        prior, before = _prior(shots.questions), _before(shots.questions)
+        prior, before, cautious = _prior(shots.questions), _before(shots.questions), isinstance(shots.questions, OpQuestions)
         left_out = np.full((len(shots), len(self.targets)), np.nan)
         for j, name in enumerate(self.targets):
             truth = shots.targets.get(name)
@@ -127,7 +128,7 @@ class Adapted:
             if not good.any():
                 continue
             with one_blas_thread():  # many small products
-                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j], prior, before)
+                found, slipped = self._learn(name, blocks.take(good), logs[good], curves[:, good, j], prior, before, cautious)
             left_out[good, j] = np.exp(found)
             self.slips = tuple(sorted({*self.slips, *np.flatnonzero(good)[slipped].tolist()}))
             width = adapted_shares.width(np.abs(logs[good] - found)[~slipped], self.level)
@@ -150,7 +151,7 @@ class Adapted:
         return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn, self._known), curves, features
 
     def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray, prior: Mapping[str, tuple[float, float]],
-               before: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+               before: Sequence[float], cautious: bool) -> tuple[np.ndarray, np.ndarray]:
         """The process and the shares for one target, from (s,) logarithms and (k, s) guesses; (s,) logarithms with each shot left out, (s,) which are slips."""
         grams = blocks.grams(blocks, self.targets.index(name))
         noisy = adapted_process.slips(truth, curves, grams)
@@ -159,7 +160,7 @@ class Adapted:
         if _LEAST_FOLDED <= len(truth) <= _MOST_FOLDED:
             whole = adapted_process.without_folds(truth, curves, grams, noisy, best, _FOLDS, prior)
         points = adapted_shares.ways(truth, curves[0], whole, counted)
-        shares, found = adapted_shares.shares(truth, points, counted, before)
+        shares, found = adapted_shares.shares(truth, points, counted, before, cautious)
         self._way[name] = adapted_shares.WAYS[int(np.argmax(shares))]
         a = self._arrays
         a |= {f"{name}.shares": shares, f"{name}.level": np.array([adapted_shares.level(truth - curves[0], counted)]), f"{name}.start": np.zeros(1), f"{name}.guesses": curves}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,13 @@ _PHYSICS = ("bound_over_estimate", "compute_over_estimate", "dram_over_estimate"
 #: columns smoothness is measured over: sizes
 _SIZES = ("m", "n", "k", "b", "row", "window", "log_bytes", "log_matrix_flops", "log_flops", "log_params", "log_activation_bytes", "log_kernels", "log_estimate")
 
-_NONE = np.zeros(0)
+#: how far apart two rows may be held back differently and still behave alike: share of the time that every call costs, arithmetic over memory, what a warm cache would save; all logarithms, with
+#: where they end and the length they turn over (assumptions)
+_REGIME = (("fixed_share", -7.0, 0.0, 1.5), ("arithmetic", -4.0, 4.0, 1.2), ("hot_over_cold", -2.0, 0.0, 0.5))
+#: sizes that are no function of one another, and the simulated time: over these kernels change from one to the next
+_CLOSE = ("m", "n", "k", "b", "row", "log_simulated")
+
+_NONE, _NOWHERE = np.zeros(0), np.zeros((0, 0))
 
 #: length over which the rough block turns, over that of the smooth one (assumption: what a few dozen shots can tell from noise)
 _ROUGH = 0.4
@@ -32,17 +38,20 @@ _ROUGH = 0.4
 
 @dataclass(frozen=True)
 class Blocks:
-    """n rows of covariates. `linear`: block -> (n, p), or (n, t, p) where targets differ; `smooth`: (n, q) places."""
+    """n rows of covariates. `linear`: block -> (n, p), or (n, t, p) where targets differ; `smooth`: (n, q) places; `regime`, `close`: (n, r) places of operators, in lengths: what holds them
+    back, and their sizes (empty for other questions, and of shots kept before they were thought of)."""
 
     linear: Mapping[str, np.ndarray]
     smooth: np.ndarray
+    regime: np.ndarray = field(default_factory=lambda: _NOWHERE)
+    close: np.ndarray = field(default_factory=lambda: _NOWHERE)
 
     def __len__(self) -> int:
         return len(self.smooth)
 
     def take(self, rows: np.ndarray) -> Blocks:
         """The rows of a (n,) mask or positions."""
-        return Blocks({k: v[rows] for k, v in self.linear.items()}, self.smooth[rows])
+        return Blocks({k: v[rows] for k, v in self.linear.items()}, self.smooth[rows], *(a[rows] if a.size else a for a in (self.regime, self.close)))
 
     def grams(self, other: Blocks, target: int) -> dict[str, np.ndarray]:
         """Block -> (n, m) covariance of unit scale with the rows of `other`, for the target at that position."""
@@ -53,21 +62,26 @@ class Blocks:
         if "physics" in out and "kinds" in out:
             out["each"] = out["physics"] * out["kinds"]
         if self.smooth.shape[1]:
-            distance = np.maximum((self.smooth**2).sum(1)[:, None] + (other.smooth**2).sum(1)[None, :] - 2.0 * self.smooth @ other.smooth.T, 0.0) / self.smooth.shape[1]
+            distance = _square(self.smooth, other.smooth) / self.smooth.shape[1]
             out["smooth"], out["rough"] = np.exp(-0.5 * distance), np.exp(-0.5 * distance / _ROUGH**2)
             if "strange" in out:
                 out["strangely"] = out["strange"] * out["smooth"]
+        if self.regime.size and other.regime.size:
+            out["regime"], out["close"] = (np.exp(-0.5 * _square(a, b)) for a, b in ((self.regime, other.regime), (self.close, other.close)))
+            if "kinds" in out:
+                same = out["kinds"] >= np.maximum(self.linear["kinds"].sum(1)[:, None], other.linear["kinds"].sum(1)[None, :]) - 0.5
+                out["own regime"], out["own close"] = out["regime"] * same, out["close"] * same
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything by name; the inverse is `of`."""
-        return {**{f"linear.{k}": v for k, v in self.linear.items()}, "smooth": self.smooth}
+        return {**{f"linear.{k}": v for k, v in self.linear.items()}, "smooth": self.smooth, **({"regime": self.regime, "close": self.close} if self.regime.size else {})}
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Blocks:
         """From `arrays`; the blocks come in the order they are computed in."""
         order = [k for k in ("physics", "kinds", "others", "strange") if f"linear.{k}" in arrays]
-        return cls({k: arrays[f"linear.{k}"] for k in order}, arrays["smooth"])
+        return cls({k: arrays[f"linear.{k}"] for k in order}, arrays["smooth"], arrays.get("regime", _NOWHERE), arrays.get("close", _NOWHERE))
 
 
 def blocks(questions: Any, features: Features, words: Vocabulary, curves: np.ndarray, stats: dict[str, np.ndarray], learn: bool,
@@ -95,7 +109,10 @@ def blocks(questions: Any, features: Features, words: Vocabulary, curves: np.nda
         stats["kinds.new"] = _new(questions, words, known)
     if "kinds" in linear and stats.get("kinds.new", _NONE).any():
         linear["strange"] = kinds[:, stats["kinds.new"] > 0]
-    return Blocks(linear, _places(questions, names, values, features.categorical, kinds, stats, learn))
+    places = _places(questions, names, values, features.categorical, kinds, stats, learn)
+    if not isinstance(questions, OpQuestions) or not (learn or "close.mean" in stats):
+        return Blocks(linear, places)
+    return Blocks(linear, places, *_held_back(names, values, stats, learn))
 
 
 def _places(questions: Any, names: list[str], values: np.ndarray, categorical: tuple[int, ...], kinds: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> np.ndarray:
@@ -114,6 +131,23 @@ def _places(questions: Any, names: list[str], values: np.ndarray, categorical: t
         stats["smooth.mean"], stats["smooth.std"] = raw.mean(0), raw.std(0)
     moves = stats["smooth.std"] > 1e-6
     return np.clip((raw[:, moves] - stats["smooth.mean"][moves]) / stats["smooth.std"][moves], -6.0, 6.0)
+
+
+def _held_back(names: list[str], values: np.ndarray, stats: dict[str, np.ndarray], learn: bool) -> tuple[np.ndarray, np.ndarray]:
+    """((n, 3) what holds operators back, (n, r) their sizes), in lengths over which a correction turns."""
+    told = {n: np.nan_to_num(values[:, names.index(n)]) for n in ("fixed_share", "compute_share", "memory_share", "hot_over_cold")}
+    told["arithmetic"] = told["compute_share"] - np.log(np.maximum(told["memory_share"], 1e-6))
+    raw = np.nan_to_num(values[:, [names.index(n) for n in _CLOSE]])
+    if learn:
+        stats["close.mean"], stats["close.std"] = raw.mean(0), raw.std(0)
+    moves = stats["close.std"] > 1e-6
+    close = np.clip((raw[:, moves] - stats["close.mean"][moves]) / stats["close.std"][moves], -6.0, 6.0)
+    return np.column_stack([np.clip(told[n], low, high) / length for n, low, high, length in _REGIME]), close
+
+
+def _square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, m) squared distances."""
+    return np.asarray(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2.0 * a @ b.T, 0.0))
 
 
 def _kinds(questions: Any, words: Vocabulary) -> np.ndarray:

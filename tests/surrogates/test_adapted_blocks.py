@@ -43,3 +43,26 @@ def test_nothing_is_strange_where_all_words_are_known_or_none_are_told() -> None
     for known in ({"kernel": ["old", "new"]}, {}, None):
         made, _ = told(known)
         assert not {"strange", "strangely"} & set(made.grams(made, 0))
+
+
+def test_what_holds_an_operator_back_and_its_sizes_are_places_of_their_own() -> None:
+    made, _ = told(None)
+    grams = made.grams(made, 0)
+    same = np.equal.outer(np.arange(20) % 2, np.arange(20) % 2)
+    for name in ("regime", "close"):
+        assert np.allclose(np.diag(grams[name]), 1.0)
+        assert np.allclose(grams[f"own {name}"], grams[name] * same)
+        assert np.linalg.eigvalsh(grams[f"own {name}"]).min() > -1e-8  # a covariance
+    kept = Blocks.of(made.arrays())
+    assert list(kept.grams(kept, 0)) == list(grams)
+
+
+def test_shots_kept_before_there_were_such_places_do_without() -> None:
+    shots = products()
+    words = learn_vocabulary(shots.questions)
+    made, stats = told(None)
+    then = Blocks(made.linear, made.smooth)
+    earlier = {k: v for k, v in stats.items() if not k.startswith("close.")}
+    asked = adapted_blocks.blocks(shots.questions, tabular_features(shots.questions, words), words, np.zeros((1, len(shots), 1)), earlier, False)
+    assert list(asked.grams(then, 0)) == list(then.grams(then, 0)) == list(asked.grams(asked, 0))
+    assert not {"regime", "close"} & set(asked.grams(then, 0))

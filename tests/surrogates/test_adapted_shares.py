@@ -81,3 +81,25 @@ def test_a_correction_of_a_plain_table_is_believed_sooner() -> None:
     shares, _ = adapted_shares.shares(np.zeros(4), off, np.ones(4, dtype=bool), adapted_shares.BEFORE_IN_PLAIN_TABLES)
     half, whole = 3.0 / 1.5**3, 12.0 / 2.0**3
     np.testing.assert_allclose(shares, np.array([1.0 + 0.15 + half / 2.0, 0.15 + 0.3, half / 2.0 + whole]) / (1.6 + half + whole))
+
+
+def test_the_cautious_correct_nothing_that_shots_left_out_do_not_ask_for() -> None:
+    rng = np.random.default_rng(0)
+    truth, counted = rng.normal(0.0, 0.1, 12), np.ones(12, dtype=bool)
+    start, helpful, useless = np.full(12, 0.3), truth + 0.02, truth + np.where(np.arange(12) % 2, 0.9, -0.9)
+    for whole, helps in ((helpful, True), (useless, False)):
+        points = np.stack([start if helps else truth + 0.1, np.full(12, 0.9), whole])
+        taken, found = adapted_shares.shares(truth, points, counted, cautious=True)
+        plain, mixed = adapted_shares.shares(truth, points, counted)
+        if helps:
+            assert np.array_equal(taken, plain)
+            assert np.array_equal(found, mixed)
+        else:
+            assert taken.tolist() == [1.0, 0.0, 0.0]
+            assert np.array_equal(found, points[0])
+            assert plain[0] < 1.0
+
+
+def test_one_shot_cannot_tell_that_a_correction_is_of_no_use() -> None:
+    points = np.array([[0.3], [0.3], [0.3]])
+    assert adapted_shares.shares(np.zeros(1), points, np.ones(1, dtype=bool), cautious=True)[0][0] < 1.0
