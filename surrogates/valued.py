@@ -14,7 +14,7 @@ from . import new_values
 from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
 #: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
-_VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_500, 300
+_VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_000, 200
 #: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, and how much that counts against who was best (assumptions)
 _ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 0.5, "trees": 0.5}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0}}
 _LIKELY = 0.5
@@ -63,9 +63,9 @@ class Valued:
             return
         rng = np.random.default_rng(int(self._settings["seed"]))
         table = table.take(np.sort(rng.permutation(len(table))[:_MOST_VALUED]))
-        frame, tried = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
+        frame, fits = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
         found: dict[str, list[tuple[str, np.ndarray, dict[str, np.ndarray]]]] = {}
-        for column, value in tried[:_MOST_FITS]:
+        for column, value in fits[:_MOST_FITS]:
             here = new_values.of(frame, told, column, value)
             asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
             if any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
@@ -84,7 +84,10 @@ class Valued:
                             for j, t in enumerate(self.targets)}
         self._values = {**told, "shares": shares}
         for column in told["columns"]:
-            self._remember_values(table, column, [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in found.get(column, [])])
+            tries = found.get(column, [])
+            if not tries and new_values.held(frame, told, column):  # no fit was left for it: as unsure as others of its sort
+                tries = [tried for its in found.values() for tried in its if tried[0] == self._sort_of(told, column)]
+            self._remember_values(table, column, [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in tries])
 
     def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         for j, t in enumerate(self.targets):
