@@ -7,7 +7,7 @@ half of all parts of the two at least; other words stay unknown. That a word was
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ import pandas as pd
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 #: share of parts (intersection over union) from which two words are alike, and parts that tell enough (assumptions)
 _ALIKE, _LEAST_PARTS = 0.5, 4
+#: rows that are looked at one by one sooner than by pandas
+_FEW = 64
 
 
 def alike(word: str, known: Iterable[str]) -> str | None:
@@ -27,11 +29,16 @@ def alike(word: str, known: Iterable[str]) -> str | None:
     return best if best is not None and shares[best] >= _ALIKE else None
 
 
-def likened(values: pd.Series, known: Iterable[str]) -> pd.Series:
+def distinct(values: pd.Series) -> set[str]:
+    """The different words of a column."""
+    return {str(word) for word in (values.unique() if len(values) > _FEW else values.tolist())}
+
+
+def likened(values: pd.Series, known: Collection[str]) -> pd.Series:
     """The words of a column, those that are not `known` replaced by the known ones they are like."""
-    values, told = values.astype(str), set(known)
-    new = {word: like for word in values.unique() if word not in told and (like := alike(word, told)) is not None}
-    return values.replace(new) if new else values
+    words = distinct(values).difference(known)
+    new = {word: like for word in sorted(words) if (like := alike(word, known)) is not None}
+    return values.astype(str).replace(new) if new else values
 
 
 def _parts(word: str) -> frozenset[str]:

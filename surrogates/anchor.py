@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 
 from ..datasets.table import OpQuestions
 from ..features.matrix import Features
-from ..features.words import likened
+from ..features.words import distinct, likened
 
 #: rows that a fit looks at, steps of it, residual (log) beyond which a row pulls no harder, and how far (log) a fit may stray from the one above it: of the start,
 #: of the share (assumptions)
@@ -83,11 +84,16 @@ class Anchor:
 
     def _likened(self, questions: OpQuestions) -> OpQuestions:
         """The questions, in words that fits were made for where theirs are like those."""
-        context = questions.context
-        told = [t[4:] for found in self.fits.values() for label in found if len(t := label.split("|")) == 4 + context.shape[1]]
-        if not told or not context.shape[1]:
+        context, told = questions.context, self._words
+        if len(told) != context.shape[1] or all(distinct(context[c]) <= words for c, words in zip(context.columns, told, strict=True)):
             return questions
-        return replace(questions, context=context.assign(**{str(c): likened(context[c], {t[i] for t in told}) for i, c in enumerate(context.columns)}))
+        return replace(questions, context=context.assign(**{str(c): likened(context[c], words) for c, words in zip(context.columns, told, strict=True)}))
+
+    @cached_property
+    def _words(self) -> list[set[str]]:
+        """Of each circumstance the words that fits were made for; none where a word holds what parts them."""
+        told = [label.split("|")[4:] for found in self.fits.values() for label in found if label.count("|") >= 4]
+        return [set(words) for words in zip(*told, strict=True)] if len({len(t) for t in told}) == 1 else []
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
