@@ -21,8 +21,8 @@ from .newcomer import weighted_median
 _MOST_WORDS, _MOST_NUMBERS, _ROWS_PER_NUMBER = 60, 24, 12
 #: numbers of a table that are looked at; where more have few values most are counters, not choices: those whose values rows that are otherwise equal were measured with, so many of them (assumptions)
 _MOST_COLUMNS, _CROSSED = 8, 1.5
-#: groups that the rows of a value belong to, at least (the middle value)
-_LEAST_GROUPS = 4
+#: groups that the rows of a value belong to, at least (the middle value); rows that are looked at for that
+_LEAST_GROUPS, _MOST_ROWS = 4, 20_000
 #: values that a row is asked with, those with the most rows; combinations of values of several columns kept for rows that are new in more than one
 _MOST_ASKED, _MOST_JOINT = 8, 40
 #: a number so near (ratio) to a known one is no new value
@@ -38,7 +38,8 @@ Ask = Callable[[pd.DataFrame], np.ndarray]
 def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """What must be known to ask: "columns": column -> its values (words with the most rows first, numbers in order) and square roots of their rows; "joint": frequent rows of those of words.
     Empty where no column has few values. `left_out`: columns that somebody else answers for."""
-    names = pd.factorize(groups.astype(str))[0]
+    some = np.sort(np.random.default_rng(0).permutation(len(frame))[:_MOST_ROWS])
+    names = pd.factorize(groups[some].astype(str))[0]
     words: dict[str, dict[str, Any]] = {}
     numbers: dict[str, dict[str, Any]] = {}
     for column in (c for c in map(str, frame.columns) if c not in left_out):
@@ -49,7 +50,7 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
         counts = values.value_counts()
         if not (1 <= len(counts) <= (_MOST_NUMBERS if told else _MOST_WORDS)) or (told and (len(values) < _ROWS_PER_NUMBER * len(counts) or values.isna().any())):
             continue
-        if np.median(pd.Series(names).groupby(values.to_numpy()).nunique()) < _LEAST_GROUPS:
+        if np.median(pd.Series(names).groupby(values.to_numpy()[some]).nunique()) < _LEAST_GROUPS:
             continue
         counts = counts.sort_index() if told else counts
         (numbers if told else words)[column] = {"values": [float(v) if told else str(v) for v in counts.index], "worth": [round(float(np.sqrt(n)), 4) for n in counts]}
@@ -65,10 +66,10 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
 
 def _crossed(frame: pd.DataFrame, columns: list[str]) -> dict[str, float]:
     """Column -> how many of its values rows that are equal in all others were measured with, on average."""
-    each = {str(c): pd.util.hash_array(frame[c].astype(str).to_numpy(dtype=object)) for c in frame.columns}
-    whole = np.sum([h * np.uint64(2 * at + 1) for at, h in enumerate(each.values())], axis=0, dtype=np.uint64)
-    rows = len(np.unique(whole))
-    return {c: rows / len(np.unique(whole - each[c] * np.uint64(2 * list(each).index(c) + 1))) for c in columns}
+    each = {str(c): pd.util.hash_array(pd.factorize(frame[c])[0]) for c in frame.columns}
+    whole = np.asarray(np.sum([h * np.uint64(2 * at + 1) for at, h in enumerate(each.values())], axis=0, dtype=np.uint64))
+    rows = len(pd.unique(whole))
+    return {c: rows / len(pd.unique(whole - each[c] * np.uint64(2 * list(each).index(c) + 1))) for c in columns}
 
 
 def strange(frame: pd.DataFrame, told: Mapping[str, Any], largest: Mapping[str, float] | None = None) -> np.ndarray:
