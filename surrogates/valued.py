@@ -16,7 +16,7 @@ from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 #: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
 _VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_000, 200
 #: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, and how much that counts against who was best (assumptions)
-_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 0.5, "trees": 0.5}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0}}
+_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0}}
 _LIKELY = 0.5
 #: errors remembered of a column, evenly from the least to the worst: enough for a width of its own, too few to set those of sizes and machines
 _MOST_KEPT = 60
@@ -79,7 +79,7 @@ class Valued:
             found.setdefault(column, []).append((sort, np.column_stack([asked.targets[t] for t in self.targets]), points))
         shares: dict[str, dict[str, dict[str, float]]] = {}
         for sort in _ASKED:
-            each = [(y, p) for tries in found.values() for its, y, p in tries if its == sort]
+            each = [(y, p) for tries in found.values() for its, y, p in tries if its == sort != "models"]  # of models `relatives` knows who else to ask
             shares[sort] = {t: _who(_ASKED[sort], np.concatenate([y[:, j] for y, _ in each]), {name: np.concatenate([p[name][:, j] for _, p in each]) for name in each[0][1]}) if each else dict(_ASKED[sort])
                             for j, t in enumerate(self.targets)}
         self._values = {**told, "shares": shares}
