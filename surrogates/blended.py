@@ -59,6 +59,8 @@ _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cyc
 _GROUPS_PER_COLUMN, _TUNED_ROUNDS, _MOST_TUNED = 10, 30, 10_000
 #: on logarithms an error beyond this counts as this much, when shares are chosen
 _LOST = 1.0
+#: where a saved spec keeps what is known of values never seen, beside the columns of machines: no column has this name
+_OF_VALUES = ""
 #: rows to a group from which groups are networks with all their designs
 _LEAST_PER_GROUP = 5
 
@@ -317,10 +319,11 @@ class Blended(Outlying):
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
-        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability, "strangers": self._strangers,
+        spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability,
+                                "strangers": {**self._strangers, **({_OF_VALUES: self._values} if self._values else {})},
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
-        spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives), ("values", self._values)) if told}
+        spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -333,11 +336,11 @@ class Blended(Outlying):
         """The inverse of `weights`."""
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
-        out._strangers = {c: dict(s) for c, s in spec["strangers"].items()}
+        out._strangers = {c: dict(s) for c, s in spec["strangers"].items() if c != _OF_VALUES}
+        out._values = dict(spec["strangers"].get(_OF_VALUES, {}))
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
         out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
-        out._values = dict(spec.get("values", {}))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

@@ -51,13 +51,13 @@ def test_folders_made_before_know_no_columns_of_few_values(tmp_path: Path) -> No
     data = read_measured(table(["one", "two", "three"]), SCHEMA)
     model = Blended(targets=("latency_s",)).fit(data)
     spec, files = model.weights()
-    spec.pop("values")
+    spec["strangers"].pop("")
     old = Blended.from_weights(spec, files, tmp_path, store.member)
     word = read_measured(table(["new"]), SCHEMA).questions
     assert (old.beyond(word) == 0.0).all()
     assert set(old.kinds(word)) == {""}
     assert np.isfinite(old.predict(word).point).all()
-    assert "values" not in Blended(targets=("latency_s",)).fit(read_measured(table(["one"], (4,)).drop(columns=["backend", "bits"]), {**SCHEMA, "features": ["size"]})).weights()[0]
+    assert "" not in Blended(targets=("latency_s",)).fit(read_measured(table(["one"], (4,)).drop(columns=["backend", "bits"]), {**SCHEMA, "features": ["size"]})).weights()[0]["strangers"]
 
 
 def test_what_could_not_be_held_out_may_be_twice_as_much() -> None:
