@@ -233,5 +233,5 @@ QUICK_ROWS = 1_800
 #: rows of a full run are what two cores can do in an hour; only GEMM sites are the whole table
 PROTOCOLS: Mapping[str, Protocol] = {
     "gemm_sites": Protocol(gemm_sites, 400_000, True), "gemm_frontier": Protocol(gemm_frontier, 32_000, False), "gemm_gpu": Protocol(gemm_gpu, 16_000, False),
-    "attention": Protocol(attention, 100_000, True), "moe": Protocol(moe, 100_000, True), "mla": Protocol(mla, 24_000, True), "power": Protocol(power, 12_000, True),
+    "attention": Protocol(attention, 64_000, True), "moe": Protocol(moe, 64_000, True), "mla": Protocol(mla, 24_000, True), "power": Protocol(power, 12_000, True),
     "neusight_test": Protocol(neusight_test, 40_000, False), "neusight_a100": Protocol(neusight_a100, 20_000, False), "vidur": Protocol(vidur, 12_000, True)}
