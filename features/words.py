@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 import pandas as pd
 
@@ -15,6 +16,8 @@ import pandas as pd
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 #: share of parts (intersection over union) from which two words are alike, and parts that tell enough (assumptions)
 _ALIKE, _LEAST_PARTS = 0.5, 4
+#: known words beyond which they are labels (of layers, of sites), not names of kernels (assumption)
+_MOST_KNOWN = 500
 #: rows that are looked at one by one sooner than by pandas
 _FEW = 64
 
@@ -36,10 +39,11 @@ def distinct(values: pd.Series) -> set[str]:
 
 def likened(values: pd.Series, known: Collection[str]) -> pd.Series:
     """The words of a column, those that are not `known` replaced by the known ones they are like."""
-    words = distinct(values).difference(known)
+    words = distinct(values).difference(known) if len(known) <= _MOST_KNOWN else set()
     new = {word: like for word in sorted(words) if (like := alike(word, known)) is not None}
     return values.astype(str).replace(new) if new else values
 
 
+@lru_cache(65_536)
 def _parts(word: str) -> frozenset[str]:
     return frozenset(part.lower() for part in _PARTS.findall(word))

@@ -24,8 +24,8 @@ _PHYSICS = ("bound_over_estimate", "compute_over_estimate", "dram_over_estimate"
 #: columns smoothness is measured over: sizes
 _SIZES = ("m", "n", "k", "b", "row", "window", "log_bytes", "log_matrix_flops", "log_flops", "log_params", "log_activation_bytes", "log_kernels", "log_estimate")
 
-#: how far apart two rows may be held back differently and still behave alike: share of the time that every call costs, arithmetic over memory, what a warm cache would save; all logarithms, with
-#: where they end and the length they turn over (assumptions)
+#: what holds an operator back: share of the time that every call costs, arithmetic over memory, what a warm cache would save (logarithms); name, least, most, and the distance over which its effect
+#: changes (assumptions)
 _REGIME = (("fixed_share", -7.0, 0.0, 1.5), ("arithmetic", -4.0, 4.0, 1.2), ("hot_over_cold", -2.0, 0.0, 0.5))
 #: sizes that are no function of one another, and the simulated time: over these kernels change from one to the next
 _CLOSE = ("m", "n", "k", "b", "row", "log_simulated")
@@ -51,7 +51,7 @@ class Blocks:
 
     def take(self, rows: np.ndarray) -> Blocks:
         """The rows of a (n,) mask or positions."""
-        return Blocks({k: v[rows] for k, v in self.linear.items()}, self.smooth[rows], *(a[rows] if a.size else a for a in (self.regime, self.close)))
+        return Blocks({k: v[rows] for k, v in self.linear.items()}, self.smooth[rows], *(a[rows] if len(a) else a for a in (self.regime, self.close)))
 
     def grams(self, other: Blocks, target: int) -> dict[str, np.ndarray]:
         """Block -> (n, m) covariance of unit scale with the rows of `other`, for the target at that position."""
@@ -67,10 +67,10 @@ class Blocks:
             if "strange" in out:
                 out["strangely"] = out["strange"] * out["smooth"]
         if self.regime.size and other.regime.size:
-            out["regime"], out["close"] = (np.exp(-0.5 * _square(a, b)) for a, b in ((self.regime, other.regime), (self.close, other.close)))
+            out |= {name: np.exp(-0.5 * _square(a, b)) for name, a, b in (("regime", self.regime, other.regime), ("close", self.close, other.close)) if a.shape[1]}  # without a place all are one: a second level
             if "kinds" in out:
                 same = out["kinds"] >= np.maximum(self.linear["kinds"].sum(1)[:, None], other.linear["kinds"].sum(1)[None, :]) - 0.5
-                out["own regime"], out["own close"] = out["regime"] * same, out["close"] * same
+                out |= {f"own {name}": out[name] * same for name in ("regime", "close") if name in out}
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -59,8 +59,8 @@ _REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cyc
 _GROUPS_PER_COLUMN, _TUNED_ROUNDS, _MOST_TUNED = 10, 30, 10_000
 #: on logarithms an error beyond this counts as this much, when shares are chosen
 _LOST = 1.0
-#: where a saved spec keeps what is known of values never seen, beside the columns of machines: no column has this name
-_OF_VALUES = ""
+#: where a saved spec keeps what is known of values never seen, beside the columns of machines
+_OF_VALUES = "(values never seen)"
 #: rows to a group from which groups are networks with all their designs
 _LEAST_PER_GROUP = 5
 
@@ -142,14 +142,8 @@ class Blended(Outlying):
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
         if not self._networks and not yes_no:
             self._rehearse_values(table, candidates)
-        beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
-        every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
-        middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
-        if any(shares.get("process carried", 0.0) > 0 for told in beyond for shares in told.values()):
-            middle.add("kernel")
-        if self._asks_trees:
-            middle.add("absolute")
-        kept = [name for name in candidates if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
+        speaking = self._speaking(candidates)
+        kept = [name for name in candidates if name in speaking or (name == "absolute" and self._asks_trees)]
         learn(kept)
         self._members = {name: candidates[name] for name in kept}
         self._settle_models(table, models, partial(self._asked_as, lambda q: self._blend(q)[0]))
@@ -163,9 +157,18 @@ class Blended(Outlying):
                 held = classifier.calibrate(points[~here, j], table.targets[t][~here])
                 points[here, j], low[here, j], high[here, j] = classifier.probability(held, points[here, j])
         self.out_of_fold = replace(Prediction.bare(self.targets, points * whole), low=low * whole, high=high * whole)
-        if len(kept) > 1 and count > 1:  # as `predict` tells it
-            self.out_of_fold = replace(self.out_of_fold, spread=apart([answers[name] for name in kept]))
+        if len(speaking) > 1 and count > 1:  # as `predict` tells it
+            self.out_of_fold = replace(self.out_of_fold, spread=apart([answers[name] for name in speaking]))
         return self
+
+    def _speaking(self, names: Iterable[str]) -> list[str]:
+        """Those members that answer usual questions, or ones about machines never seen or beyond the reach: how far they lie apart tells how unsure an answer is."""
+        beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
+        every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
+        middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
+        if any(shares.get("process carried", 0.0) > 0 for told in beyond for shares in told.values()):
+            middle.add("kernel")
+        return [name for name in names if name in middle or any(shares[t].get(name, 0.0) > 0 for shares in every for t in self.targets)]
 
     def _seen(self, questions: Any) -> Any:
         """The rows as the members see them: of whole networks with their physics, names of language models with their figures."""
@@ -282,8 +285,9 @@ class Blended(Outlying):
         blend = blend * self._references_of(questions)
         points = consistent({t: blend[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
-        if len(answers) > 1:
-            bare = replace(bare, spread=apart(list(answers.values())))
+        speaking = self._speaking(answers)
+        if len(speaking) > 1:
+            bare = replace(bare, spread=apart([answers[name] for name in speaking]))
         if not self._probability:
             return bare
         low, high, point = bare.low.copy(), bare.high.copy(), bare.point.copy()

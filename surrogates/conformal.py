@@ -172,11 +172,14 @@ class Conformal:
         self._stretch = 1.0 if scored else _NEVER_REHEARSED
         return self
 
-    def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> Self:
+    def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None, apart: Sequence[str] = ()) -> Self:
         """Widths for questions that `inner.beyond` says lie beyond all it was trained on (larger sizes), from a rehearsal with the largest ones held out: as
-        for `expect_strangers`. What lies beyond was tried once only, one cut of one table: a kind that did well there is as unsure as half way (in logarithms) from its own width to that of all."""
-        self._expected["far"] = partial(self.expect_far, scored, kinds)
+        for `expect_strangers`. What lies beyond was tried once only, one cut of one table: a kind that did well there is as unsure as half way (in logarithms) from its own width to that of all. Kinds `apart` have
+        no part in that of all, where there are others."""
+        self._expected["far"] = partial(self.expect_far, scored, kinds, apart)
         found = self._rehearsed(scored, kinds)
+        if kinds is not None and len(apart) and not (own := np.isin(kinds.astype(str), apart)).all():
+            found |= self._rehearsed({t: (truth[~own], point[~own]) for t, (truth, point) in scored.items()})
         self._far = {key: max(width, math.sqrt(width * found[name])) for name in scored for key, width in found.items() if key == name or key.startswith(f"{name}/")}
         return self
 

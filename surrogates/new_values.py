@@ -17,6 +17,10 @@ import pandas as pd
 
 from .newcomer import weighted_median
 
+#: columns of words that are looked at, the first ones, and the same of those of numbers that are carried on together (assumptions): asking doubles with each
+_MOST_WORDED, _MOST_CARRIED = 8, 3
+#: rows that are asked about at once: each is asked with every value
+_ROWS_AT_ONCE = 2_500
 #: values of a column of words, of one of numbers, at most; rows to a value, on average, from which a number is one of few values (assumptions)
 _MOST_WORDS, _MOST_NUMBERS, _ROWS_PER_NUMBER = 60, 24, 12
 #: numbers of a table that are looked at; where more have few values most are counters, not choices: those whose values rows that are otherwise equal were measured with, so many of them (assumptions)
@@ -49,6 +53,8 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
         values = pd.Series(frame[column].to_numpy(dtype=np.float64, na_value=np.nan) if told else frame[column].astype(str).to_numpy(dtype=object))
         counts = values.value_counts()
         if not (1 <= len(counts) <= (_MOST_NUMBERS if told else _MOST_WORDS)) or (told and (len(values) < _ROWS_PER_NUMBER * len(counts) or values.isna().any())):
+            continue
+        if not told and len(words) == _MOST_WORDED:
             continue
         if np.median(pd.Series(names).groupby(values.to_numpy()[some]).nunique()) < _LEAST_GROUPS:
             continue
@@ -102,11 +108,18 @@ def of(frame: pd.DataFrame, told: Mapping[str, Any], column: str, value: Any) ->
     return np.asarray((frame[column].astype(str) if isinstance(value, str) else frame[column]).to_numpy() == value)
 
 
-def without(told: Mapping[str, Any], column: str, value: Any) -> dict[str, Any]:
-    """What is known where no row has the value."""
-    columns, words = dict(told["columns"]), _words(told)
-    kept = [(v, w) for v, w in zip(columns[column]["values"], columns[column]["worth"], strict=True) if v != value]
-    return {"columns": {**columns, column: {"values": [v for v, _ in kept], "worth": [w for _, w in kept]}}, "joint": [row for row in told["joint"] if column not in words or row[words.index(column)] != value]}
+def without(told: Mapping[str, Any], column: str, value: Any, asked: pd.DataFrame, rest: pd.DataFrame) -> dict[str, Any]:
+    """What is known where no row has the value. What only the rows `asked` have, none of the `rest`, went with it: a version that one backend alone has, the widths of a network. A column of which nothing is left is gone."""
+    columns: dict[str, Any] = {}
+    for name, known in told["columns"].items():
+        mine, theirs = (set(f[name].astype(str) if sort_of(told, name) == "words" else f[name]) for f in (asked, rest))
+        kept = [(v, w) for v, w in zip(known["values"], known["worth"], strict=True) if not (v in mine and v not in theirs) and not (name == column and v == value)]
+        if kept:
+            columns[name] = {"values": [v for v, _ in kept], "worth": [w for _, w in kept]}
+    words = _words(told)
+    left = [at for at, name in enumerate(words) if name in columns]
+    joint = [[row[at] for at in left] for row in told["joint"] if all(row[at] in columns[words[at]]["values"] for at in left)]
+    return {"columns": columns, "joint": joint}
 
 
 def as_new(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> pd.DataFrame:
@@ -130,19 +143,21 @@ def sort_of(told: Mapping[str, Any], column: str) -> str:
 
 
 def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
-    """{"asked", "carried"} -> (n, t) answers in SI of `ask` (rows of a frame -> (n, t)) to rows `new` ((n, columns), each row somewhere) as if they had values of the table."""
+    """{"asked", "carried"} -> (n, t) answers in SI of `ask` (rows of a frame -> (n, t)) to rows `new` ((n, columns), each row somewhere) as if they had values of the table. Each row by itself, whatever stands beside it."""
     out: dict[str, np.ndarray] = {}
     for pattern in np.unique(new, axis=0):
-        rows = np.flatnonzero((new == pattern).all(1))
-        part = frame.iloc[rows].reset_index(drop=True)
-        each, worth = zip(*((_of_numbers(part.assign(**given), told, [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and c not in given], ask), w)
-                            for given, w in _given(told, pattern)), strict=True)
-        for name in ("asked", "carried"):
-            found = np.stack([e[name] for e in each])
-            kept = out.setdefault(name, np.full((len(frame), found.shape[2]), np.nan))
-            for j in range(found.shape[2]):
-                positive = (found[:, :, j] > 0).all()
-                kept[rows, j] = np.exp(weighted_median(np.log(found[:, :, j]), np.array(worth))) if positive else weighted_median(found[:, :, j], np.array(worth))
+        given = list(_given(told, pattern))
+        numbers = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and sort_of(told, c) == "numbers"]
+        every, worth = np.flatnonzero((new == pattern).all(1)), np.array([w for _, w in given])
+        for rows in np.array_split(every, -(-len(every) // _ROWS_AT_ONCE)):
+            part = frame.iloc[rows].reset_index(drop=True)
+            stacked = _of_numbers(pd.concat([part.assign(**words) for words, _ in given], ignore_index=True), told, numbers, ask)
+            for name, each in stacked.items():
+                found = each.reshape(len(given), len(rows), -1)
+                kept = out.setdefault(name, np.full((len(frame), found.shape[2]), np.nan))
+                for j in range(found.shape[2]):
+                    positive = (found[:, :, j] > 0).all(0)
+                    kept[rows, j] = np.where(positive, np.exp(weighted_median(np.log(np.where(positive, found[:, :, j], 1.0)), worth)), weighted_median(found[:, :, j], worth))
     return out
 
 
@@ -159,38 +174,39 @@ def _given(told: Mapping[str, Any], pattern: np.ndarray) -> Iterator[tuple[dict[
         yield from ((({words[0]: v}, w)) for v, w in list(zip(known["values"], known["worth"], strict=True))[:_MOST_ASKED])
     elif words:
         at = [every.index(c) for c in words]
-        yield from ((dict(zip(words, row, strict=True)), 1.0) for row in list(dict.fromkeys(tuple(r[i] for i in at) for r in told["joint"]))[:_MOST_ASKED])
+        together = list(dict.fromkeys(tuple(r[i] for i in at) for r in told["joint"]))[:_MOST_ASKED] or [tuple(told["columns"][c]["values"][0] for c in words)]
+        yield from ((dict(zip(words, row, strict=True)), 1.0) for row in together)
     else:
         yield {}, 1.0
 
 
 def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str], ask: Ask) -> dict[str, np.ndarray]:
-    """Answers to rows new in these columns of numbers: the first asked at the values it lies between, the others at the nearest."""
+    """Answers to rows new in these columns of numbers: asked at the values each lies between, and beyond the ends carried on; of more than `_MOST_CARRIED` the others at the nearest."""
+    for column in numbers[_MOST_CARRIED:]:
+        known = np.array(told["columns"][column]["values"])
+        part = part.assign(**{column: known[np.abs(part[column].to_numpy(dtype=np.float64)[:, None] - known).argmin(1)]})
     if not numbers:
         found = ask(part)
         return {"asked": found, "carried": found}
-    for column in numbers[1:]:
-        values = np.array(told["columns"][column]["values"])
-        part = part.assign(**{column: values[np.abs(part[column].to_numpy(dtype=np.float64)[:, None] - values).argmin(1)]})
-    if len(told["columns"][numbers[0]]["values"]) == 1:
-        found = ask(part.assign(**{numbers[0]: told["columns"][numbers[0]]["values"][0]}))
-        return {"asked": found, "carried": found}
-    values, x = np.array(told["columns"][numbers[0]]["values"]), part[numbers[0]].to_numpy(dtype=np.float64)
+    column, others = numbers[0], numbers[1:_MOST_CARRIED]
+    values, x = np.array(told["columns"][column]["values"]), part[column].to_numpy(dtype=np.float64)
+    if len(values) == 1:
+        return _of_numbers(part.assign(**{column: values[0]}), told, others, ask)
     above = np.clip(np.searchsorted(values, x), 1, len(values) - 1)
-    low, high = (ask(part.assign(**{numbers[0]: v})) for v in (values[above - 1], values[above]))
-    log = values[0] > 0 and (x > 0).all()
-    place = (lambda v: np.log(v)) if log else (lambda v: v)
-    share = ((place(x) - place(values[above - 1])) / (place(values[above]) - place(values[above - 1])))[:, None]
+    below, beyond = values[above - 1], values[above]
+    low, high = (_of_numbers(part.assign(**{column: v}), told, others, ask) for v in (below, beyond))
+    log = (values[0] > 0) & (x > 0)
+    safe = [np.where(log, v, other) for v, other in ((x, 1.0), (below, 1.0), (beyond, 2.0))]
+    share = np.where(log, np.log(safe[0] / safe[1]) / np.log(safe[2] / safe[1]), (x - below) / (beyond - below))[:, None]
+    over = np.where(log, np.log(np.minimum(safe[0] / np.where(log, values[0], 1.0), 1.0)) + np.log(np.maximum(safe[0] / np.where(log, values[-1], 1.0), 1.0)), 0.0)[:, None]
+    asked = _joined(low["asked"], high["asked"], np.clip(share, 0.0, 1.0))[0]
+    carried, ratio = _joined(low["carried"], high["carried"], np.clip(share, 0.0, 1.0))
+    power = np.clip(ratio / np.where(log, np.log(safe[2] / safe[1]), 1.0)[:, None], *_POWERS)
+    return {"asked": asked, "carried": np.where(log[:, None], carried * np.exp(power * over), carried)}
 
-    def joined(w: np.ndarray) -> np.ndarray:
-        positive = (low > 0) & (high > 0)
-        safe = [np.log(np.where(positive, v, 1.0)) for v in (low, high)]
-        return np.where(positive, np.exp((1.0 - w) * safe[0] + w * safe[1]), (1.0 - w) * low + w * high)
 
-    asked = joined(np.clip(share, 0.0, 1.0))
-    if not log:
-        return {"asked": asked, "carried": asked}
+def _joined(low: np.ndarray, high: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((n, t) from one to the other by (n, 1) shares, in logarithms where both are positive; logarithms of their ratio, 0 where not)."""
     positive = (low > 0) & (high > 0)
-    ratio = np.where(positive, np.log(np.where(positive, high, 1.0) / np.where(positive, low, 1.0)), 0.0) / np.log(values[above] / values[above - 1])[:, None]
-    beyond = np.log(np.clip(x / values[0], 0.0, 1.0))[:, None] + np.log(np.maximum(x / values[-1], 1.0))[:, None]
-    return {"asked": asked, "carried": asked * np.exp(np.clip(ratio, *_POWERS) * beyond)}
+    logs = [np.log(np.where(positive, v, 1.0)) for v in (low, high)]
+    return np.where(positive, np.exp((1.0 - share) * logs[0] + share * logs[1]), (1.0 - share) * low + share * high), logs[1] - logs[0]

@@ -257,8 +257,9 @@ class Outlying(Valued):
             self.rehearsed[why][t] = (asked.targets[t], points[:, self.targets.index(t)])
         return shares
 
-    def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
-        """After `fit`: (target -> (truth, answer) in SI of rows that lay beyond all the members had learned from, NaN where there is none; (n,) what they are, as `kinds` says)."""
+    def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray, tuple[str, ...]]:
+        """After `fit`: (target -> (truth, answer) in SI of rows that lay beyond all the members had learned from, NaN where there is none; (n,) what they are, as `kinds` says; kinds that say
+        nothing of the others: each column's values never seen are a matter of their own)."""
         parts = [(kind, told) for kind, told in self.rehearsed.items() if told]
         rows = [max(len(truth) for truth, _ in told.values()) for _, told in parts]
         out = {}
@@ -266,7 +267,7 @@ class Outlying(Valued):
             if any(t in told for _, told in parts):
                 each = [np.pad(np.stack(told.get(t, (np.zeros(0), np.zeros(0)))), ((0, 0), (0, n - len(told.get(t, ([],))[0]))), constant_values=np.nan) for n, (_, told) in zip(rows, parts, strict=True)]
                 out[t] = (np.concatenate([e[0] for e in each]), np.concatenate([e[1] for e in each]))
-        return out, np.repeat(np.array([kind for kind, _ in parts], dtype=object), rows)
+        return out, np.repeat(np.array([kind for kind, _ in parts], dtype=object), rows), tuple(kind for kind, _ in parts if kind not in (_MACHINE, _MODEL, _SIZE, _STEP))
 
     def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], worth: Mapping[str, Any]) -> np.ndarray:
         """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
@@ -311,8 +312,8 @@ class Outlying(Valued):
         for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
             over = self._over(questions, columns)
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
-        values = self._strange(questions).sum(1)
-        out = np.fmax(out, np.where(values > 0, np.minimum(0.5 + 0.5 * values, 2.0), 0.0))
+        values = self._values_new(questions)
+        out = np.where((out > 0.0) & (values > 0), np.minimum(np.fmax(out, 1.0) + 0.5 * values, 2.0), np.fmax(out, np.where(values > 0, np.minimum(0.5 + 0.5 * values, 2.0), 0.0)))
         return np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
 
     def kinds(self, questions: Questions) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..features.tabular import learn_vocabulary, tabular_features
 from .base import Surrogate
 from .threads import in_two_lanes
 
-#: rows of a table from which members that see what is the same everywhere learn, at most: no more is in them
+#: rows of a table from which members that see what is the same everywhere learn, at most (assumption; of 400,000 GEMM rows none of them had a share about known machines and sizes)
 ENOUGH_ROWS = 120_000
 #: machines held out at most, rows learned from and questions asked each time
 MACHINES, ROWS, QUESTIONS = 4, 8_000, 2_000

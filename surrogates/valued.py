@@ -10,7 +10,7 @@ import numpy as np
 
 from ..datasets.table import FeatureQuestions, Table
 from ..features import language_models
-from . import new_values
+from . import new_values, newcomer
 from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
 #: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
@@ -18,8 +18,8 @@ _VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_000, 200
 #: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, and how much that counts against who was best (assumptions)
 _ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0}}
 _LIKELY = 0.5
-#: errors remembered of a column, evenly from the least to the worst: enough for a width of its own, too few to set those of sizes and machines
-_MOST_KEPT = 60
+#: errors remembered of a column, evenly from the least to the worst, some twice where there are fewer: enough for a width of its own
+_KEPT = 100
 #: answers about values of which none could be held out may be off by this factor (assumption)
 _NEVER_REHEARSED = 2.0
 #: why a row lies beyond what was learned from: a value never seen, and its column
@@ -35,6 +35,7 @@ class Valued:
     _counted: list[str]
     _language_models: tuple[str, ...]
     _strangers: dict[str, dict[str, Any]]
+    _relatives: dict[str, dict[str, Any]]
     _reach: dict[str, Any]
     #: columns as they were given, without figures that names bring
     _written: tuple[str, ...] = ()
@@ -58,7 +59,9 @@ class Valued:
     def _rehearse_values(self, table: Table, candidates: Mapping[str, Any]) -> None:
         """Who speaks about values that a column never had (`new_values`), with values held out in turn: as it is, or as known values are answered. What is remembered, column by column, are the errors about the value
         that was answered worst, and `_NEVER_REHEARSED` off where none could be held out."""
-        told = new_values.learn(table.questions.frame[[c for c in self._written if c in table.questions.frame]], table.groups, tuple(self._strangers))
+        frame = table.questions.frame
+        machines = (*self._strangers, *newcomer.machine_columns(frame), getattr(table.questions, "machine_column", ""))  # `newcomer` answers for those
+        told = new_values.learn(frame[[c for c in self._written if c in frame]], table.groups, machines)
         if not told:
             return
         rng = np.random.default_rng(int(self._settings["seed"]))
@@ -72,13 +75,13 @@ class Valued:
                 continue
             fresh = self._small(rest, self.targets, candidates)
             ask, trees = (partial(self._plainly, fresh, shares) for shares in ({t: of_those(self._shares[t], fresh) for t in self.targets}, self._trees_alone))
-            others, unknown = new_values.without(told, column, value), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
+            others, unknown = new_values.without(told, column, value, asked.questions.frame, rest.questions.frame), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
             new = new_values.strange(unknown, others)
             points = {"usual": ask(unknown), **new_values.answered(unknown, others, new, ask), "trees": new_values.answered(unknown, others, new, trees)["asked"]}
             sort = "ends" if new_values.beyond(unknown, others, new).any() else self._sort_of(told, column)
             found.setdefault(column, []).append((sort, np.column_stack([asked.targets[t] for t in self.targets]), points))
         shares: dict[str, dict[str, dict[str, float]]] = {}
-        for sort in _ASKED:
+        for sort in self._sorts(told):
             each = [(y, p) for tries in found.values() for its, y, p in tries if its == sort != "models"]  # of models `relatives` knows who else to ask
             shares[sort] = {t: _who(_ASKED[sort], np.concatenate([y[:, j] for y, _ in each]), {name: np.concatenate([p[name][:, j] for _, p in each]) for name in each[0][1]}) if each else dict(_ASKED[sort])
                             for j, t in enumerate(self.targets)}
@@ -87,21 +90,32 @@ class Valued:
             tries = found.get(column, [])
             if not tries and new_values.held(frame, told, column):  # no fit was left for it: as unsure as others of its sort
                 tries = [tried for its in found.values() for tried in its if tried[0] == self._sort_of(told, column)]
-            self._remember_values(table, column, [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in tries])
+            told["columns"][column]["off"] = self._remember_values(table, column, [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in tries])
 
-    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        """Keeps what answers about values of the column were off by; the 90 % of that of the target that was answered worst (logarithms)."""
+        worst_off = 0.0
         for j, t in enumerate(self.targets):
             positive = bool((table.targets[t][np.isfinite(table.targets[t])] > 0).all())
             each = [(y[good, j], p[good, j]) for y, p in found for good in [np.isfinite(y[:, j]) & np.isfinite(p[:, j]) & ((p[:, j] > 0) | (not positive))] if good.any()]
             if not each:
-                if positive:
-                    truth = table.targets[t][np.isfinite(table.targets[t])][:_MOST_KEPT]
+                truth = table.targets[t][np.isfinite(table.targets[t])]
+                if positive and len(truth):
+                    truth = np.resize(truth, _KEPT)
                     self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth * _NEVER_REHEARSED)
+                    worst_off = max(worst_off, float(np.log(_NEVER_REHEARSED)))
                 continue
             off = [np.abs(np.log(p / y) if positive else p - y) for y, p in each]
             worst = int(np.argmax([np.quantile(o, 0.9) for o in off]))
-            kept = np.argsort(off[worst], kind="stable")[np.linspace(0, len(off[worst]) - 1, min(len(off[worst]), _MOST_KEPT)).round().astype(np.int64)]
+            kept = np.argsort(off[worst], kind="stable")[np.linspace(0, len(off[worst]) - 1, _KEPT).round().astype(np.int64)]
             self.rehearsed.setdefault(_VALUE + column, {})[t] = (each[worst][0][kept], each[worst][1][kept])
+            worst_off = max(worst_off, float(np.quantile(off[worst], 0.9)) if positive else 0.0)
+        return round(worst_off, 6)
+
+    def _sorts(self, told: Mapping[str, Any]) -> list[str]:
+        """The keys of `_ASKED` that the columns are of."""
+        there = {self._sort_of(told, column) for column in told["columns"]}
+        return [sort for sort in _ASKED if sort in there or (sort == "ends" and "numbers" in there)]
 
     def _plainly(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], frame: Any) -> np.ndarray:
         """(n, t) what members say together of the rows of a frame whose words were changed: what a model's name brings with it."""
@@ -125,16 +139,21 @@ class Valued:
         if not len(rows):
             return blend
         frame, new = questions.frame.iloc[rows].reset_index(drop=True), new[rows]
-        said = {"usual": blend[rows], **new_values.answered(frame, self._values, new, ask)}
-        if self._asks_trees:
-            said["trees"] = new_values.answered(frame, self._values, new, trees)["asked"]
         sorts, ends = np.array([self._sort_of(self._values, column) for column in self._values["columns"]]), new_values.beyond(frame, self._values, new)
         left = np.ones(len(new), dtype=bool)
-        for sort in _ASKED:  # a row that is new in several ways is answered by the first
+        for sort, shares in self._values["shares"].items():  # a row that is new in several ways is answered by the first
             mine = left & (ends if sort == "ends" else new[:, sorts == sort].any(1))
             left &= ~mine
-            if mine.any():
-                blend[rows[mine]] = mixed({name: points[mine] for name, points in said.items()}, self._values["shares"][sort], self.targets, self._counted)
+            wanted = {name for each in shares.values() for name in each}
+            if not mine.any() or wanted == {"usual"}:
+                continue
+            part = frame[mine].reset_index(drop=True)
+            said = {"usual": blend[rows[mine]]}
+            if wanted & {"asked", "carried"}:
+                said |= new_values.answered(part, self._values, new[mine], ask)
+            if "trees" in wanted:
+                said["trees"] = new_values.answered(part, self._values, new[mine], trees)["asked"]
+            blend[rows[mine]] = mixed(said, shares, self.targets, self._counted)
         return blend
 
     def _sort_of(self, told: Mapping[str, Any], column: str) -> str:
@@ -146,11 +165,17 @@ class Valued:
             return np.zeros((len(questions), 0), dtype=bool)
         return new_values.strange(questions.frame, self._values, {**self._reach.get("columns", {}), **self._few})
 
+    def _values_new(self, questions: Any) -> np.ndarray:
+        """(n,) in how many columns a row's value is new; names of models not among them where their relatives answer."""
+        new = self._strange(questions)
+        return np.asarray(new[:, [at for at, column in enumerate(self._values.get("columns", ())) if column not in self._relatives]].sum(1) if new.shape[1] else np.zeros(len(new), dtype=np.int64))
+
     def _kinds_of_values(self, questions: Any) -> np.ndarray:
-        """(n,) why a row lies beyond what was learned from, by the first column whose value is new; "" where none is."""
+        """(n,) why a row lies beyond what was learned from, by the column whose value is new, of several the one about which answers were farthest off; "" where none is."""
         new = self._strange(questions)
         names = np.array(["", *(_VALUE + column for column in self._values.get("columns", ()))], dtype=object)
-        return np.asarray(names[np.where(new.any(1), 1 + new.argmax(1), 0) if new.shape[1] else np.zeros(len(new), dtype=np.int64)])
+        off = np.array([known["off"] for known in self._values.get("columns", {}).values()])
+        return np.asarray(names[np.where(new.any(1), 1 + np.where(new, off, -1.0).argmax(1), 0) if new.shape[1] else np.zeros(len(new), dtype=np.int64)])
 
 
 def _who(likely: Mapping[str, float], truth: np.ndarray, points: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -230,14 +230,15 @@ def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], b
     judged = judge(surrogate, known, parts["test"], level)
     split = ", ".join(f"{k} {v:.3g}" for k, v in shares.items()) + f" by {by}, seed {seed}"
     found = Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), split, level)
-    if again:  # intervals know twice the groups so; the figures are of the narrower knowledge
+    if again:  # twice the groups
         surrogate.conformalize(parts["calibrate"], parts["test"])
+        found = replace(found, notes=["coverage is that of intervals by the part that calibrates; those that are kept know the part that judged, too"])
     if not again or surrogate.inner.name != "ensemble" or surrogate.shape != "op" or 1.0 - shares["train"] < _WORTH_AGAIN or len(data) > _MOST_AGAIN:
         return found
     rest = data.take(~np.isin(data.groups.astype(str), np.unique(parts["valid"].groups.astype(str))))
     say(f"learns again, from {len(rest):,} rows: those that calibrated and judged it, too")
     surrogate.inner.learn_again(best_surrogate(wanted, parts["train"], seed, say, networks).members, rest, parts["valid"])
-    return replace(found, rows=len(rest), notes=[f"figures and intervals are of the model as it was learned from {len(parts['train']):,} rows; it learned again from {len(rest):,}, those that calibrated and judged it among them; machines and sizes that only those rows have are still answered as never seen"])
+    return replace(found, rows=len(rest), notes=[*found.notes, f"figures and intervals are of the model as it was learned from {len(parts['train']):,} rows; it learned again from {len(rest):,}, those that calibrated and judged it among them; machines and sizes that only those rows have are still answered as never seen"])
 
 
 def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence[str], seed: int, level: float, say: Say, networks: bool = True) -> Any:

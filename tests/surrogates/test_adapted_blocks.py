@@ -66,3 +66,12 @@ def test_shots_kept_before_there_were_such_places_do_without() -> None:
     asked = adapted_blocks.blocks(shots.questions, tabular_features(shots.questions, words), words, np.zeros((1, len(shots), 1)), earlier, False)
     assert list(asked.grams(then, 0)) == list(then.grams(then, 0)) == list(asked.grams(asked, 0))
     assert not {"regime", "close"} & set(asked.grams(then, 0))
+
+
+def test_repeated_measurements_of_one_operator_have_no_places_and_can_be_taken_apart() -> None:
+    made = Blocks({}, np.zeros((3, 0)), np.zeros((3, 3)), np.zeros((3, 0)))
+    some = made.take(np.array([True, False, True]))
+    grams = some.grams(some, 0)
+    assert len(some) == 2
+    assert "close" not in grams  # it would be a second level
+    assert all(gram.shape == (2, 2) for gram in grams.values())

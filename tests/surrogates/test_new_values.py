@@ -74,7 +74,7 @@ def test_what_a_rehearsal_holds_out() -> None:
     assert new_values.held(frame, told, "bits")[:2] == [8.0, 2.0]  # one between others, the lowest; never the largest, of which `reach` speaks
     assert 16.0 not in new_values.held(frame, told, "bits")
     assert new_values.held(frame[(frame["backend"] == "a") | (frame.index < 45)], told, "backend") == []  # one has nearly all rows, the others hardly any
-    rest = new_values.without(told, "backend", "a")
+    rest = new_values.without(told, "backend", "a", frame[frame["backend"] == "a"], frame[frame["backend"] != "a"])
     assert rest["columns"]["backend"]["values"] == ["b", "c"]
     assert all(row[0] != "a" for row in rest["joint"])
 
@@ -84,3 +84,27 @@ def test_of_many_numbers_those_that_otherwise_equal_rows_differ_by_are_choices()
     programs = np.random.default_rng(0).integers(0, 5, (40, 10))
     frame = pd.DataFrame([(clock, *counts) for counts in programs for clock in (500, 600, 700, 800)], columns=["clock", *(f"count {i}" for i in range(10))])
     assert list(new_values.learn(frame, np.arange(len(frame)))["columns"]) == ["clock"]
+
+
+def test_what_a_value_alone_had_goes_with_it() -> None:
+    frame = table().assign(version=lambda f: f["backend"].map({"a": "1", "b": "2", "c": "3"}))
+    told = new_values.learn(frame, np.arange(len(frame)))
+    here = (frame["backend"] == "a").to_numpy()
+    rest = new_values.without(told, "backend", "a", frame[here], frame[~here])
+    assert rest["columns"]["version"]["values"] == ["2", "3"]
+    assert new_values.strange(frame[here], rest)[:, [list(rest["columns"]).index(c) for c in ("backend", "version")]].all()
+    assert len(rest["joint"]) == 2
+
+
+def test_several_numbers_at_once_are_each_carried_on_and_every_row_by_itself() -> None:
+    frame = pd.DataFrame([(a, b) for a in (2.0, 4.0, 8.0) for b in (16.0, 32.0, 64.0)] * 12, columns=["a", "b"])
+    told = new_values.learn(frame, np.arange(len(frame)))
+
+    def product(part: pd.DataFrame) -> np.ndarray:
+        return (part["a"] * part["b"]).to_numpy(dtype=np.float64)[:, None]
+
+    asked = pd.DataFrame({"a": [3.0, 3.0, 1.0, -1.0, 16.0], "b": [2.0, 48.0, 8.0, 24.0, 128.0]})
+    found = new_values.answered(asked, told, new_values.strange(asked, told), product)["carried"][:, 0]
+    assert found[[0, 1, 2, 4]] == pytest.approx([6.0, 144.0, 8.0, 16.0 * 128.0])
+    alone = [new_values.answered(asked.iloc[[i]].reset_index(drop=True), told, new_values.strange(asked.iloc[[i]], told), product)["carried"][0, 0] for i in range(5)]
+    assert found == pytest.approx(alone)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from silicast.datasets.columns import OpColumns
+from silicast.datasets.measured import read_measured
 from silicast.datasets.ops import Op
+from silicast.datasets.table import Table
+from silicast.features.tabular import learn_vocabulary
+from silicast.surrogates import rehearsal
+from silicast.surrogates.boosted import Boosted
 from silicast.surrogates.rehearsal import Rehearsal, _drawn, beyond, reach, shares, shares_by_kind
 
 TRUTH = np.exp(np.random.default_rng(0).normal(size=300))
@@ -80,3 +86,23 @@ def test_more_of_the_same_is_beyond_but_never_far() -> None:
     assert beyond(norms, {"norm/row": 64.0}) == pytest.approx([0.0, 0.0, 0.0, 0.0, 2.0])
     gemm = OpColumns.from_ops([Op.of("o", "gemm", m=m, n=n, k=64) for m, n in ((1, 4096), (4096, 1), (4096, 4096))])
     assert not beyond(gemm, reach(gemm.take(np.array([0, 1])))).any()  # products have sizes of their own
+
+
+def test_of_a_large_table_general_members_learn_from_a_sample_with_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"m": rng.integers(1, 4096, 600), "n": 1024, "k": 512, "dtype": "bfloat16", "hardware": "a100_sxm", "kernel": ["rare"] + ["usual"] * 599, "ms": rng.uniform(0.1, 1.0, 600)})
+    table = read_measured(frame, {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k", "dtype": "dtype"}, "hardware": "hardware", "context": ["kernel"], "targets": {"latency_s": {"column": "ms", "unit": "ms"}}})
+    seen: dict[str, tuple[int, dict[str, tuple[str, ...]]]] = {}
+
+    def learned(self: Boosted, table: Table, valid: Table | None = None) -> Boosted:
+        features = next(iter(table.questions.__dict__["_features"].values()))
+        seen[self.columns] = len(table), learn_vocabulary(table.questions)
+        assert np.allclose(features.values[:, features.names.index("m")], np.log1p(table.questions.ops.m))  # columns of the same rows
+        return self
+
+    monkeypatch.setattr(rehearsal, "ENOUGH_ROWS", 100)
+    monkeypatch.setattr(Boosted, "fit", learned)
+    rehearsal.fitted([Boosted(targets=("latency_s",), columns=columns) for columns in ("near", "plain", "kin", "roofline")], table)
+    assert seen["near"][0] == 600
+    assert all(100 <= seen[columns][0] <= 102 for columns in ("plain", "kin", "roofline"))
+    assert len({str(vocabulary) for _, vocabulary in seen.values()}) == 1

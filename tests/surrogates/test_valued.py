@@ -51,13 +51,13 @@ def test_folders_made_before_know_no_columns_of_few_values(tmp_path: Path) -> No
     data = read_measured(table(["one", "two", "three"]), SCHEMA)
     model = Blended(targets=("latency_s",)).fit(data)
     spec, files = model.weights()
-    spec["strangers"].pop("")
+    spec["strangers"].pop("(values never seen)")
     old = Blended.from_weights(spec, files, tmp_path, store.member)
     word = read_measured(table(["new"]), SCHEMA).questions
     assert (old.beyond(word) == 0.0).all()
     assert set(old.kinds(word)) == {""}
     assert np.isfinite(old.predict(word).point).all()
-    assert "" not in Blended(targets=("latency_s",)).fit(read_measured(table(["one"], (4,)).drop(columns=["backend", "bits"]), {**SCHEMA, "features": ["size"]})).weights()[0]["strangers"]
+    assert "(values never seen)" not in Blended(targets=("latency_s",)).fit(read_measured(table(["one"], (4,)).drop(columns=["backend", "bits"]), {**SCHEMA, "features": ["size"]})).weights()[0]["strangers"]
 
 
 def test_what_could_not_be_held_out_may_be_twice_as_much() -> None:
@@ -65,3 +65,27 @@ def test_what_could_not_be_held_out_may_be_twice_as_much() -> None:
     model = Blended(targets=("latency_s",)).fit(read_measured(frame, {**SCHEMA, "features": ["backend", "size"]}))
     truth, point = model.rehearsed["value backend"]["latency_s"]
     assert np.allclose(point, 2.0 * truth)
+
+
+def test_a_value_of_few_rows_has_a_width_of_its_own_all_the_same() -> None:
+    rows = pd.concat([table(["one", "two"])] * 3 + [table(["three"]).head(20)], ignore_index=True)
+    model = fit_folds(read_measured(rows, {**SCHEMA, "features": ["backend", "size"]}), ("latency_s",), "row", 0, 0.9, lambda text: None).surrogate
+    assert "latency_s/value backend" in model.weights()[0]["far"]
+
+
+def test_beyond_in_size_and_new_in_a_word_is_less_sure_than_either() -> None:
+    model = Blended(targets=("latency_s",)).fit(read_measured(table(["one", "two", "three"]), SCHEMA))
+    larger = table(["one", "new"], (4,)).assign(size=2.0**13)
+    known, new = (read_measured(part, SCHEMA).questions for _, part in sorted(larger.groupby(larger["backend"] == "new")))
+    assert (model.beyond(new) > model.beyond(known)).all()
+    assert (model.beyond(new) <= 2.0).all()
+
+
+def test_a_number_alone_asks_no_trees_and_its_row_is_answered_as_it_is_alone() -> None:
+    model = Blended(targets=("latency_s",)).fit(read_measured(table(["one"]), {**SCHEMA, "features": ["bits", "size"]}))
+    assert set(model._values["shares"]) == {"numbers", "ends"}
+    assert not model._asks_trees
+    asked = table(["one"], (3,)).head(4).assign(bits=[1.0, 3.0, 0.5, 12.0])
+    together = model.predict(read_measured(asked, {**SCHEMA, "features": ["bits", "size"]}).questions).point
+    alone = [model.predict(read_measured(asked.iloc[[i]], {**SCHEMA, "features": ["bits", "size"]}).questions).point[0] for i in range(4)]
+    assert np.allclose(together, alone)

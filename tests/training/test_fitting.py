@@ -15,6 +15,7 @@ from silicast.datasets.measured import read_measured
 from silicast.datasets.splits import split_by_group, whole_groups
 from silicast.surrogates import store
 from silicast.surrogates.card import ModelCard
+from silicast.surrogates.conformal import Conformal
 from silicast.training import fitting, folds, members
 from silicast.training.fitting import evaluate_table, fit_table
 
@@ -144,6 +145,16 @@ def test_large_tables_are_cut_in_four(tmp_path: Path, monkeypatch: pytest.Monkey
     card, _, _ = fit(gemms(1200, 300), GEMM, tmp_path / "m", again=False)
     assert card.split == "train 0.72, valid 0.08, calibrate 0.1, test 0.1 by n x k, seed 0"
     assert card.data_rows < 1000
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_judged_calibrates_afterwards_unless_somebody_judges_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+    parts: list[int] = []
+    conformalize = Conformal.conformalize
+    monkeypatch.setattr(Conformal, "conformalize", lambda self, *tables: parts.append(len(tables)) or conformalize(self, *tables))
+    card, _, _ = fit(gemms(1200, 300), GEMM, tmp_path / "m", networks=False, again=again)
+    assert parts == ([1, 2] if again else [1])
+    assert ("the part that judged" in card.extra.get("notes", "")) == again
 
 
 def test_what_judged_a_model_is_learned_from_afterwards(tmp_path: Path) -> None:
