@@ -24,7 +24,7 @@ from scipy.optimize import minimize
 #: prior median and spread of the logarithm of each block's variance (of logarithms), and of the noise. Of networks, whose machines are known by name alone and are as fast as they
 #: like: assumptions, weak ones, chosen once on two search spaces
 NETWORKS: Mapping[str, tuple[float, float]] = {"level": (4.0, 2.0), "answer": (0.03, 2.0), "physics": (0.05, 2.0), "kinds": (0.05, 2.0), "others": (0.2, 2.0), "each": (0.01, 2.0),
-                                               "smooth": (0.02, 2.0), "rough": (0.01, 2.0), "noise": (0.002, 1.5)}
+                                               "smooth": (0.02, 2.0), "rough": (0.01, 2.0), "regime": (0.02, 1.5), "close": (0.02, 1.3), "own regime": (0.01, 1.5), "own close": (0.01, 1.5), "noise": (0.002, 1.5)}
 #: of operators and plain tables, which are told a machine's figures: what such answers were off by about machines held out. Means and spreads, rounded, of the most probable variances given
 #: 300 rows, of nine pairs of machine and operator table (GEMM, attention, NeuSight, Vidur, power) and thirteen of machine and plain target (Zeus, LLM-Inference-Bench, Splitwise); means
 #: without a table's own family did as well on it (measured once, by hand, on one seed; no benchmark repeats it). Words nobody knew (a kernel of this machine alone) lie farther off than all others do (an assumption: there are few of them);
