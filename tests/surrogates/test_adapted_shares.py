@@ -103,3 +103,10 @@ def test_the_cautious_correct_nothing_that_shots_left_out_do_not_ask_for() -> No
 def test_one_shot_cannot_tell_that_a_correction_is_of_no_use() -> None:
     points = np.array([[0.3], [0.3], [0.3]])
     assert adapted_shares.shares(np.zeros(1), points, np.ones(1, dtype=bool), cautious=True)[0][0] < 1.0
+
+
+def test_fifteen_shots_are_mixed_as_they_tell() -> None:
+    rng = np.random.default_rng(0)
+    truth, counted = rng.normal(0.0, 0.1, 15), np.ones(15, dtype=bool)
+    points = np.stack([truth + 0.1, np.full(15, 0.9), truth + np.where(np.arange(15) % 2, 0.9, -0.9)])
+    assert np.array_equal(adapted_shares.shares(truth, points, counted, cautious=True)[0], adapted_shares.shares(truth, points, counted)[0])
