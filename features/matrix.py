@@ -20,6 +20,8 @@ _ROOFLINE = frozenset({"log_bound", "compute_over_dram", "m", "n", "k", "b", "ro
                        "log_output_bytes", "op_batch", "op_heads", "op_window", "op_keys"})
 #: columns that models saved before they were thought of do without
 LATER = frozenset({"op_batch", "op_heads", "op_tokens", "op_places", "head_sharing", "op_window", "op_keys", "windowed", "seen_share"})
+#: so many values are looked up one by one: a categorical of a single row costs half a millisecond
+_FEW = 32
 #: the ceilings of `Features.ceilings`: arithmetic as tiles and waves allow it, every operand once from memory, traffic through the last cache, start and end
 CEILINGS = ("compute", "memory", "cache", "fixed")
 
@@ -99,5 +101,8 @@ class Features:
 
 def codes(values: pd.Series, known: tuple[str, ...]) -> np.ndarray:
     """(n,) float32 places of the values among the known ones, NaN for others."""
+    if len(values) <= _FEW:
+        place = {name: float(at) for at, name in enumerate(known)}
+        return np.array([place.get(said, np.nan) for said in values.astype(str).to_numpy(dtype=object)], dtype=np.float32)
     found = pd.Categorical(values.astype(str), categories=list(known)).codes.astype(np.float32)
     return np.where(found < 0, np.nan, found).astype(np.float32)

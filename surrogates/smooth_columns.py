@@ -17,6 +17,7 @@ import pandas as pd
 from ..datasets.columns import DeviceColumns
 from ..datasets.errors import TableError
 from ..features.device import DEVICE_FEATURES, device_vector, named_machine
+from ..features.matrix import codes
 
 #: a positive number that spans this ratio is a size: its logarithm is taken
 _SPAN = 3.0
@@ -99,10 +100,14 @@ def smooth(frame: pd.DataFrame, columns: Sequence[Mapping[str, Any]]) -> tuple[n
     never seen at zero throughout. Raises TableError for a column that is missing or holds text where numbers were learned."""
     parts: list[np.ndarray] = []
     part: list[int] = []
+    given: dict[str, pd.Series] = {}  # a source is taken out once: of a single row that costs more than what is done with it
     for at, column in enumerate(columns):
-        if column["source"] not in frame.columns:
-            raise TableError(f"feature table lacks the column {column['source']}; it has: {', '.join(map(str, frame.columns))}")
-        values = _values(frame[column["source"]], column)
+        source = column["source"]
+        if source not in given:
+            if source not in frame.columns:
+                raise TableError(f"feature table lacks the column {source}; it has: {', '.join(map(str, frame.columns))}")
+            given[source] = frame[source]
+        values = _values(given[source], column)
         parts.append(values)
         part += [at] * values.shape[1]
     return (np.concatenate(parts, axis=1) if parts else np.zeros((len(frame), 0))), np.array(part, dtype=np.int64)
@@ -111,8 +116,7 @@ def smooth(frame: pd.DataFrame, columns: Sequence[Mapping[str, Any]]) -> tuple[n
 def _values(given: pd.Series, column: Mapping[str, Any]) -> np.ndarray:
     how = column["how"]
     if how == "category":
-        codes = pd.Index(column["values"]).get_indexer(pd.Index(given.astype(str)))
-        return (codes[:, None] == np.arange(len(column["values"]))).astype(np.float64)
+        return (codes(given, tuple(column["values"]))[:, None] == np.arange(len(column["values"]))).astype(np.float64)
     if how in ("parameters", "figure"):
         words, inverse = np.unique(given.astype(str).to_numpy(dtype=str), return_inverse=True)
         if how == "parameters":

@@ -16,6 +16,7 @@ from silicast.datasets.families import FAMILIES, sample
 from silicast.datasets.ops import Op
 from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
 from silicast.features.device import DEVICE_FEATURES, device_vector
+from silicast.features.matrix import codes
 from silicast.features.op import OP_FEATURES, op_vector
 from silicast.features.tabular import Features, learn_vocabulary, tabular_features
 
@@ -220,3 +221,11 @@ def test_many_rows_in_parts_have_the_columns_they_have_at_once(monkeypatch: pyte
         assert set(getattr(found, name)) == set(getattr(expected, name))
         for target, values in getattr(expected, name).items():
             np.testing.assert_array_equal(getattr(found, name)[target], values)
+
+
+@pytest.mark.parametrize("values", [["a", "b", "z", None, "nan", float("nan")], ["a", None, "b"], [1, 2, 3], [True, False], [1.0, float("nan")]], ids=str)
+@pytest.mark.parametrize("known", [("a", "b"), ("nan", "a"), ("1", "2"), ("True", "1.0"), ()], ids=str)
+def test_a_category_has_one_place_whether_few_are_asked_or_many(values: list[Any], known: tuple[str, ...]) -> None:
+    few = pd.Series(values, dtype=None if isinstance(values[0], str) and len(values) < 5 else object)
+    many = pd.concat([few] * 40, ignore_index=True)
+    np.testing.assert_array_equal(codes(few, known), codes(many, known)[: len(few)])
