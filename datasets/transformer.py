@@ -1,23 +1,18 @@
-"""A transformer language model as a noun: its sizes, its exact parameter counts, its cache, and what one device runs for one layer.
+"""A transformer language model as a noun: its sizes, its exact parameter counts, its cache. What one device runs of it: `transformer_layers.py`.
 
     model = transformer("llama3_70b")                      # datasets/catalog/transformers
     model.params, model.active_params                      # 70_553_706_496, the same: it is dense
-    model.layer_workload("decode", batch=32, past_tokens=2048, tensor=8, weight_dtype="int4")
-
-A layer is asked for one at a time because layers repeat: simulate each distinct one (`blocks`) once and multiply. Collectives are not part of
-a layer's workload; who shards it adds them (`datasets/simulator/serving.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .dtypes import BITS, dtype_name
 from .errors import InputError, UnknownNameError
 from .ops import ELEMENTWISE_COST, MAX_SIZE, shown
-from .workload import Workload
 
 LAYERS = ("dense", "moe")
 REQUIRED = ("key", "name", "layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab")
@@ -233,54 +228,6 @@ class Transformer:
         inner = BITS[dtype_name(weight_dtype)]
         outer = BITS[dtype_name(outer_dtype)] if outer_dtype else max(inner, 16)
         return (self.params - self.outer_params) * inner / 8 + self.outer_params * outer / 8
-
-    # -- what runs --------------------------------------------------------------------------------------------------------------------
-
-    def layer_workload(self, phase: str = "prefill", batch: int = 1, new_tokens: int = 1, past_tokens: int = 0, tensor: int = 1, expert: int = 1,
-                       dtype: str = "bfloat16", weight_dtype: str | None = None, kv_dtype: str | None = None, layer: str = "",
-                       window: int | None = None, sparsity: str = "") -> Workload:
-        """What ONE device runs for ONE layer, without the collectives.
-
-        `tensor`: attention heads and feed-forward columns are cut into so many parts (Megatron: two all-reduces a layer follow); key heads fewer
-        than that are repeated. `expert`: experts are spread over so many devices; beyond `tensor`, attention is repeated expert/tensor times and
-        `batch` is that of one replica. Routing is taken as even. `dtype` is what products compute in; below 16 bits the rest (attention, norms,
-        activations between) stays in bfloat16, as serving engines keep it. `layer` "dense" or "moe" (default: moe if the model has experts),
-        `window` as in `Block` (default: the model's). `sparsity` of the weights as in `Op`.
-        Phases: "prefill", "decode" (MLA with absorbed projections), "forward", "backward" (recomputes scores as FlashAttention-2 does), "train" (both).
-        Raises InputError naming what does not divide or is not known.
-        """
-        if phase == "decode" and self.encoder:
-            raise InputError(f"transformer {self.key!r} is an encoder: it has no decode phase")
-        return self.step_workload([Segment(batch, new_tokens, past_tokens)], phase, tensor, expert, dtype, weight_dtype, kv_dtype, layer, window, sparsity)
-
-    def step_workload(self, segments: Sequence[Segment], phase: str = "prefill", tensor: int = 1, expert: int = 1, dtype: str = "bfloat16",
-                      weight_dtype: str | None = None, kv_dtype: str | None = None, layer: str = "", window: int | None = None, sparsity: str = "") -> Workload:
-        """`layer_workload` for several groups of sequences in one step, as chunked prefill mixes them: linear layers see all tokens at once,
-        attention each group by itself."""
-        from .transformer_layers import Formats, layer_graph
-
-        if phase not in PHASES:
-            raise UnknownNameError("phase", phase, PHASES)
-        kind = layer or ("moe" if self.experts else "dense")
-        if kind not in LAYERS or (kind == "moe") > bool(self.experts) or (kind == "dense" and not self.ffn):
-            raise InputError(f"transformer {self.key!r}: layer: expected {' or '.join(sorted({b.kind for b in self.blocks}))}, got {layer!r}")
-        formats = Formats.of(dtype, weight_dtype, kv_dtype, sparsity)
-        return layer_graph(self, tuple(segments), phase, tensor, expert, formats, kind, self.window if window is None else window)
-
-    def head_workload(self, phase: str = "prefill", batch: int = 1, new_tokens: int = 1, tensor: int = 1, dtype: str = "bfloat16",
-                      weight_dtype: str | None = None, logits: int | None = None) -> Workload:
-        """Embedding of batch x new_tokens tokens, final norm and the language-model head on ONE device, the vocabulary cut into `tensor` parts.
-
-        `logits`: rows the head computes (default: one per sequence in prefill, every token otherwise). Embeddings and head stay in 16 bits
-        whatever `dtype`, as published quantised checkpoints leave them, unless `weight_dtype` says otherwise.
-        """
-        from .transformer_layers import Formats, head_graph
-
-        if phase not in PHASES:
-            raise UnknownNameError("phase", phase, PHASES)
-        segment = Segment(batch, new_tokens)
-        rows = logits if logits is not None else (batch if phase == "prefill" else segment.tokens)
-        return head_graph(self, segment, phase, tensor, Formats.of(dtype, weight_dtype, None), rows)
 
     # -- documents --------------------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
     model_graph(transformer("llama3_8b"), Step("decode", batch=32, past_tokens=2048))
 
-Layers repeat, so who only needs a cost asks `Transformer.layer_workload` for each distinct one; this is for those who need the graph itself.
+Layers repeat, so who only needs a cost asks `layer_workload` for each distinct one; this is for those who need the graph itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The graphs behind `Transformer`: one layer's operators on one device, forward and backward, and the embedding and head around them.
+"""What one device runs of a `Transformer`: one layer's operators, forward and backward, and the embedding and head around them.
+
+    layer_workload(transformer("llama3_70b"), "decode", batch=32, past_tokens=2048, tensor=8, weight_dtype="int4")
+
+A layer is asked for one at a time because layers repeat: simulate each distinct one (`Transformer.blocks`) once and multiply. Collectives are not part of
+a layer's workload; who shards it adds them (`datasets/simulator/serving.py`).
 
 Serving engines fuse what these graphs fuse: query, key and value are one product, so are the two halves of a gated feed-forward; rotary
 positions write keys and values to the cache; scores never leave attention.
@@ -7,14 +12,60 @@ positions write keys and values to the cache; scores never leave attention.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .dtypes import BITS
-from .errors import InputError
+from .errors import InputError, UnknownNameError
 from .ops import ELEMENTWISE_COST, Op
-from .transformer import Segment, Transformer
+from .transformer import LAYERS, PHASES, Segment, Transformer
 from .transformer_chain import ROPE_COST, Chain, Formats, finish
 from .workload import Workload
+
+
+def layer_workload(model: Transformer, /, phase: str = "prefill", batch: int = 1, new_tokens: int = 1, past_tokens: int = 0, tensor: int = 1, expert: int = 1,
+                   dtype: str = "bfloat16", weight_dtype: str | None = None, kv_dtype: str | None = None, layer: str = "",
+                   window: int | None = None, sparsity: str = "") -> Workload:
+    """What ONE device runs for ONE layer, without the collectives.
+
+    `tensor`: attention heads and feed-forward columns are cut into so many parts (Megatron: two all-reduces a layer follow); key heads fewer
+    than that are repeated. `expert`: experts are spread over so many devices; beyond `tensor`, attention is repeated expert/tensor times and
+    `batch` is that of one replica. Routing is taken as even. `dtype` is what products compute in; below 16 bits the rest (attention, norms,
+    activations between) stays in bfloat16, as serving engines keep it. `layer` "dense" or "moe" (default: moe if the model has experts),
+    `window` as in `Block` (default: the model's). `sparsity` of the weights as in `Op`.
+    Phases: "prefill", "decode" (MLA with absorbed projections), "forward", "backward" (recomputes scores as FlashAttention-2 does), "train" (both).
+    Raises InputError naming what does not divide or is not known.
+    """
+    if phase == "decode" and model.encoder:
+        raise InputError(f"transformer {model.key!r} is an encoder: it has no decode phase")
+    return step_workload(model, [Segment(batch, new_tokens, past_tokens)], phase, tensor, expert, dtype, weight_dtype, kv_dtype, layer, window, sparsity)
+
+
+def step_workload(model: Transformer, /, segments: Sequence[Segment], phase: str = "prefill", tensor: int = 1, expert: int = 1, dtype: str = "bfloat16",
+                  weight_dtype: str | None = None, kv_dtype: str | None = None, layer: str = "", window: int | None = None, sparsity: str = "") -> Workload:
+    """`layer_workload` for several groups of sequences in one step, as chunked prefill mixes them: linear layers see all tokens at once,
+    attention each group by itself."""
+    if phase not in PHASES:
+        raise UnknownNameError("phase", phase, PHASES)
+    kind = layer or ("moe" if model.experts else "dense")
+    if kind not in LAYERS or (kind == "moe") > bool(model.experts) or (kind == "dense" and not model.ffn):
+        raise InputError(f"transformer {model.key!r}: layer: expected {' or '.join(sorted({b.kind for b in model.blocks}))}, got {layer!r}")
+    formats = Formats.of(dtype, weight_dtype, kv_dtype, sparsity)
+    return _layer_graph(model, tuple(segments), phase, tensor, expert, formats, kind, model.window if window is None else window)
+
+
+def head_workload(model: Transformer, /, phase: str = "prefill", batch: int = 1, new_tokens: int = 1, tensor: int = 1, dtype: str = "bfloat16",
+                  weight_dtype: str | None = None, logits: int | None = None) -> Workload:
+    """Embedding of batch x new_tokens tokens, final norm and the language-model head on ONE device, the vocabulary cut into `tensor` parts.
+
+    `logits`: rows the head computes (default: one per sequence in prefill, every token otherwise). Embeddings and head stay in 16 bits
+    whatever `dtype`, as published quantised checkpoints leave them, unless `weight_dtype` says otherwise.
+    """
+    if phase not in PHASES:
+        raise UnknownNameError("phase", phase, PHASES)
+    segment = Segment(batch, new_tokens)
+    rows = logits if logits is not None else (batch if phase == "prefill" else segment.tokens)
+    return _head_graph(model, segment, phase, tensor, Formats.of(dtype, weight_dtype, None), rows)
 
 
 def share(t: Transformer, what: str, size: int, parts: int) -> int:
@@ -26,8 +77,8 @@ def share(t: Transformer, what: str, size: int, parts: int) -> int:
     return size // parts
 
 
-def layer_graph(t: Transformer, segments: tuple[Segment, ...], phase: str, tensor: int, expert: int, formats: Formats, kind: str, window: int) -> Workload:
-    """One layer on one device; see `Transformer.layer_workload`."""
+def _layer_graph(t: Transformer, segments: tuple[Segment, ...], phase: str, tensor: int, expert: int, formats: Formats, kind: str, window: int) -> Workload:
+    """One layer on one device; see `layer_workload`."""
     if not segments:
         raise InputError(f"transformer {t.key!r}: a step needs at least one segment of sequences")
     chain = Chain(f"{t.key}/{phase}/{kind}", formats)
@@ -162,8 +213,8 @@ def _mixture(chain: Chain, t: Transformer, x: int, tokens: int, tensor: int, exp
     return y
 
 
-def head_graph(t: Transformer, segment: Segment, phase: str, tensor: int, formats: Formats, rows: int) -> Workload:
-    """Embedding, final norm and head; see `Transformer.head_workload`. A tied head reads the table once more but holds it once."""
+def _head_graph(t: Transformer, segment: Segment, phase: str, tensor: int, formats: Formats, rows: int) -> Workload:
+    """Embedding, final norm and head; see `head_workload`. A tied head reads the table once more but holds it once."""
     weight = formats.weight if BITS[formats.weight] != BITS[formats.product] and BITS[formats.product] >= 16 else formats.vector
     chain = Chain(f"{t.key}/{phase}/head", Formats(formats.vector, weight, formats.vector, formats.kv))
     tokens, columns = segment.tokens, -(-t.vocab // tensor)

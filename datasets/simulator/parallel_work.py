@@ -19,6 +19,7 @@ from ..hardware import Hardware
 from ..ops import ELEMENTWISE_COST, Op
 from ..transformer import Transformer
 from ..transformer_chain import backward_of
+from ..transformer_layers import head_workload, layer_workload
 from ..workload import WorkloadBuilder
 from .collectives import collective
 from .memory_plan import stage_params
@@ -69,7 +70,7 @@ class DeviceWork:
 
     def _layer(self, phase: str, kind: str, window: int) -> Simulation:
         p = self.plan
-        return simulate(self.model.layer_workload(phase, batch=p.microbatch, new_tokens=self.new, past_tokens=self.past, tensor=p.tensor, expert=p.expert,
+        return simulate(layer_workload(self.model, phase, batch=p.microbatch, new_tokens=self.new, past_tokens=self.past, tensor=p.tensor, expert=p.expert,
                                                   dtype=p.dtype, layer=kind, window=window), self.hardware)
 
     def stage(self) -> Stage:
@@ -143,7 +144,7 @@ class DeviceWork:
 
     def head(self) -> Stage:
         """Embedding, final norm, head and loss, of the first and last stage together."""
-        runs = [simulate(self.model.head_workload(phase, batch=self.plan.microbatch, new_tokens=self.new, tensor=self.plan.tensor, dtype=self.plan.dtype), self.hardware)
+        runs = [simulate(head_workload(self.model, phase, batch=self.plan.microbatch, new_tokens=self.new, tensor=self.plan.tensor, dtype=self.plan.dtype), self.hardware)
                 for phase in ("forward", "backward")]
         return Stage(runs[0].values["latency_s"], runs[1].values["latency_s"], energy_j=sum(r.values["energy_j"] for r in runs))
 

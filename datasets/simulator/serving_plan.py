@@ -109,7 +109,7 @@ class ServingPlan:
 
     @property
     def formats(self) -> dict[str, Any]:
-        """The arguments of `Transformer.layer_workload` that say number formats."""
+        """The arguments of `layer_workload` that say number formats."""
         return {"dtype": self.dtype, "weight_dtype": self.weight_dtype or None, "kv_dtype": self.kv_dtype or None, "sparsity": self.sparsity}
 
     @property

@@ -14,7 +14,7 @@ from ..dtypes import BITS
 from ..errors import InputError
 from ..hardware import Hardware
 from ..transformer import Segment, Transformer
-from ..transformer_layers import hit_experts
+from ..transformer_layers import head_workload, hit_experts, layer_workload, step_workload
 from .collectives import CollectiveCost, collective
 from .machine import Machines
 from .serving_plan import ServingPlan
@@ -140,14 +140,14 @@ def static_w(hardware: Hardware) -> float:
 
 @lru_cache(maxsize=4096)
 def _layer(model: Transformer, hardware: Hardware, plan: ServingPlan, segments: tuple[Segment, ...], phase: str, kind: str, window: int) -> tuple[float, ...]:
-    work = model.step_workload(segments, phase, plan.tensor, plan.expert, layer=kind, window=window, **plan.formats)
+    work = step_workload(model, segments, phase, plan.tensor, plan.expert, layer=kind, window=window, **plan.formats)
     values = simulate(work, hardware).values
     return values["latency_s"], values["energy_j"], values["dram_bytes"], float(work.columns.matrix_flops.sum())
 
 
 @lru_cache(maxsize=4096)
 def _head(model: Transformer, hardware: Hardware, plan: ServingPlan, tokens: int, logits: int) -> tuple[float, ...]:
-    work = model.head_workload("prefill", tokens, 1, plan.tensor, plan.activation_dtype, logits=logits)
+    work = head_workload(model, "prefill", tokens, 1, plan.tensor, plan.activation_dtype, logits=logits)
     values = simulate(work, hardware).values
     return values["latency_s"], values["energy_j"], values["dram_bytes"], float(work.columns.matrix_flops.sum())
 
@@ -209,9 +209,9 @@ def _collective(kind: str, payload: float, group: Group, algorithm: str) -> Coll
 @lru_cache(maxsize=1024)
 def _weights(rig: Rig) -> float:
     model, plan = rig.model, rig.plan
-    layers = sum(b.count * model.step_workload((Segment(1, 1, 1),), "prefill", plan.tensor, plan.expert, layer=b.kind, window=b.window, **plan.formats).weight_bytes
+    layers = sum(b.count * step_workload(model, (Segment(1, 1, 1),), "prefill", plan.tensor, plan.expert, layer=b.kind, window=b.window, **plan.formats).weight_bytes
                  for b in model.blocks)
-    head = model.head_workload("prefill", 1, 1, plan.tensor, plan.activation_dtype).weight_bytes
+    head = head_workload(model, "prefill", 1, 1, plan.tensor, plan.activation_dtype).weight_bytes
     if plan.pipeline == 1:
         return layers + head
     return layers * math.ceil(model.layers / plan.pipeline) / model.layers + (head if model.tied else head / 2)  # embedding first, head last
@@ -222,7 +222,7 @@ def _activations(rig: Rig, step_tokens: int) -> float:
     """Peak of what flows through one layer; layers and steps use the same buffers."""
     model, plan = rig.model, rig.plan
     kind = model.blocks[-1].kind
-    return model.layer_workload("prefill", 1, step_tokens, 0, plan.tensor, plan.expert, layer=kind, **plan.formats).peak_activation_bytes
+    return layer_workload(model, "prefill", 1, step_tokens, 0, plan.tensor, plan.expert, layer=kind, **plan.formats).peak_activation_bytes
 
 
 def touched_share(model: Transformer, tokens: int) -> float:

@@ -26,6 +26,7 @@ from ...datasets.simulator.serving import GAUSS
 from ...datasets.simulator.serving_plan import ServingPlan
 from ...datasets.simulator.serving_step import MOST_DECODE_TOKENS, Rig
 from ...datasets.transformer import Segment, Transformer
+from ...datasets.transformer_layers import head_workload, step_workload
 from ...datasets.workload import Tensor, Workload
 from .deployment import Deployment, DeploymentTerms, device, plan_of
 
@@ -135,13 +136,13 @@ def _parts(shape: _Shape) -> tuple[tuple[int, Workload], ...]:
     segment = Segment(shape.batch, shape.new_tokens, shape.past_tokens)
     phase = "decode" if shape.past_tokens and shape.new_tokens <= MOST_DECODE_TOKENS else "prefill"
     logits = shape.batch * shape.new_tokens if phase == "decode" else shape.batch
-    layers = tuple((b.count, model.step_workload((segment,), phase, plan.tensor, 1, layer=b.kind, window=b.window, **plan.formats)) for b in model.blocks)
+    layers = tuple((b.count, step_workload(model, (segment,), phase, plan.tensor, 1, layer=b.kind, window=b.window, **plan.formats)) for b in model.blocks)
     return (*layers, (1, _head(shape.model, shape.tensor, plan.activation_dtype, segment.tokens, logits)))
 
 
 @lru_cache(maxsize=16384)
 def _head(model: str, tensor: int, dtype: str, tokens: int, logits: int) -> Workload:
-    return transformer(model).head_workload("prefill", tokens, 1, tensor, dtype, logits=logits)
+    return head_workload(transformer(model), "prefill", tokens, 1, tensor, dtype, logits=logits)
 
 
 def _formats(shape: _Shape) -> ServingPlan:

@@ -1,7 +1,7 @@
 """Networks that a search can build from named choices, and the workloads a document can name.
 
     {file: net.onnx, dims: {batch: 8}}                             a file
-    {transformer: gpt2, phase: prefill, new_tokens: 512}           one layer of a model of the catalogue (`Transformer.layer_workload`)
+    {transformer: gpt2, phase: prefill, new_tokens: 512}           one layer of a model of the catalogue (`layer_workload`)
     {network: resnet, layers2: 6, dtype: int8}                     one of `NETWORKS` with its choices
 """
 
@@ -86,9 +86,10 @@ def workload(given: Any, where: str) -> Workload:
             return family.build(checked(family, rest, where))
         if kinds[0] == "transformer":
             from ...datasets.catalog.transformers import transformer
+            from ...datasets.transformer_layers import layer_workload
 
             keyed(rest, where, ("phase", "batch", "new_tokens", "past_tokens", "tensor", "expert", "dtype", "weight_dtype", "kv_dtype", "layer", "window", "sparsity"))
-            return transformer(words(given["transformer"], f"{where}.transformer")).layer_workload(**rest)
+            return layer_workload(transformer(words(given["transformer"], f"{where}.transformer")), **rest)
         from ...datasets.frontends import read
 
         keyed(rest, where, ("dims", "dtype"))

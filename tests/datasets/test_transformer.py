@@ -7,6 +7,7 @@ import pytest
 from silicast.datasets.catalog.transformers import keys, transformer
 from silicast.datasets.errors import FormatError, InputError, UnknownNameError
 from silicast.datasets.transformer import Segment, Transformer
+from silicast.datasets.transformer_layers import head_workload, layer_workload, step_workload
 
 #: key -> (total, active) as published: safetensors counts of the repositories, or the figure of the paper (two or three digits)
 PUBLISHED = {
@@ -44,13 +45,13 @@ def test_every_model_of_the_catalogue_stands() -> None:
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_graphs_hold_exactly_the_parameters_of_the_model(key: str, phase: str) -> None:
     model = transformer(key)
-    in_layers = sum(b.count * model.layer_workload(phase, 2, 4, 128, layer=b.kind, window=b.window).params for b in model.blocks)
-    assert in_layers + model.head_workload(phase, 2, 4).params == model.params
+    in_layers = sum(b.count * layer_workload(model, phase, 2, 4, 128, layer=b.kind, window=b.window).params for b in model.blocks)
+    assert in_layers + head_workload(model, phase, 2, 4).params == model.params
 
 
 def test_matrix_work_of_a_dense_layer_by_hand() -> None:
     # Llama 2 7B, 512 tokens: 2 x 512 x (4 x 4096^2 + 3 x 4096 x 11008) in products and 2 x 2 x 32 x 128 x (512 x 513 / 2) in causal attention
-    flops = transformer("llama2_7b").layer_workload("prefill", 1, 512).columns.matrix_flops.sum()
+    flops = layer_workload(transformer("llama2_7b"), "prefill", 1, 512).columns.matrix_flops.sum()
     assert flops == 2 * 512 * (4 * 4096**2 + 3 * 4096 * 11008) + 4 * 32 * 128 * 512 * 513 / 2
 
 
@@ -62,15 +63,15 @@ def test_cache_by_hand() -> None:
 
 def test_shards_add_up() -> None:
     model = transformer("llama3_70b")
-    whole = model.layer_workload("prefill", 1, 256).columns.matrix_flops.sum()
-    parts = model.layer_workload("prefill", 1, 256, tensor=8).columns.matrix_flops.sum()
+    whole = layer_workload(model, "prefill", 1, 256).columns.matrix_flops.sum()
+    parts = layer_workload(model, "prefill", 1, 256, tensor=8).columns.matrix_flops.sum()
     assert 8 * parts == pytest.approx(whole)
 
 
 def test_experts_spread_over_devices() -> None:
     model = transformer("deepseek_v3")
-    one = model.layer_workload("decode", 64, 1, 1024, layer="moe")
-    spread = model.layer_workload("decode", 64, 1, 1024, layer="moe", expert=64)  # 64 replicas of attention with 64 sequences each
+    one = layer_workload(model, "decode", 64, 1, 1024, layer="moe")
+    spread = layer_workload(model, "decode", 64, 1, 1024, layer="moe", expert=64)  # 64 replicas of attention with 64 sequences each
     held = {op.name: op.params for op in spread.ops}
     assert held["experts_up"] * 64 == next(op.params for op in one.ops if op.name == "experts_up")
     rows = next(op.dims["m"] for op in spread.ops if op.name == "experts_up")
@@ -78,31 +79,31 @@ def test_experts_spread_over_devices() -> None:
 
 
 def test_few_tokens_hit_few_experts() -> None:
-    groups = [next(op.dims["groups"] for op in transformer("mixtral_8x7b").layer_workload("decode", b, 1, 64).ops if op.name == "experts_up") for b in (1, 4, 64)]
+    groups = [next(op.dims["groups"] for op in layer_workload(transformer("mixtral_8x7b"), "decode", b, 1, 64).ops if op.name == "experts_up") for b in (1, 4, 64)]
     assert groups[0] == 2
     assert groups == sorted(groups)
     assert groups[2] == 8
 
 
 def test_quantised_formats() -> None:
-    ops = {op.name: op for op in transformer("llama2_7b").layer_workload("decode", 8, 1, 512, dtype="int8", weight_dtype="int4", kv_dtype="float8").ops}
+    ops = {op.name: op for op in layer_workload(transformer("llama2_7b"), "decode", 8, 1, 512, dtype="int8", weight_dtype="int4", kv_dtype="float8").ops}
     assert (ops["qkv"].dtype, ops["qkv"].weight_dtype, ops["qkv"].output_dtype) == ("int8", "int4", "bfloat16")
     assert (ops["attention0"].dtype, ops["attention0"].weight_dtype) == ("bfloat16", "float8")
 
 
 def test_backward_is_twice_the_products_and_two_and_a_half_times_attention() -> None:
     model = transformer("llama2_7b")
-    forward, backward = (model.layer_workload(p, 1, 2048).columns for p in ("forward", "backward"))
+    forward, backward = (layer_workload(model, p, 1, 2048).columns for p in ("forward", "backward"))
     attention = 4 * 32 * 128 * 2048 * 2049 / 2
     assert backward.matrix_flops.sum() == pytest.approx(2 * (forward.matrix_flops.sum() - attention) + 2.5 * attention)
-    both = model.layer_workload("train", 1, 2048)
+    both = layer_workload(model, "train", 1, 2048)
     assert both.columns.matrix_flops.sum() == pytest.approx(forward.matrix_flops.sum() + backward.matrix_flops.sum())
     assert both.params == model.layer_params("dense")
 
 
 def test_mixed_steps_share_the_linear_layers() -> None:
     model = transformer("llama3_8b")
-    mixed = model.step_workload([Segment(1, 480, 512), Segment(32, 1, 1024)])
+    mixed = step_workload(model, [Segment(1, 480, 512), Segment(32, 1, 1024)])
     assert [op.dims["m"] for op in mixed.ops if op.name == "qkv"] == [512]
     assert sum(op.kind == "attention" for op in mixed.ops) == 2
 
@@ -110,13 +111,13 @@ def test_mixed_steps_share_the_linear_layers() -> None:
 def test_bad_input_is_one_clear_error() -> None:
     model = transformer("llama3_8b")
     with pytest.raises(InputError, match="do not divide into 7 parts"):
-        model.layer_workload("prefill", 1, 8, tensor=7)
+        layer_workload(model, "prefill", 1, 8, tensor=7)
     with pytest.raises(UnknownNameError, match="phase"):
-        model.layer_workload("prefil")
+        layer_workload(model, "prefil")
     with pytest.raises(InputError, match="encoder"):
-        transformer("bert_base").layer_workload("decode")
+        layer_workload(transformer("bert_base"), "decode")
     with pytest.raises(InputError, match="expected dense"):
-        model.layer_workload(layer="moe")
+        layer_workload(model, layer="moe")
     with pytest.raises(UnknownNameError, match="llama3_8b"):
         transformer("llama3_8")
     with pytest.raises(InputError, match="kv_heads"):

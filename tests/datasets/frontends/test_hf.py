@@ -13,6 +13,7 @@ from silicast.datasets.errors import FormatError, InputError, UnknownNameError, 
 from silicast.datasets.frontends import read
 from silicast.datasets.frontends.hf import MODEL_TYPES, read_config
 from silicast.datasets.simulator import simulate
+from silicast.datasets.transformer_layers import head_workload, layer_workload
 
 
 def _llama(kind: str, hidden: int, ffn: int, layers: int, heads: int, kv: int, vocab: int, **rest) -> dict:
@@ -115,7 +116,7 @@ def test_every_family_has_a_published_model():
 def test_a_whole_model_is_its_layers_and_its_head(name, key, phase):
     whole = read_config(PUBLISHED[name][0]).workload(phase, batch=2, tokens=4, past=100, dtype="bfloat16")
     t = transformer(key)
-    parts = [(b.count, t.layer_workload(phase, 2, 4, 100, layer=b.kind, window=b.window)) for b in t.blocks] + [(1, t.head_workload(phase, 2, 4))]
+    parts = [(b.count, layer_workload(t, phase, 2, 4, 100, layer=b.kind, window=b.window)) for b in t.blocks] + [(1, head_workload(t, phase, 2, 4))]
     assert whole.flops == sum(count * part.flops for count, part in parts)
     assert whole.params == sum(count * part.params for count, part in parts) == t.params
 
