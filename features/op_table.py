@@ -23,6 +23,7 @@ from .bounds import CANONICAL_TILES, Bounds, op_bounds
 from .device import DEVICE_FEATURES, device_vector
 from .matrix import Features, Vocabulary, codes
 from .op_costs import OpCostRows, op_costs
+from .row_passes import read_again
 from .words import likened
 
 #: rows whose columns are made at once
@@ -57,7 +58,21 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     b, s = op_bounds(ops, devices, in_graph=False), op_costs(questions)
     simulated = np.isfinite(s.cold_s)
     latency = np.where(simulated, s.cold_s + s.launch_s, b.estimate_s + b.launch_s)
-    columns = [*_bound_columns(questions, devices, b, latency), *_simulated_columns(questions, devices, s, latency), *_shape_columns(questions, devices)]
+    import os
+    old = latency
+    if os.environ.get("ROWOPS"):
+        from ..datasets.simulator import technology as tech
+        d = devices
+        units = np.where(np.isfinite(d.units), d.units, 1.0)
+        cache = np.where(np.isfinite(d.cache_bytes), d.cache_bytes, 1e18)
+        again = read_again(ops, units, cache)
+        dram = np.where(simulated, s.dram_bytes, ops.total_bytes)
+        busy = (dram + again) / (d.dram_bandwidth * tech.DRAM_EFFICIENCY) + np.where(simulated, s.fill_s + s.launch_s, b.launch_s)
+        latency = np.where(again > 0, np.fmax(latency, busy), latency)
+    columns = [*_bound_columns(questions, devices, b, old), *_simulated_columns(questions, devices, s, old), *_shape_columns(questions, devices)]
+    if os.environ.get("ROWOPS"):
+        latency_columns = [("rows_again", "log 1", "physics", np.log(latency / old))]
+        columns += latency_columns
     figures = device_vector(devices)
     columns += [(name, unit, "device", figures[:, i]) for i, (name, unit) in enumerate(DEVICE_FEATURES)]
     taken = {name for name, *_ in columns} | {"kind", "dtype", "weight_dtype"}

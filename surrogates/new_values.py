@@ -60,9 +60,12 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
             continue
         counts = counts.sort_index() if told else counts
         (numbers if told else words)[column] = {"values": [float(v) if told else str(v) for v in counts.index], "worth": [round(float(np.sqrt(n)), 4) for n in counts]}
+    constant = {c: known for c, known in numbers.items() if len(known["values"]) == 1}  # no row tells what another value does, however many such columns there are
+    numbers = {c: known for c, known in numbers.items() if c not in constant}
     if len(numbers) > _MOST_COLUMNS:
         crossed = _crossed(frame, list(numbers))
         numbers = {c: numbers[c] for c in sorted(numbers, key=lambda c: -crossed[c])[:_MOST_COLUMNS] if crossed[c] >= _CROSSED}
+    numbers |= constant
     columns = {**words, **numbers}
     if not columns:
         return {}
