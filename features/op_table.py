@@ -1,7 +1,8 @@
 """Rows of op tables -> named columns: analytic bounds, the simulator's answer, tiles, waves and alignment, sizes, the machine's figures.
 
 Every column has a role (`matrix.ROLES`): `physics` columns are ratios, so a machine or a size never seen lies among those seen, where its product name and
-its figures do not. The reference of latency is the simulator's cold answer (`op_costs`), or the bounds' estimate where it has none.
+its figures do not. The reference of latency is the simulator's cold answer (`op_costs`), or the bounds' estimate where it has none; where the vocabulary has `row_passes.MARK`, with what
+rows cost that are read more than once. The columns are the same either way.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .bounds import CANONICAL_TILES, Bounds, op_bounds
 from .device import DEVICE_FEATURES, device_vector
 from .matrix import Features, Vocabulary, codes
 from .op_costs import OpCostRows, op_costs
-from .row_passes import read_again
+from .row_passes import MARK, again_s
 from .words import likened
 
 #: rows whose columns are made at once
@@ -58,27 +59,15 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     b, s = op_bounds(ops, devices, in_graph=False), op_costs(questions)
     simulated = np.isfinite(s.cold_s)
     latency = np.where(simulated, s.cold_s + s.launch_s, b.estimate_s + b.launch_s)
-    import os
-    old = latency
-    if os.environ.get("ROWOPS"):
-        from ..datasets.simulator import technology as tech
-        d = devices
-        units = np.where(np.isfinite(d.units), d.units, 1.0)
-        cache = np.where(np.isfinite(d.cache_bytes), d.cache_bytes, 1e18)
-        again = read_again(ops, units, cache)
-        dram = np.where(simulated, s.dram_bytes, ops.total_bytes)
-        busy = (dram + again) / (d.dram_bandwidth * tech.DRAM_EFFICIENCY) + np.where(simulated, s.fill_s + s.launch_s, b.launch_s)
-        latency = np.where(again > 0, np.fmax(latency, busy), latency)
-    columns = [*_bound_columns(questions, devices, b, old), *_simulated_columns(questions, devices, s, old), *_shape_columns(questions, devices)]
-    if os.environ.get("ROWOPS"):
-        latency_columns = [("rows_again", "log 1", "physics", np.log(latency / old))]
-        columns += latency_columns
+    columns = [*_bound_columns(questions, devices, b, latency), *_simulated_columns(questions, devices, s, latency), *_shape_columns(questions, devices)]
     figures = device_vector(devices)
     columns += [(name, unit, "device", figures[:, i]) for i, (name, unit) in enumerate(DEVICE_FEATURES)]
     taken = {name for name, *_ in columns} | {"kind", "dtype", "weight_dtype"}
     columns += [(_fresh(str(c), taken), "", "own", questions.extra[c].to_numpy(dtype=np.float64, na_value=np.nan)) for c in questions.extra.columns]
     categories: list[_Column] = [(name, "code", "context", getattr(ops, name).astype(np.float32)) for name in ("kind", "dtype", "weight_dtype")]
     for name, known in vocabulary.items():
+        if name == MARK:
+            continue
         if name in questions.context.columns:
             values = likened(questions.context[name], known)
         elif name == "device":
@@ -90,6 +79,8 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     values_array = np.empty((len(ops), len(every)), dtype=np.float32)
     for i, (*_, each) in enumerate(every):
         values_array[:, i] = each
+    if MARK in vocabulary:
+        latency = latency + again_s(ops, devices, s)
     dynamic = np.where(simulated, s.dynamic_j, b.dynamic_j)
     power = np.where(np.isfinite(b.limit_w), np.minimum(dynamic / latency + b.static_w, b.limit_w), dynamic / latency + b.static_w)
     power = np.maximum(power, 1e-3)
