@@ -1,10 +1,11 @@
 """Designs of HLS kernels as rows of a table: a program graph read once, its pragmas set per row, and what they mean for the schedule as figures.
 
 The schedule is the usual one of high-level synthesis: a pipelined loop starts a round every initiation interval, a loop that is not runs its rounds one after the
-other, PARALLEL and `flatten` copy the body, copies share the ports of the arrays they read. Not every pragma takes effect: a loop whose bounds vary cannot be unrolled, so no
-`flatten` goes through it (AMD, "Vitis High-Level Synthesis User Guide", UG1399, on `pragma HLS unroll` and variable loop bounds); copies of a loop whose rounds wait for one another
-bring nothing, unless they are summed as a tree; a TILE inside another loop has what it works on brought in anew, tile by tile. Latencies of units are round numbers of Vitis HLS at
-250 MHz (assumption: add and multiply 5 cycles each, two ports per array); figures made of them order designs, they are no forecasts.
+other, PARALLEL and `flatten` copy the body. Where a round needs what the one before it has written, the interval is the latency of that sum (AMD, "Vitis High-Level Synthesis User
+Guide", UG1399, on loop-carried dependencies): copies that are summed share it, other copies wait in turn. Not every pragma takes effect: a loop whose bounds vary cannot be unrolled, so no
+`flatten` goes through it (UG1399 on `pragma HLS unroll` and variable loop bounds); a loop around others that are left as loops is not pipelined; a TILE of all rounds cuts nothing, a
+shorter one has what it works on brought in anew, tile by tile, each piece of memory without a gap as a burst of its own, unless copies of a loop around it hold that already. Latencies
+of units and of memory are round numbers at 250 MHz (assumptions); figures made of them order designs, they are no forecasts.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Any
 from .errors import FormatError
 from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, opened, read_hls
 
-#: cycles of a floating-point unit, and words an array gives per cycle (assumptions)
-_UNIT_CYCLES, _PORTS = 5.0, 2.0
-#: cycles that an element takes from memory (eight bytes of a bus of 512 bits), and of a tile of an outermost loop, whose arrays are cut with it (assumption: a twelfth of that)
-_ELEMENT_CYCLES, _OUTERMOST = 0.125, 1.0 / 12.0
+#: cycles of a floating-point unit, and of bringing in one element; cycles between rounds that add to one another, with reading and writing the sum (assumption: of open designs
+#: whose pragmas are all off, Vivado HLS 2018.3 takes about 14, Vitis HLS 2020.2 about 5)
+_UNIT_CYCLES, _ACCESS_CYCLES, _WAIT_CYCLES, _SHORT_WAIT = 5.0, 2.0, 12.0, 5.0
+#: cycles that an element takes from memory (eight bytes of a bus of 512 bits), that starting a tile takes and each burst of it (assumptions)
+_ELEMENT_CYCLES, _TILE_CYCLES, _BURST_CYCLES = 0.125, 60.0, 20.0
 #: copies of a loop with loops inside bring this power of their number, for they share the memory; rounds of a factor that does not divide the trip count take so much longer (assumptions)
-_SHARED, _UNEVEN = 0.5, 1.5
+_SHARED, _UNEVEN = 0.5, 2.0
 #: levels of the heaviest nest that are told one by one
 _LEVELS = 3
 #: values a pragma is tried with, to see which loop it stands at
@@ -48,6 +50,10 @@ def design_of(path: Path, point: Any, fields: Mapping[str, Any]) -> tuple[HlsDes
         given: Any = PIPELINE[value] if what == "pipeline" and isinstance(value, int) and 0 <= value < len(PIPELINE) else value
         loops[at] = replace(loops[at], **{what: given})
     return HlsDesign(design.workload, tuple(loops)), figures_of(loops)
+
+
+def _plain(loops: list[HlsLoop]) -> list[HlsLoop]:
+    return [replace(loop, pipeline="off", parallel=1, tile=1) for loop in loops]
 
 
 def _choice(value: Any) -> int | str:
@@ -78,23 +84,45 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
     """A design as figures: cycles of the schedule in two readings (whether innermost loops are pipelined unasked), the same with nothing set, units and ports
     that copies ask for, how much is pipelined, unrolled and tiled."""
     parent, children = _tree(loops)
-    plain = [replace(loop, pipeline="off", parallel=1, tile=1) for loop in loops]
+    plain = _plain(loops)
     copies, flat = _copies(loops, parent)
     heaviest = max(range(len(loops)), key=lambda i: loops[i].iterations * (1 + loops[i].float_ops + loops[i].int_ops))
     work = sum(loop.iterations * (loop.float_ops or loop.int_ops) for loop in loops)
     units = sum(c * (loop.float_ops or loop.int_ops) for c, loop in zip(copies, loops, strict=True))
     asked = {kind: sum(loop.pipeline == kind for loop in loops) for kind in ("", "flatten")}
-    eager, lazy, bare = (_total(some, children, parent, auto) for some, auto in ((loops, True), (loops, False), (plain, True)))
+    eager, lazy, swift, bare = (_total(some, children, parent, *how) for some, how in ((loops, ()), (loops, (False,)), (loops, (True, True)), (plain, ())))
+    granted = _Granted.of(loops, parent, children)
+    elements, bursts = _reloaded(loops, parent)
     return {
-        "schedule_cycles": eager, "lazy_cycles": lazy, "plain_cycles": bare, "speedup": bare / max(eager, 1.0), "work": float(work), "units": units, "work_per_unit": work / max(units, 1.0),
+        "schedule_cycles": eager, "lazy_cycles": lazy, "swift_cycles": swift, "plain_cycles": bare, "speedup": bare / max(eager, 1.0), "work": float(work), "units": units,
+        "work_per_unit": work / max(units, 1.0),
         "ports": sum(c * (loop.array_reads + loop.array_writes) for c, loop in zip(copies, loops, strict=True)), "copies_most": max(copies), "copies_heaviest": copies[heaviest],
         "copies_outer": max((loop.parallel for loop in loops if loop.depth == 1), default=1.0), "flattened": float(sum(flat)), "pipelined": float(asked[""]), "flatten_asked": float(asked["flatten"]),
-        "tile_most": float(max(loop.tile for loop in loops)), "depth_most": float(max(loop.depth for loop in loops)), "loops": float(len(loops)),
+        "tile_most": float(max(_tile(loop) for loop in loops)), "depth_most": float(max(loop.depth for loop in loops)), "loops": float(len(loops)),
         "trip_heaviest": loops[heaviest].trip_count, "pipelined_above_heaviest": float(_above(heaviest, loops, parent)), "reduction_heaviest": float(loops[heaviest].reduction),
         **_levels(heaviest, loops, parent),
-        "reloaded": _reloaded(loops), "refused": float(sum(loop.pipeline == "flatten" and any(loops[j].varying for j in _below(i, children)) for i, loop in enumerate(loops))),
+        "reloaded": elements, "bursts": bursts, "refused": float(sum(loop.pipeline == "flatten" and any(loops[j].varying for j in _below(i, children)) for i, loop in enumerate(loops))),
+        **_in_vain(loops, granted), "clashes": _clashes(loops),
         "elements": float(sum(loop.distinct_reads + loop.distinct_writes for loop in loops)), "accesses": float(sum(loop.iterations * (loop.array_reads + loop.array_writes) for loop in loops)),
     }
+
+
+def _tile(loop: HlsLoop) -> int:
+    return loop.tile if loop.tile < loop.trip_count else 1  # a tile of all rounds cuts nothing
+
+
+def _in_vain(loops: list[HlsLoop], granted: _Granted) -> dict[str, float]:
+    """Powers of two of copies of rounds that wait for one another, of copies that do not divide the rounds, and of cuts of loops that are left with no loop inside: what
+    has been seen to cost rather than to bring."""
+    left = [i for i in range(len(loops)) if not granted.gone[i]]
+    return {"copies_waiting": sum(math.log2(loops[i].parallel) for i in left if granted.waits[i]), "copies_uneven": sum(math.log2(loops[i].parallel) for i in left if granted.uneven[i]),
+            "cut_innermost": sum(math.log2(loops[i].trip_count / _tile(loops[i])) for i in left if granted.innermost[i] and _tile(loops[i]) > 1)}
+
+
+def _clashes(loops: list[HlsLoop]) -> float:
+    """Arrays that copies of one loop take apart into all their elements, copies of another only into some: no partition of an array serves both."""
+    whole = {a for loop in loops if 1 < loop.trip_count <= loop.parallel for a in loop.moving}
+    return float(len({a for loop in loops if 1 < loop.parallel < loop.trip_count for a in loop.moving if a in whole}))
 
 
 def _levels(heaviest: int, loops: list[HlsLoop], parent: list[int]) -> dict[str, float]:
@@ -104,7 +132,7 @@ def _levels(heaviest: int, loops: list[HlsLoop], parent: list[int]) -> dict[str,
     for level in range(_LEVELS):
         loop = loops[at] if at >= 0 else None
         out |= {f"level{level}_trip": loop.trip_count if loop else 1.0, f"level{level}_parallel": float(loop.parallel) if loop else 1.0,
-                f"level{level}_tile": float(loop.tile) if loop else 1.0, f"level{level}_pipeline": float(PIPELINE.index(loop.pipeline)) if loop else 0.0}
+                f"level{level}_tile": float(_tile(loop)) if loop else 1.0, f"level{level}_pipeline": float(PIPELINE.index(loop.pipeline)) if loop else 0.0}
         at = parent[at] if at >= 0 else -1
     return out
 
@@ -134,60 +162,68 @@ def _copies(loops: list[HlsLoop], parent: list[int]) -> tuple[list[float], list[
 
 @dataclass(frozen=True)
 class _Granted:
-    """What of a design's pragmas takes effect, loop by loop: pipeline; copies that bring something; whether it is no loop any more, for one around it unrolls it; whether it has
-    as many copies as rounds; whether a refused `flatten` around it keeps it from being pipelined."""
+    """What of a design's pragmas takes effect, loop by loop: whether it is no loop any more, for it or one around it unrolls it; whether it is left with no loop inside; copies that bring
+    something; whether its copies wait for one another, or do not divide its rounds; whether a refused `flatten` around it keeps it from being pipelined."""
 
-    pipeline: list[str]
+    gone: list[bool]
+    innermost: list[bool]
     factor: list[float]
-    flat: list[bool]
-    full: list[bool]
+    waits: list[bool]
+    uneven: list[bool]
     stalled: list[bool]
 
     @classmethod
     def of(cls, loops: list[HlsLoop], parent: list[int], children: list[list[int]]) -> _Granted:
-        pipeline, factor, flat, full, stalled = [], [], [], [], []  # type: ignore[var-annotated]
-        for i, loop in enumerate(loops):
-            up, copies = parent[i], min(loop.parallel, max(loop.trip_count, 1.0))
-            refused = loop.pipeline == "flatten" and any(loops[j].varying for j in _below(i, children))
-            pipeline.append("off" if refused else loop.pipeline)
-            stalled.append(refused or (up >= 0 and stalled[up]))
-            flat.append(up >= 0 and (flat[up] or pipeline[up] == "flatten"))
-            waits = loop.carried and (bool(children[i]) or not loop.reduction)
-            factor.append(1.0 if waits else copies**_SHARED if children[i] else copies)
-            full.append(not loop.varying and loop.parallel >= loop.trip_count)
-        return cls(pipeline, factor, flat, full, stalled)
+        below = [_below(i, children) for i in range(len(loops))]
+        refused = [loop.pipeline == "flatten" and any(loops[j].varying for j in below[i]) for i, loop in enumerate(loops)]
+        flat, stalled, gone = ([False] * len(loops) for _ in range(3))
+        for i, up in enumerate(parent):
+            stalled[i] = refused[i] or (up >= 0 and stalled[up])
+            flat[i] = up >= 0 and (flat[up] or (loops[up].pipeline == "flatten" and not refused[up]))
+        for i in reversed(range(len(loops))):
+            gone[i] = flat[i] or (not loops[i].varying and 1 < loops[i].trip_count <= loops[i].parallel and all(gone[j] for j in below[i]))
+        innermost = [not gone[i] and all(gone[j] for j in below[i]) for i in range(len(loops))]
+        waits = [loop.carried and not (loop.reduction and innermost[i]) for i, loop in enumerate(loops)]
+        copies = [1.0 if waits[i] else float(min(loop.parallel, max(loop.trip_count, 1.0))) for i, loop in enumerate(loops)]
+        return cls(gone, innermost, [c if innermost[i] else c**_SHARED for i, c in enumerate(copies)], waits, [1 < loop.parallel < loop.trip_count and loop.trip_count % loop.parallel > 0 for loop in loops], stalled)
 
 
-def _total(loops: list[HlsLoop], children: list[list[int]], parent: list[int], auto: bool) -> float:
+def _total(loops: list[HlsLoop], children: list[list[int]], parent: list[int], auto: bool = True, swift: bool = False) -> float:
+    """Cycles of a design. auto: whether innermost loops are pipelined unasked; swift: whether sums wait briefly, and not at all as a tree of copies."""
     granted = _Granted.of(loops, parent, children)
-    copies, _ = _copies(loops, parent)
-    return max(1.0, sum(_cycles(i, loops, children, granted, copies, auto) for i in range(len(loops)) if parent[i] < 0) + _reloaded(loops))
+    return max(1.0, sum(_cycles(i, loops, children, granted, auto, swift) for i in range(len(loops)) if parent[i] < 0) + sum(_reloaded(loops, parent)))
 
 
-def _reloaded(loops: list[HlsLoop]) -> float:
-    """Cycles that tiles take to be brought in, over the whole run."""
-    return sum(_ELEMENT_CYCLES * loop.iterations / loop.tile * loop.span * (_OUTERMOST if loop.depth <= 1 else 1.0) for loop in loops if loop.tile > 1)
+def _reloaded(loops: list[HlsLoop], parent: list[int]) -> tuple[float, float]:
+    """Cycles that tiles take to be brought in over the whole run: (for their elements and starts, for their bursts)."""
+    elements, bursts = 0.0, 0.0
+    for i, loop in enumerate(loops):
+        tile, up = _tile(loop), parent[i]
+        if tile <= 1:
+            continue
+        tiles = loop.iterations / tile
+        elements += tiles * (_TILE_CYCLES + _ELEMENT_CYCLES * (loop.resting + (loop.span - loop.resting) * tile / loop.trip_count))
+        held = False
+        while up >= 0:
+            held, up = held or (loops[up].parallel > 1 and not loops[up].carried), parent[up]
+        bursts += 0.0 if held else tiles * _BURST_CYCLES * (loop.bursts + tile * loop.bursts_round)
+    return elements, bursts
 
 
-def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _Granted, copies: list[float], auto: bool) -> float:
+def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _Granted, auto: bool, swift: bool) -> float:
     """Cycles of one run of loop i."""
-    loop, pipeline = loops[i], granted.pipeline[i]
-    own = 1.0 + (_UNIT_CYCLES * min(loop.float_ops, 4) if loop.float_ops else float(min(loop.int_ops, 4))) + (1.0 if loop.array_reads else 0.0)
-    inside = [_cycles(c, loops, children, granted, copies, auto) for c in children[i]]
-    if granted.flat[i]:  # no loop any more: a tree where copies are summed, side by side else, chained where neither is said
-        return own * (math.log2(max(loop.trip_count, 2.0)) if loop.reduction else 1.0) + sum(inside)
-    uneven = loop.parallel > 1 and not granted.full[i] and loop.trip_count % loop.parallel > 0
-    rounds = math.ceil(max(loop.trip_count, 1.0) / granted.factor[i] * (_UNEVEN if uneven else 1.0))
-    body = own + sum(inside)
-    below = _below(i, children)
-    innermost = all(granted.flat[j] or granted.full[j] for j in below)  # with none inside, or all of them unrolled
-    if not granted.stalled[i] and (pipeline == "flatten" or (innermost and (pipeline == "" or auto))):
-        ports = sum((loops[j].array_reads + loops[j].array_writes) * copies[j] / max(copies[i] / min(loop.parallel, max(loop.trip_count, 1.0)), 1.0) for j in [i, *below])
-        waits = _UNIT_CYCLES if loop.float_ops and loop.reduction and loop.parallel == 1 and not below else 1.0
-        return rounds * max(waits, min(ports / (_PORTS * max(copies[j] for j in [i, *below])), ports)) + body
-    if pipeline == "" and inside and not granted.stalled[i] and not loop.carried:  # coarse-grained: the longest stage sets the pace
-        return rounds * max(own, *inside) + body
-    return rounds * body
+    loop, trip = loops[i], max(loops[i].trip_count, 1.0)
+    own = 1.0 + (_UNIT_CYCLES * min(loop.float_ops, 4) if loop.float_ops else float(min(loop.int_ops, 4))) + (_ACCESS_CYCLES if loop.array_reads else 0.0)
+    body = own + sum(_cycles(c, loops, children, granted, auto, swift) for c in children[i])
+    if granted.gone[i]:  # no loop any more: a tree where copies are summed, chained where they wait, side by side else
+        return body + (_UNIT_CYCLES * (math.log2(max(trip, 2.0)) if loop.reduction else trip - 1.0 if loop.carried else 0.0) if loop.float_ops else 0.0)
+    rounds = trip / granted.factor[i] * (_UNEVEN if granted.uneven[i] and granted.factor[i] > 1.0 else 1.0)
+    if not granted.innermost[i] or granted.stalled[i] or not (auto or loop.pipeline != "off"):
+        return rounds * body
+    summed = loop.carried or loop.reduction
+    floating = loop.float_ops or any(loops[j].float_ops for j in _below(i, children))
+    wait = 1.0 if not summed or (swift and loop.reduction and loop.parallel > 1) else 2.0 if not floating else _SHORT_WAIT if swift else _WAIT_CYCLES
+    return max(rounds - 1.0, 0.0) * wait + body
 
 
 def _below(i: int, children: list[list[int]]) -> list[int]:

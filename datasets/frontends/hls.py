@@ -54,8 +54,10 @@ class HlsLoop:
     float_ops, int_ops: arithmetic per iteration, divisions as 4. array_reads, array_writes: accesses per iteration. distinct_reads,
     distinct_writes: different elements touched in all, at most (the trip counts of the loops that the index moves with). pipeline: "off", "" or
     "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are summed. varying: its bounds move with a loop around
-    it, or with data. carried: some array is written in it, or in a loop inside it, at an index that does not move with its rounds, so one round waits for another. span: distinct
-    elements that one run of it touches, loops inside included.
+    it, or with data. carried: some array is written in it, or in a loop inside it, at an index that does not move with its rounds, or is written and accessed at another index, so one
+    round may wait for another. span: distinct elements that one run of it touches, loops inside included; resting: those of them whose index does not move with its rounds.
+    bursts, bursts_round: pieces of memory without a gap that some of its rounds touch, whatever their number, and those that each round adds.
+    moving: arrays whose index in its own body moves with its rounds, so that copies of it divide them.
     """
 
     name: str
@@ -75,6 +77,10 @@ class HlsLoop:
     varying: bool = False
     carried: bool = False
     span: float = 1.0
+    resting: float = 0.0
+    bursts: float = 0.0
+    bursts_round: float = 0.0
+    moving: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pipeline not in PIPELINE:
@@ -152,7 +158,7 @@ def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
     if not kept:
         raise GraphError(f"{file}: no loop that runs and no array access in {len(program.instructions)} instructions")
     carried, spans = _carried(program.regions), _spans(program.regions)
-    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), 1.0)) for r in kept)
+    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), (1.0, 0.0, 0.0, 0.0))) for r in kept)
     return HlsDesign(_workload(file, kept, loops, any(r.float_ops for r in program.regions)), loops)
 
 
@@ -204,38 +210,63 @@ def _distinct(region: Region, accesses: Mapping[str, list[frozenset[str]]]) -> d
 
 
 def _carried(regions: list[Region]) -> set[int]:
-    """The loops (by `id`) in which some array is written at an index that does not move with them."""
+    """The loops (by `id`) in which some array is written at an index that does not move with them, or that hold a write of an array and an access of it at an index of another
+    expression: whether the two ever meet is not asked, as a compiler that cannot rule it out does not ask."""
     out = set()
+    written: dict[int, set[str]] = {}
+    places: dict[int, dict[str, set[str]]] = {}
+    loops: dict[int, Region] = {}
     for region in regions:
         around: Region | None = region
         while around is not None and around.header is not None:
+            loops[id(around)] = around
             if any(around.variable not in moving for indices in region.writes.values() for moving in indices):
                 out.add(id(around))
+            written.setdefault(id(around), set()).update(region.writes)
+            for array, texts in region.places.items():
+                places.setdefault(id(around), {}).setdefault(array, set()).update(texts)
             around = around.parent
-    return out
+    return out | {loop for loop in loops if any(len(places[loop].get(array, ())) > 1 for array in written[loop])}
 
 
-def _spans(regions: list[Region]) -> dict[int, float]:
-    """Loop (by `id`) -> distinct elements that one run of it touches at most: of each array the widest access, rounds multiplied of the loops inside that its index moves with."""
-    touched: dict[int, dict[str, float]] = {}
+def _spans(regions: list[Region]) -> dict[int, tuple[float, float, float, float]]:
+    """Loop (by `id`) -> `span`, `resting`, `bursts` and `bursts_round` of `HlsLoop`: of each array the widest access, rounds multiplied of the loops inside that its index moves with;
+    elements that lie side by side come in one burst."""
+    touched: dict[int, dict[str, tuple[float, float, float, float]]] = {}
     for region in regions:
-        for array, moving in {(a, m) for side in (region.reads, region.writes) for a, indices in side.items() for m in indices}:
-            span, around = 1.0, region
+        for (array, moving), strides in region.strides.items():
+            inside, steps, around = 1.0, list[tuple[float, float]](), region
             while around is not None and around.header is not None:
-                span *= max(around.trip, 1.0) if around.variable in moving or not around.variable else 1.0
+                moves = around.variable in moving or not around.variable
+                step, rounds = abs(strides.get(around.variable, math.inf) * around.step), max(around.trip, 1.0) if moves else 1.0
+                each = inside / _side_by_side(steps)
+                goes_on = not moves or _side_by_side([*steps, (step, 2.0)]) > _side_by_side(steps)
+                told = (inside * rounds, 0.0 if moves else inside, *((each, 0.0) if goes_on else (0.0, each)))
                 widest = touched.setdefault(id(around), {})
-                widest[array] = max(widest.get(array, 0.0), span)
+                widest[array] = max(widest.get(array, told), told)
+                inside, steps = inside * rounds, [*steps, (step, rounds)] if moves else steps
                 around = around.parent  # type: ignore[assignment]
-    return {loop: math.fsum(arrays.values()) for loop, arrays in touched.items()}
+    return {loop: tuple(map(math.fsum, zip(*arrays.values(), strict=True))) for loop, arrays in touched.items()}  # type: ignore[misc]
 
 
-def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: float) -> HlsLoop:
+def _side_by_side(steps: list[tuple[float, float]]) -> float:
+    """Elements without a gap among those that nested loops touch; loops as (elements that a round moves by, rounds)."""
+    run = 1.0
+    for step, rounds in sorted(steps):
+        if not 0 < step <= run:
+            break
+        run *= rounds
+    return run
+
+
+def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: tuple[float, float, float, float]) -> HlsLoop:
     reads, writes = (sum(map(len, side.values())) for side in (region.reads, region.writes))
     return HlsLoop(
         region.label, region.depth, region.trip, _rounds(region), region.float_ops, region.int_ops, reads, writes,
         sum(_distinct(region, region.reads).values()), sum(_distinct(region, region.writes).values()),
         str(setting.get("pipeline", "off")), int(setting.get("parallel", 1)), int(setting.get("tile", 1)), bool(setting.get("reduction", False)),
-        region.header is not None and (region.varying or not region.variable), carried, span)
+        region.header is not None and (region.varying or not region.variable), carried, *span,
+        tuple(sorted({array for side in (region.reads, region.writes) for array, indices in side.items() if region.header is not None and any(region.variable in moving for moving in indices)})))
 
 
 def _rounds(region: Region) -> int:

@@ -7,9 +7,10 @@ no trip count, and the caller must say it. Both sides of a branch count as taken
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,6 +24,10 @@ from .hls_instruction import CASTS, ELEMENT, FLOAT_OPS, INT_OPS, LAST_NUMBER, MA
 _MOST_STEPS = 1 << 16
 #: loops, blocks, blocks of all loops together, and variables one value depends on, beyond which a graph is no kernel
 MOST_LOOPS, MOST_BLOCKS, MOST_INSIDE, MOST_VARIABLES = 1000, 20_000, 400_000, 1000
+_NUMBER = re.compile(r"(?<![\w%.-])(-?\d{1,18})(?![\w.])")
+_SIZES = re.compile(r"\[(\d{1,18}) x ")
+#: characters of an index that are compared
+_MOST_TEXT = 2000
 _RELATIONS = {"slt": np.less, "ult": np.less, "sle": np.less_equal, "ule": np.less_equal, "sgt": np.greater, "ugt": np.greater,
               "sge": np.greater_equal, "uge": np.greater_equal, "ne": np.not_equal}
 _SWAPPED = {"slt": "sgt", "ult": "ugt", "sle": "sge", "ule": "uge", "sgt": "slt", "ugt": "ult", "sge": "sle", "uge": "ule", "ne": "ne"}
@@ -52,6 +57,10 @@ class Region:
     element: str = ""
     reads: dict[str, list[frozenset[str]]] = field(default_factory=dict)
     writes: dict[str, list[frozenset[str]]] = field(default_factory=dict)
+    #: array -> its accesses, each as the expression of its index: equal text is the same element of a round
+    places: dict[str, set[str]] = field(default_factory=dict)
+    #: (array, variables) of an access -> elements that it moves by when a variable grows by one; variables of no constant step are left out
+    strides: dict[tuple[str, frozenset[str]], dict[str, float]] = field(default_factory=dict)
 
     @property
     def depth(self) -> int:
@@ -74,6 +83,8 @@ class Program:
             if i.opcode == "store" and i.operands:
                 self._stores[i.block[0], i.operands[-1]].append(i)
         self._sources: dict[tuple[int, str], frozenset[str]] = {}
+        self._told: dict[tuple[int, str], str] = {}
+        self._grown: dict[tuple[int, str], dict[str, float] | None] = {}
         self.regions = self._regions()
         self._label_work()
         self._count_rounds()
@@ -188,8 +199,14 @@ class Program:
         number = re.match(r"\s*\w+ (-?\d{1,18})\s*,", store.rest)
         return (None, int(number[1])) if number else None
 
+    @cached_property
+    def _counters(self) -> set[tuple[int, str]]:
+        """The scalars that add to themselves and that a loop asks when it may end."""
+        asked = {(r.function, at[0]) for r in self.regions if r.header for i in self._compares.get(r.header, ()) for o in i.operands if (at := self._linear(r.function, o)) and at[0]}
+        return {key for key in asked if any((at := self._stored(store)) is not None and at[0] == key[1] for store in self._stores[key])}
+
     def _variables(self, function: int, name: str) -> frozenset[str]:
-        """Scalar variables that a value depends on, through other scalars too."""
+        """Scalar variables that a value depends on, through other scalars too; of a loop's counter no others: where it starts does not move an index."""
         key = (function, name)
         if key not in self._sources:
             self._sources[key] = frozenset()  # while it is being found: a variable that depends on itself
@@ -198,7 +215,7 @@ class Program:
             if made is not None and made.opcode == "alloca":
                 if self._is_scalar(function, name):
                     found.add(name)
-                    for store in self._stores[key]:
+                    for store in () if key in self._counters else self._stores[key]:
                         found |= self._variables(function, store.operands[0]) if len(store.operands) == 2 else frozenset()
             elif made is not None:
                 for operand in made.operands:
@@ -224,6 +241,62 @@ class Program:
         index: frozenset[str] = frozenset().union(*(self._variables(function, o) for o in operands[1:]))
         return base[0], base[1] | index
 
+    def _expression(self, function: int, name: str, depth: int = 0) -> str:
+        """A value as text, through the scalars that are set once; of one that nests too deep its name."""
+        key = (function, name)
+        if key in self._told:
+            return self._told[key]
+        made = self._defined.get(key)
+        if made is None or depth > 16:
+            return name
+        self._told[key] = name  # while it is being found: a variable that depends on itself
+        stores = self._stores[key]
+        if made.opcode == "alloca":
+            text = self._expression(function, stores[0].operands[0], depth + 1) if len(stores) == 1 and len(stores[0].operands) == 2 and self._is_scalar(function, name) else name
+        elif made.opcode in CASTS or made.opcode == "load":
+            text = self._expression(function, made.operands[0], depth + 1) if made.operands else name
+        else:
+            number = LAST_NUMBER.search(made.rest)
+            text = f"{made.opcode}({','.join(self._expression(function, o, depth + 1) for o in made.operands)};{number[1] if number else ''})"
+        self._told[key] = text if len(text) <= _MOST_TEXT else name
+        return self._told[key]
+
+    def _strides(self, function: int, name: str, depth: int = 0) -> dict[str, float] | None:
+        """Variable -> what a value, or a place in an array counted in elements, grows by with it; None where that is no constant."""
+        key = (function, name)
+        if key not in self._grown:
+            self._grown[key] = None  # while it is being found: a variable that depends on itself
+            self._grown[key] = self._grows(function, name, depth)
+        return self._grown[key]
+
+    def _grows(self, function: int, name: str, depth: int) -> dict[str, float] | None:
+        made = self._defined.get((function, name))
+        if made is None or depth > 16:
+            return {} if made is None else None
+        parts = [self._strides(function, o, depth + 1) for o in made.operands] if made.opcode != "alloca" else []
+        number = _NUMBER.search(made.rest)
+        if made.opcode == "alloca":
+            stores = self._stores[function, name]
+            once = len(stores) == 1 and len(stores[0].operands) == 2 and self._is_scalar(function, name)
+            inside = self._strides(function, stores[0].operands[0], depth + 1) if once else None
+            return inside or {name: 1.0}
+        if made.opcode == "load" or made.opcode in CASTS:
+            if made.opcode == "load" and made.operands and not self._is_scalar(function, made.operands[-1]):
+                return None  # an index that is data
+            return parts[0] if parts else None
+        if made.opcode == "getelementptr" and made.operands:
+            sizes = [int(n) for n in _SIZES.findall(made.rest.split("*")[0].split(",")[0])]
+            steps = [math.prod(map(float, sizes[k:])) for k in range(len(sizes) + 1)]
+            base = self._defined.get((function, made.operands[0]))
+            whole = parts[0] if base is not None and base.opcode == "getelementptr" else {}
+            indices = [k for k, text in enumerate(made.rest.split(",")[2:]) if "%" in text]  # those that are no numbers
+            return _together([whole, *parts[1:]], [1.0, *(steps[k] if k < len(steps) else 1.0 for k in indices)])
+        if made.opcode in ("add", "sub") and parts:
+            return _together(parts, [1.0, 1.0 if made.opcode == "add" else -1.0][:len(parts)])
+        if made.opcode in ("mul", "shl") and len(parts) == 1 and number:
+            return _together(parts, [float(int(number[1]) if made.opcode == "mul" else 2 ** min(int(number[1]), 62))])
+        return None
+
     # -- work and rounds ------------------------------------------------------------------------------------------------------------
 
     def _label_work(self) -> None:
@@ -237,7 +310,10 @@ class Program:
                 into = self._array(function, i.operands[-1]) if pointer is None or pointer.opcode in ("getelementptr", "load") else None
                 element = ELEMENT.match(i.rest.strip())
                 if into and element:
-                    (region.reads if i.opcode == "load" else region.writes).setdefault(into[0].lstrip("%@"), []).append(into[1])
+                    array = into[0].lstrip("%@")
+                    (region.reads if i.opcode == "load" else region.writes).setdefault(array, []).append(into[1])
+                    region.places.setdefault(array, set()).add(self._expression(function, i.operands[-1]))
+                    region.strides.setdefault((array, into[1]), self._strides(function, i.operands[-1]) or {})
                     if not region.element or element[1] in ("double", "float"):
                         region.element = element[1]
 
@@ -332,6 +408,17 @@ class Program:
         if count > _MOST_STEPS:
             return np.array([around.first + around.step * (count - 1) / 2])
         return around.first + around.step * np.arange(max(count, 1), dtype=np.float64)
+
+
+def _together(parts: Sequence[dict[str, float] | None], factors: Sequence[float]) -> dict[str, float] | None:
+    """The sum of so many times each; None where one is not known."""
+    out: dict[str, float] = {}
+    for part, factor in zip(parts, factors, strict=False):
+        if part is None:
+            return None
+        for variable, step in part.items():
+            out[variable] = out.get(variable, 0.0) + factor * step
+    return out
 
 
 def _mean_rounds(begin: np.ndarray | float, end: np.ndarray | float, step: int, relation: str) -> float | None:

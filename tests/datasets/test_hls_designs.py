@@ -56,11 +56,46 @@ def test_pragmas_that_take_no_effect_bring_nothing() -> None:
     assert cycles(carried=True, parallel=8) < cycles(carried=True)
 
 
+def test_a_sum_of_rounds_waits_by_hand() -> None:
+    """Rounds that add to one another start 12 cycles apart, 5 in the swift reading, and copies that are summed share the wait; a pipelined round of an own 13 cycles (two units of 5, access
+    of 2, and one), and an own 2 of the outer loop."""
+    assert cycles() == 64 * (2 + 31 * 12 + 13)
+    assert cycles(parallel=4) == 64 * (2 + 7 * 12 + 13)
+    assert cycles(reduction=False) == 64 * (2 + 31 + 13)
+    swift = [figures_of([OUTER, replace(INNER, parallel=p)])["swift_cycles"] for p in (1, 4)]
+    assert swift == [64 * (2 + 31 * 5 + 13), 64 * (2 + 7 + 13)]
+    assert cycles(parallel=3) == 64 * (2 + (64 / 3 - 1) * 12 + 13)  # 3 does not divide 32: rounds take twice as long
+
+
+def test_a_loop_with_loops_inside_is_not_pipelined() -> None:
+    assert figures_of([replace(OUTER, pipeline=""), INNER])["schedule_cycles"] == cycles()
+    # all its inner rounds are copies: 63 rounds a cycle apart, one of 2 cycles with a chain of 13 and a tree of 5 levels
+    assert figures_of([OUTER, replace(INNER, parallel=32)])["schedule_cycles"] == 63 + 2 + 13 + 5 * 5
+    assert figures_of([replace(OUTER, pipeline="flatten"), INNER])["schedule_cycles"] == 63 + 2 + 13 + 5 * 5
+
+
 def test_a_tile_inside_a_nest_is_brought_in_anew_by_hand() -> None:
-    found = figures_of([OUTER, replace(INNER, tile=4, span=64.0)])
-    assert found["reloaded"] == 0.125 * (2048 / 4) * 64  # a bus of 64 bytes brings eight doubles in a cycle
-    assert found["schedule_cycles"] == cycles() + found["reloaded"]
+    inner = replace(INNER, tile=4, span=64.0, resting=32.0, bursts=2.0, bursts_round=1.0)
+    found = figures_of([OUTER, inner])
+    assert found["reloaded"] == 2048 / 4 * (60 + 0.125 * (32 + 32 * 4 / 32))  # a bus of 64 bytes brings eight doubles in a cycle
+    assert found["bursts"] == 2048 / 4 * 20 * (2 + 4 * 1)
+    assert found["schedule_cycles"] == cycles() + found["reloaded"] + found["bursts"]
     assert cycles(tile=16, span=64.0) < found["schedule_cycles"]
+    assert cycles(tile=32, span=64.0, bursts=2.0) == cycles()  # a tile of all rounds cuts nothing
+    assert figures_of([replace(OUTER, parallel=2), inner])["bursts"] == 0.0  # the copies around it hold the data
+    assert figures_of([replace(OUTER, parallel=2, carried=True), inner])["bursts"] == found["bursts"]  # no copies: its rounds wait
+
+
+def test_pragmas_in_vain_are_told() -> None:
+    def told(outer: HlsLoop, inner: HlsLoop) -> list[float]:
+        found = figures_of([outer, inner])
+        return [found[name] for name in ("copies_waiting", "copies_uneven", "cut_innermost", "clashes")]
+
+    assert told(OUTER, INNER) == [0.0, 0.0, 0.0, 0.0]
+    assert told(replace(OUTER, carried=True, parallel=8), INNER) == [3.0, 0.0, 0.0, 0.0]
+    assert told(OUTER, replace(INNER, parallel=3, tile=8)) == pytest.approx([0.0, 1.584963, 2.0, 0.0])
+    shared = replace(OUTER, parallel=4, moving=("a", "b")), replace(INNER, parallel=32, moving=("a",))
+    assert told(*shared)[3] == 1.0
 
 
 @pytest.mark.skipif(not (DATA / "hlsyn" / "graphs.tar.gz").exists(), reason="the open tables are not here")

@@ -75,6 +75,9 @@ def test_a_matrix_vector_product_by_hand(tmp_path):
     assert inner.distinct_reads == 96 + 12  # a moves with i (through row) and j, x with j alone
     assert (outer.array_writes, outer.distinct_writes) == (1, 8)
     assert (outer.span, inner.span) == (96 + 12 + 8, 12 + 12)  # one run of each: a row of a is 12 elements
+    assert (outer.resting, inner.resting, outer.moving, inner.moving) == (12, 0, ("y",), ("a", "x"))  # x does not move with i
+    # a row of a is 12 elements and the next begins 8 further: no gap; x and y are one piece each
+    assert (outer.bursts, outer.bursts_round, inner.bursts, inner.bursts_round) == (3, 0, 2, 0)
     assert not any((outer.varying, inner.varying, outer.carried, inner.carried))  # y moves with i, the sum is no array
     assert design.workload.flops == 2 * 96
     assert [op.dtype for op in design.workload.ops] == ["float64", "float64"]
@@ -199,11 +202,12 @@ def test_trip_counts_are_those_of_the_c_sources(tmp_path):
 
 
 def test_rounds_that_wait_for_one_another_are_those_of_the_c_sources(tmp_path):
-    """By eye from the sources: `tmp[i][j] +=` waits over k, time steps wait, `C[k][j] +=` waits over i; triangles of covariance and correlation vary."""
+    """By eye from the sources: `tmp[i][j] +=` waits over k, time steps wait, `C[k][j] +=` waits over i, and may meet `C[i][j]` of the loop over j; so may elements beside one another of
+    seidel-2d, and the `B[i][j]` and `B[k][j]` of trmm; triangles of covariance and correlation vary."""
     archive = DATA / "hlsyn" / "graphs.tar.gz"
     if not archive.exists():
         pytest.skip("no open table hlsyn/graphs.tar.gz: set SILICAST_DATA")
-    carried = {"2mm": [2, 5], "jacobi-1d": [0], "symm-opt": [0], "gemm-p": [2], "stencil-3d": []}
+    carried = {"2mm": [2, 5], "jacobi-1d": [0], "symm-opt": [0, 1], "gemm-p": [2], "stencil-3d": [], "seidel-2d": [0, 1, 2], "trmm": [0, 1, 2], "nw": [2, 3], "correlation": [1, 3, 6, 7, 8]}
     varying = {"covariance": [5], "correlation": [7], "2mm": []}
     with tarfile.open(archive) as tar:
         for name in {**carried, **varying}:
@@ -211,6 +215,19 @@ def test_rounds_that_wait_for_one_another_are_those_of_the_c_sources(tmp_path):
             loops = [loop for loop in read_hls(tmp_path / "k.gexf").loops if loop.name.startswith("loop")]
             assert carried.get(name) in (None, [i for i, loop in enumerate(loops) if loop.carried]), name
             assert varying.get(name) in (None, [i for i, loop in enumerate(loops) if loop.varying]), name
+
+
+def test_pieces_of_memory_are_those_of_the_c_sources(tmp_path):
+    """`m2[64 k + j]` of gemm-ncubed: over k its elements lie 64 apart, a tile of j has 64 pieces, all rounds of j together have one. `A[j][k]` of syrk: a tile of k has a piece for each of
+    80 rows; so has `sol[34 (34 i + j) + k]` of stencil-3d for each round of j, for rows of 32 of 34 elements do not meet."""
+    archive = DATA / "hlsyn" / "graphs.tar.gz"
+    if not archive.exists():
+        pytest.skip("no open table hlsyn/graphs.tar.gz: set SILICAST_DATA")
+    by_hand = {"gemm-ncubed": [(3, 0), (64 + 2, 0), (1, 1)], "syrk": [(2, 0), (1, 0), (80 + 1, 0), (1, 1)], "stencil-3d": [(0, 64), (0, 2), (2, 0)]}
+    with tarfile.open(archive) as tar:
+        for name, pieces in by_hand.items():
+            (tmp_path / "k.gexf").write_bytes(tar.extractfile(f"graphs/{name}_processed_result.gexf").read())
+            assert [(loop.bursts, loop.bursts_round) for loop in read_hls(tmp_path / "k.gexf").loops if loop.name.startswith("loop")] == pieces, name
 
 
 def test_every_published_kernel_reads(tmp_path):
