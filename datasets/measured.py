@@ -67,11 +67,12 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 
 
 def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping[str, Any] | Schema, *, skip_bad_rows: bool = False, need_targets: bool = True,
-                  unread: float = 0.0, words: Collection[str] | None = None) -> Table:
+                  unread: float = 0.0, words: Collection[str] | None = None, wanted: Collection[str] = ()) -> Table:
     """The measured table as questions and answers in SI.
 
     `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
-    as a group of its own. `words`: columns of a plain table that a model knows as words (None: no model was fitted yet). `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this.
+    as a group of its own. `words`: columns of a plain table that a model knows as words (None: no model was fitted yet). `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this. `wanted`: the targets that
+    every row must have (none named: all of the schema); one that a row may lack is NaN there.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
@@ -115,6 +116,9 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
             least_ok = values >= 0 if name in TARGETS and TARGETS[name].quantity in ("count", "bytes", "fraction") else values > 0
             usable = np.isfinite(values) if name not in TARGETS else np.isfinite(values) & least_ok
             absent = failed & np.isnan(values) & (not yes_no.is_yes_no(name, values))
+            if wanted and name not in wanted and name.partition("=")[0] not in wanted:
+                targets[name] = np.where(usable, values, np.nan)
+                continue
             faults.append((~usable & ~absent, f"{spec.targets[name.partition('=')[0]].column} is NaN, infinite or not positive"))
     readings = len(faults)
     networks: Any = None
@@ -132,7 +136,9 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         told = "; ".join(f"{text}: {int(rows.sum())} rows, first is row {row_of[np.flatnonzero(rows)[0]]}, counting from 0" for rows, text in faults if rows.any())
         lost = np.logical_or.reduce([f for f, _ in faults[:readings]]) if readings else np.zeros(len(frame), dtype=bool)
         if not skip_bad_rows and (bool((bad & ~lost).any()) or lost.mean() > unread):
-            raise TableError(f"{where}: {int(bad.sum())} of {len(frame)} rows cannot be used ({told}); mend them, or skip them with --skip-bad-rows")
+            alone = bool(readings > 1 and lost.any() and min(int(rows.sum()) for rows, _ in faults[:readings]) < lost.sum())
+            raise TableError(f"{where}: {int(bad.sum())} of {len(frame)} rows cannot be used ({told}); mend them, or skip them with --skip-bad-rows"
+                             + (", which leaves out a row that lacks any target: fit each by itself with --target to keep what it has" if alone else ""))
         if bad.all():
             raise TableError(f"{where}: no row can be used ({told})")
         notes.append(f"{int(bad.sum())} of {len(frame)} rows set aside: {told}")

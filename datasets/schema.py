@@ -79,7 +79,11 @@ class Schema(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             path = ".".join(map(str, first["loc"]))
-            raise FormatError(f"{where}: {path}: {first['msg']}; known fields: {', '.join(cls.model_fields)}") from None
+            said = first["msg"]
+            if first["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(path, cls.model_fields, n=1)
+                said = f"no such field{f' (did you mean {near[0]}?)' if near else ''}"
+            raise FormatError(f"{where}: {path}: {said}; known fields: {', '.join(cls.model_fields)}") from None
         if schema.workload:
             _check_workload(schema, where)
         for name, column in schema.targets.items():

@@ -21,6 +21,7 @@ from .device import DEVICE_FEATURES, device_vector
 from .matrix import Features, Vocabulary, codes
 from .op_table import device_rows, op_features
 from .pairs import KernelRows, kernel_rows
+from .row_passes import marks
 
 __all__ = ["Features", "Vocabulary", "device_rows", "learn_vocabulary", "tabular_features"]
 
@@ -33,7 +34,7 @@ def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
         if any(d is None for d in questions.devices):
             used = {questions.device_names[i] for i in np.unique(questions.device_index)}
             vocabulary.setdefault("device", tuple(sorted(used)))  # a context column of that name tells the same
-        return vocabulary
+        return {**vocabulary, **marks(questions.ops)}
     if isinstance(questions, FeatureQuestions):
         frame = questions.frame
         return {name: tuple(sorted(set(frame[name].astype(str).unique()))) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}

@@ -32,6 +32,7 @@ from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
 from .outlying import Outlying
 from .prediction import Prediction, apart, consistent
+from .served import Served
 from .shares import best_shares, from_means, is_counted, is_logarithmic, mixed, scaled
 from .threads import one_blas_thread
 
@@ -306,8 +307,12 @@ class Blended(Outlying):
         for column, told in self._relatives.items():
             new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))
             if len(new):
-                others = relatives.answered(questions.frame.iloc[new].reset_index(drop=True), column, told, told["powers"], partial(self._asked_as, lambda q: self._blend(q)[0]))
-                blend[new] = mixed({"usual": blend[new], "relatives": np.where(np.isfinite(others), others, blend[new])}, told["shares"], self.targets, self._counted)
+                frame, said = questions.frame.iloc[new].reset_index(drop=True), {"usual": blend[new]}
+                if any("relatives" in shares for shares in told["shares"].values()):
+                    said["relatives"] = relatives.answered(frame, column, told, told["powers"], partial(self._asked_as, lambda q: self._blend(q)[0]))
+                if column in self._served:
+                    said["served"] = self._served[column].answers(frame)
+                blend[new] = mixed({name: np.where(np.isfinite(points), points, blend[new]) for name, points in said.items()}, told["shares"], self.targets, self._counted)
         far = np.flatnonzero(self._octaves(questions) > 0.0)
         if len(far):
             frame = questions.frame.iloc[far].reset_index(drop=True)
@@ -333,6 +338,10 @@ class Blended(Outlying):
             inner, content = member.weights()
             spec["members"][name] = {"member": member.name, "spec": inner, "files": sorted(content)}
             files |= {f"{name}.{file}": data for file, data in content.items()}
+        for at, (column, served) in enumerate(sorted(self._served.items())):
+            inner, content = served.weights()
+            spec.setdefault("served", {})[column] = {"spec": inner, "files": sorted(content)}
+            files |= {f"served{at}.{file}": data for file, data in content.items()}
         return spec, files
 
     @classmethod
@@ -348,6 +357,9 @@ class Blended(Outlying):
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)
+        for at, (column, m) in enumerate(sorted(spec.get("served", {}).items())):
+            content = {file: files[f"served{at}.{file}"] for file in m["files"] if f"served{at}.{file}" in files}
+            out._served[column] = Served.from_weights(m["spec"], content, folder, member)
         return out
 
 

@@ -29,8 +29,8 @@ _MOST_COLUMNS, _CROSSED = 8, 1.5
 _LEAST_GROUPS, _MOST_ROWS = 4, 20_000
 #: values that a row is asked with, those with the most rows; combinations of values of several columns kept for rows that are new in more than one
 _MOST_ASKED, _MOST_JOINT = 8, 40
-#: a number so near (ratio) to a known one is no new value
-_NEAR = 1.1
+#: a number so near to a known one is no new value: this share of it, and of the gap between those that it lies between (assumption)
+_NEAR = 0.1
 #: rows of a value held out, at least, and its share of all, at most; a word that no table has
 _LEAST_ROWS, _MOST_HELD, _NOBODYS = 10, 0.7, "(none of those)"
 #: powers that costs go with, at most
@@ -82,7 +82,8 @@ def _crossed(frame: pd.DataFrame, columns: list[str]) -> dict[str, float]:
 
 
 def strange(frame: pd.DataFrame, told: Mapping[str, Any], largest: Mapping[str, float] | None = None) -> np.ndarray:
-    """(n, columns) whether a row has a value that the column never had. Not those above `largest` (column -> value), for which somebody else speaks; a number within a tenth of a known one is known."""
+    """(n, columns) whether a row has a value that the column never had. Not those above `largest` (column -> value), for which somebody else speaks; a number within a
+    tenth of a known one is known, if that is no more than a tenth of the way to the next."""
     columns = told.get("columns", {})
     out = np.zeros((len(frame), len(columns)), dtype=bool)
     for at, (column, known) in enumerate(columns.items()):
@@ -91,21 +92,29 @@ def strange(frame: pd.DataFrame, told: Mapping[str, Any], largest: Mapping[str, 
             out[:, at] = [str(word) not in words for word in frame[column].tolist()]  # of a single row a tenth of what pandas takes
             continue
         values, told_of = frame[column].to_numpy(dtype=np.float64, na_value=np.nan), np.array(known["values"])
-        above = np.searchsorted(told_of, values)
-        near = np.zeros(len(values), dtype=bool)
-        for side in (told_of[np.maximum(above - 1, 0)], told_of[np.minimum(above, len(told_of) - 1)]):
-            near |= np.abs(values - side) <= (_NEAR - 1.0) * np.abs(side)
-        out[:, at] = np.isfinite(values) & ~near & (values <= (largest or {}).get(column, np.inf))
+        out[:, at] = np.isfinite(values) & (near_known(values, told_of) < 0) & (values <= (largest or {}).get(column, np.inf))
     return out
 
 
+def near_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(n,) places of the `known` numbers (in order) that (n,) values are as good as: within a tenth of one, if that is no more than a tenth of the way to the next; -1 for others."""
+    above = np.searchsorted(known, values)
+    sides = np.maximum(above - 1, 0), np.minimum(above, len(known) - 1)
+    below, beyond = known[sides[0]], known[sides[1]]
+    gap = np.where(beyond > below, beyond - below, np.inf)
+    off = [np.where(np.abs(values - side) <= _NEAR * np.minimum(np.abs(side), gap), np.abs(values - side), np.inf) for side in (below, beyond)]
+    return np.where(np.isfinite(np.fmin(*off)), np.where(off[0] < off[1], *sides), -1)
+
+
 def held(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> list[Any]:
-    """The values of a column that a rehearsal may hold out, in order: words with the most rows first, of numbers one between others, the lowest, the next. None that has most of the rows, or hardly any."""
+    """The values of a column that a rehearsal may hold out, in order: words with the most rows first, of numbers the one most in the middle, the lowest, one a quarter up, others. None that has most
+    of the rows, or hardly any."""
     values = told["columns"][column]["values"]
-    if not isinstance(values[0], str):
-        middle = len(values) // 2
-        values = list(dict.fromkeys([values[middle], values[0], *values[1:-1]])) if len(values) > 2 else values[:1] if len(values) > 1 else []
-    return [v for v in values if _LEAST_ROWS <= of(frame, told, column, v).sum() <= _MOST_HELD * len(frame)]
+    enough = [v for v in values if _LEAST_ROWS <= of(frame, told, column, v).sum() <= _MOST_HELD * len(frame)]
+    if isinstance(values[0], str) or len(values) < 2:
+        return enough if len(values) > 1 else []
+    inner = sorted((v for v in enough if values[0] < v < values[-1]), key=lambda v: abs(values.index(v) - len(values) // 2))
+    return [*inner[:1], *(v for v in enough if v == values[0]), *sorted(inner[1:], key=lambda v: abs(values.index(v) - len(values) // 4))]
 
 
 def of(frame: pd.DataFrame, told: Mapping[str, Any], column: str, value: Any) -> np.ndarray:
@@ -134,12 +143,26 @@ def as_new(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> pd.Data
 
 def beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
     """(n,) whether a row is new by a number below the lowest or above the largest of its column. `new`: (n, columns), as `strange` says."""
-    out = np.zeros(len(frame), dtype=bool)
+    return np.asarray(beyond_each(frame, told, new).any(1))
+
+
+def beyond_each(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
+    """(n, columns) the same, column by column."""
+    out = np.zeros_like(new)
     for at, (column, known) in enumerate(told["columns"].items()):
         if not isinstance(known["values"][0], str):
             values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
-            out |= new[:, at] & ((values < known["values"][0]) | (values > known["values"][-1]))
+            out[:, at] = new[:, at] & ((values < known["values"][0]) | (values > known["values"][-1]))
     return out
+
+
+def widest(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> np.ndarray:
+    """(n,) logarithm of the ratio of the two known numbers that a row's lies between; infinite beyond them, and where they are not positive."""
+    values, known = frame[column].to_numpy(dtype=np.float64, na_value=np.nan), np.array(told["columns"][column]["values"])
+    above = np.searchsorted(known, values)
+    low, high = known[np.maximum(above - 1, 0)], known[np.minimum(above, len(known) - 1)]
+    inside = (above > 0) & (above < len(known)) & (low > 0)
+    return np.where(inside, np.log(np.where(inside, high, 1.0) / np.where(inside, low, 1.0)), np.inf)
 
 
 def sort_of(told: Mapping[str, Any], column: str) -> str:

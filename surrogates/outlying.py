@@ -17,6 +17,7 @@ from ..features import language_models
 from . import newcomer, reach, relatives
 from .boosted import Boosted
 from .kernel import Kernel
+from .served import Served
 from .shares import best_shares, mixed, of_those
 from .valued import Valued
 
@@ -37,6 +38,8 @@ _MOST_REACHED = 12_000
 _CARRIED = 0.5
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
+#: who speaks about language models never seen that are served, before any was held out (assumption)
+_LIKELY_SERVED = {"usual": 0.5, "served": 0.5}
 #: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values
 _MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
 
@@ -61,6 +64,8 @@ class Outlying(Valued):
         self._reach: dict[str, Any] = {}
         #: column of language models -> those of the table, the powers that costs go with, and how much their relatives count about one never seen
         self._relatives: dict[str, dict[str, Any]] = {}
+        #: column of language models -> what serving one never seen takes
+        self._served: dict[str, Served] = {}
         self._forget_values()
         #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, on language models so held out, of those with the largest sizes, and of those with the largest of few values; empty where
         #: none could be
@@ -99,14 +104,15 @@ class Outlying(Valued):
             self._remember(table, values, answers, told, few)
 
     def _rehearse_models(self, table: Table, candidates: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-        """Who speaks about language models never seen: the usual blend, or their relatives (`relatives`); chosen with models held out in turn. Column -> who -> (n, t) answers about those, NaN for other rows;
-        of columns where relatives were the better for some target."""
+        """Who speaks about language models never seen: the usual blend, their relatives (`relatives`), or what serving them takes at the least (`served`); chosen with models held out in turn.
+        Column -> who -> (n, t) answers about those, NaN for other rows; of columns where others than the usual blend were the better for some target."""
         out: dict[str, dict[str, np.ndarray]] = {}
         for column in self._language_models if len(table) <= MOST_FOLDED else ():
             told = relatives.known(table.questions.frame, column)
             names = table.questions.frame[column].astype(str).to_numpy(dtype=object)
             held = [m for m, rows in table.questions.frame[column].astype(str).value_counts().items() if rows >= _LEAST_OF_MODEL and m in told.get("names", ())][:_MODELS_REHEARSED]
-            answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in ("usual", "relatives")}
+            served = Served.of(table, column, self._language_models, self.targets, int(self._settings["seed"]))
+            answers = {name: np.full((len(table), len(self.targets)), np.nan) for name in ("usual", "relatives", *(("served",) if served else ()))}
             for model in held if len(held) > 1 else ():
                 here = names == model
                 rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
@@ -119,9 +125,13 @@ class Outlying(Valued):
                 powers, kept = relatives.learn(rest.questions.frame, column, others, np.column_stack([rest.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
                 answers["usual"][here] = ask(asked.frame)
                 answers["relatives"][here] = np.where(kept, relatives.answered(asked.frame, column, others, powers, ask), answers["usual"][here])
+                if served:
+                    answers["served"][here] = _or(Served.of(rest, column, self._language_models, self.targets, int(self._settings["seed"])), rest, asked.frame, answers["usual"][here])
             shares = {t: self._worth_asking(table, answers, t) for t in self.targets}
-            if any("relatives" in told for told in shares.values()):
+            if any(set(told) != {"usual"} for told in shares.values()):
                 self._relatives[column], out[column] = {**told, "known": sorted(set(names)), "shares": shares}, answers
+                if served and any("served" in told for told in shares.values()):
+                    self._served[column] = served.fit(table)
         return out
 
     def _settle_models(self, table: Table, rehearsed: Mapping[str, Mapping[str, np.ndarray]], ask: Callable[[Any], np.ndarray]) -> None:
@@ -130,9 +140,10 @@ class Outlying(Valued):
         for column, answers in rehearsed.items():
             told = self._relatives[column]
             told["powers"], sure = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
-            told["shares"] = {t: told["shares"][t] if keep else {"usual": 1.0} for t, keep in zip(self.targets, sure, strict=True)}
-            if not any("relatives" in shares for shares in told["shares"].values()):
+            told["shares"] = {t: told["shares"][t] if keep else _without_relatives(told["shares"][t]) for t, keep in zip(self.targets, sure, strict=True)}
+            if all(set(shares) == {"usual"} for shares in told["shares"].values()):
                 del self._relatives[column]
+                self._served.pop(column, None)
                 continue
             points = mixed(answers, told["shares"], self.targets, self._counted)
             for j, t in enumerate(self.targets):
@@ -142,15 +153,17 @@ class Outlying(Valued):
                     self.rehearsed[_MODEL][t] = (np.r_[before[0], table.targets[t][good]], np.r_[before[1], points[good, j]])
 
     def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str) -> dict[str, float]:
-        """Shares of the usual blend and of relatives, by their answers about models held out."""
+        """Shares of the usual blend and of the others, by their answers about models held out."""
         j, truth = self.targets.index(target), table.targets[target]
         good = np.isfinite(truth) & (truth > 0) & np.all([p[:, j] > 0 for p in answers.values()], axis=0)
         if good.sum() < 2 * _LEAST_OF_MODEL:
             return {"usual": 1.0}
         stack, y = np.log(np.stack([p[good, j] for p in answers.values()])), np.log(truth[good])
-        share = best_shares(stack, y, 1.0)
+        share, better = best_shares(stack, y, 1.0), _BETTER
+        if "served" in answers:  # physics that holds for every model; what few of them happened to like best is half of what counts
+            share, better = (share + np.array([_LIKELY_SERVED.get(name, 0.0) for name in answers])) / 2.0, 1.0
         off = [float(np.minimum(np.abs(x - y), 1.0).mean()) for x in (share @ stack, stack[0])]
-        return {name: float(w) for name, w in zip(answers, share, strict=True) if w > 0} if off[0] < _BETTER * off[1] else {"usual": 1.0}
+        return {name: float(w) for name, w in zip(answers, share, strict=True) if w > 0} if off[0] < better * off[1] else {"usual": 1.0}
 
     def _mixed_of(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], questions: Any) -> np.ndarray:
         """(n, t) what fitted members say together."""
@@ -314,6 +327,7 @@ class Outlying(Valued):
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
         values = self._values_new(questions)
         out = np.where((out > 0.0) & (values > 0), np.minimum(np.fmax(out, 1.0) + 0.5 * values, 2.0), np.fmax(out, np.where(values > 0, np.minimum(0.5 + 0.5 * values, 2.0), 0.0)))
+        out = np.where(self._never_together(questions).any(1), np.fmax(out, 1.0), out)
         return np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
 
     def kinds(self, questions: Questions) -> np.ndarray:
@@ -356,3 +370,15 @@ def _with(shares: Mapping[str, float], certain: float) -> dict[str, float]:
     out = {name: (1.0 - certain) * share for name, share in shares.items()}
     out["carried"] = out.get("carried", 0.0) + certain
     return {name: share for name, share in out.items() if share > 0.0}
+
+
+def _or(member: Served | None, table: Table, frame: Any, usual: np.ndarray) -> np.ndarray:
+    """(n, t) answers of a member once it learned from `table`, the usual ones where it has none."""
+    points = member.fit(table).answers(frame) if member else usual
+    return np.where(np.isfinite(points), points, usual)
+
+
+def _without_relatives(shares: Mapping[str, float]) -> dict[str, float]:
+    """Shares once relatives are not asked; the usual blend alone where nobody else is left."""
+    left = {name: w for name, w in shares.items() if name != "relatives"}
+    return {name: w / sum(left.values()) for name, w in left.items()} if left else {"usual": 1.0}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..datasets.table import FeatureQuestions, Table
 from ..features import language_models
-from . import new_values, newcomer
+from . import new_pairs, new_values, newcomer
 from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
 #: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
@@ -24,6 +24,8 @@ _KEPT = 100
 _NEVER_REHEARSED = 2.0
 #: why a row lies beyond what was learned from: a value never seen, and its column
 _VALUE = "value "
+#: a number between two known ones that lie no farther apart than was rehearsed, where that was rehearsed apart from one beyond them
+_BETWEEN = " between"
 
 
 class Valued:
@@ -65,9 +67,12 @@ class Valued:
         if not told:
             return
         rng = np.random.default_rng(int(self._settings["seed"]))
+        few = {c: known["values"] for c, known in told["columns"].items()} | {c: each["known"] for c, each in self._strangers.items()}
+        pairs = new_pairs.learn(frame, table.groups, few)
         table = table.take(np.sort(rng.permutation(len(table))[:_MOST_VALUED]))
         frame, fits = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
         found: dict[str, list[tuple[str, np.ndarray, dict[str, np.ndarray]]]] = {}
+        gaps: dict[str, float] = {}
         for column, value in fits[:_MOST_FITS]:
             here = new_values.of(frame, told, column, value)
             asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
@@ -79,6 +84,8 @@ class Valued:
             new = new_values.strange(unknown, others)
             points = {"usual": ask(unknown), **new_values.answered(unknown, others, new, ask), "trees": new_values.answered(unknown, others, new, trees)["asked"]}
             sort = "ends" if new_values.beyond(unknown, others, new).any() else self._sort_of(told, column)
+            if sort == "numbers":
+                gaps[column] = max(gaps.get(column, 0.0), float(new_values.widest(unknown, others, column).max()))
             found.setdefault(column, []).append((sort, np.column_stack([asked.targets[t] for t in self.targets]), points))
         shares: dict[str, dict[str, dict[str, float]]] = {}
         for sort in self._sorts(told):
@@ -91,6 +98,25 @@ class Valued:
             if not tries and new_values.held(frame, told, column):  # no fit was left for it: as unsure as others of its sort
                 tries = [tried for its in found.values() for tried in its if tried[0] == self._sort_of(told, column)]
             told["columns"][column]["off"] = self._remember_values(table, column, [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in tries])
+            between = [(y, mixed(p, shares[sort], self.targets, self._counted)) for sort, y, p in tries if sort == "numbers"]
+            if 2 <= len(between) < len(tries) and np.isfinite(gaps.get(column, np.inf)):  # to lie between known numbers is one thing, to lie beyond them another; one try tells too little
+                told["columns"][column] |= {"between": self._remember_values(table, column + _BETWEEN, between), "gap": round(gaps[column], 6)}
+        self._rehearse_pairs(table, candidates, pairs)
+
+    def _rehearse_pairs(self, table: Table, candidates: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> None:
+        """How far off the usual answers are about two values never seen together (`new_pairs`): of pairs of columns for which a block could be held out."""
+        rng, kept = np.random.default_rng(int(self._settings["seed"])), []
+        for pair in pairs:
+            here = new_pairs.held(table.questions.frame, pair, rng)
+            asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
+            if not here.any() or any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
+                continue
+            fresh = self._small(rest, self.targets, candidates)
+            points = self._plainly(fresh, {t: of_those(self._shares[t], fresh) for t in self.targets}, asked.questions.frame)
+            off = self._remember_values(table, new_pairs.name(pair), [(np.column_stack([asked.targets[t] for t in self.targets]), points)])
+            kept.append({**pair, "off": off})
+        if kept:
+            self._values["pairs"] = kept
 
     def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
         """Keeps what answers about values of the column were off by; the 90 % of that of the target that was answered worst (logarithms)."""
@@ -100,10 +126,10 @@ class Valued:
             each = [(y[good, j], p[good, j]) for y, p in found for good in [np.isfinite(y[:, j]) & np.isfinite(p[:, j]) & ((p[:, j] > 0) | (not positive))] if good.any()]
             if not each:
                 truth = table.targets[t][np.isfinite(table.targets[t])]
-                if positive and len(truth):
+                if len(truth):  # of a target that is sometimes zero in its own unit
                     truth = np.resize(truth, _KEPT)
-                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth * _NEVER_REHEARSED)
-                    worst_off = max(worst_off, float(np.log(_NEVER_REHEARSED)))
+                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth + (_NEVER_REHEARSED - 1.0) * np.abs(truth))
+                    worst_off = max(worst_off, float(np.log(_NEVER_REHEARSED)) if positive else 0.0)
                 continue
             off = [np.abs(np.log(p / y) if positive else p - y) for y, p in each]
             worst = int(np.argmax([np.quantile(o, 0.9) for o in off]))
@@ -172,10 +198,27 @@ class Valued:
 
     def _kinds_of_values(self, questions: Any) -> np.ndarray:
         """(n,) why a row lies beyond what was learned from, by the column whose value is new, of several the one about which answers were farthest off; "" where none is."""
-        new = self._strange(questions)
-        names = np.array(["", *(_VALUE + column for column in self._values.get("columns", ()))], dtype=object)
-        off = np.array([known["off"] for known in self._values.get("columns", {}).values()])
-        return np.asarray(names[np.where(new.any(1), 1 + np.where(new, off, -1.0).argmax(1), 0) if new.shape[1] else np.zeros(len(new), dtype=np.int64)])
+        new, columns = self._strange(questions), self._values.get("columns", {})
+        kinds = np.full(len(questions), "", dtype=object)
+        if new.any():
+            within = new & ~new_values.beyond_each(questions.frame, self._values, new) & np.column_stack(
+                [new_values.widest(questions.frame, self._values, column) <= known["gap"] + 1e-6 if "between" in known else np.zeros(len(new), dtype=bool) for column, known in columns.items()])
+            off = np.where(within, [known.get("between", 0.0) for known in columns.values()], [known["off"] for known in columns.values()])
+            worst = np.where(new, off, -1.0).argmax(1)
+            names = np.array([[_VALUE + column, _VALUE + column + _BETWEEN] for column in columns], dtype=object)
+            kinds = np.where(new.any(1), names[worst, within[np.arange(len(new)), worst].astype(np.int64)], "").astype(object)
+        apart, pairs = self._never_together(questions), self._values.get("pairs", ())
+        if not apart.any():
+            return kinds
+        names, off = np.array([_VALUE + new_pairs.name(pair) for pair in pairs], dtype=object), np.array([pair["off"] for pair in pairs])
+        return np.where((kinds == "") & apart.any(1), names[np.where(apart, off, -1.0).argmax(1)], kinds)
+
+    def _never_together(self, questions: Any) -> np.ndarray:
+        """(n, pairs) whether a row has two values that are known, but not together."""
+        pairs = self._values.get("pairs", ())
+        if not all(column in questions.frame.columns for pair in pairs for column in pair["columns"]):
+            return np.zeros((len(questions), 0), dtype=bool)
+        return new_pairs.missing(questions.frame, pairs)
 
 
 def _who(likely: Mapping[str, float], truth: np.ndarray, points: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -64,7 +64,7 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
     """Corrects the model in `folder` by the rows of a measured table and saves it to `out`; `shots` rows of it, the most telling ones, when given,
     and then the others judge. Raises the errors of `read_measured` and `store.load`, and TableError when nothing can be learned."""
     surrogate, card = store.load(folder)
-    data = measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ()))
+    data = measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ()), wanted=card.targets)
     for note in data.notes:
         say(note)
     if shots is not None and shots < 1:

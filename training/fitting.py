@@ -86,7 +86,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     unknown = [t for t in wanted if t not in spec.targets]
     if unknown:
         raise TableError(f"target {unknown[0]!r} is not in the schema; it has: {', '.join(spec.targets) or 'none'}")
-    data = quarantine(read_measured(table, spec, skip_bad_rows=skip_bad_rows, unread=MOST_UNREAD))
+    data = quarantine(read_measured(table, spec, skip_bad_rows=skip_bad_rows, unread=MOST_UNREAD, wanted=wanted))
     for note in data.notes:
         say(note)
     say(f"{len(data):,} rows, {len(np.unique(data.groups)):,} groups, digest {data.digest}")
@@ -267,7 +267,7 @@ def evaluate_table(folder: str | Path, table: str | Path | pd.DataFrame, *, sche
     Raises TableError when the model was not fitted on a measured table and no schema is given.
     """
     surrogate, card = store.load(folder)
-    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ())), card.level)
+    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ()), wanted=card.targets), card.level)
 
 
 def schema_of(card: ModelCard, given: str | Path | dict[str, Any] | None) -> Schema:

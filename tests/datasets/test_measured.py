@@ -387,3 +387,18 @@ def test_a_column_may_be_called_self():
     schema = {"features": ["x", "self"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "self": ["a", None, "b"], "s": [1.0, 2.0, 3.0]})
     assert list(read_measured(frame, schema).questions.frame["self"]) == ["a", "(empty)", "b"]
+
+
+def test_a_target_that_is_not_wanted_may_be_missing():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "ms": [1.0, 2.0, 4.0], "watts": [5.0, np.nan, -1.0]})
+    schema = {"features": ["a"], "targets": {"latency_s": {"column": "ms", "unit": "ms"}, "power_w": {"column": "watts", "unit": "W"}}}
+    with pytest.raises(TableError, match=r"2 of 3 rows cannot be used .*fit each by itself with --target"):
+        read_measured(frame, schema)
+    data = read_measured(frame, schema, wanted=("latency_s",))
+    assert len(data) == 3
+    np.testing.assert_array_equal(data.targets["power_w"], [5.0, np.nan, np.nan])
+
+
+def test_a_field_that_no_schema_has_is_told_with_the_nearest():
+    with pytest.raises(FormatError, match=r"schema: feature: no such field \(did you mean features\?\); known fields: op, columns"):
+        read_measured(pd.DataFrame({"a": [1.0]}), {"feature": ["a"]})

@@ -108,3 +108,24 @@ def test_several_numbers_at_once_are_each_carried_on_and_every_row_by_itself() -
     assert found[[0, 1, 2, 4]] == pytest.approx([6.0, 144.0, 8.0, 16.0 * 128.0])
     alone = [new_values.answered(asked.iloc[[i]].reset_index(drop=True), told, new_values.strange(asked.iloc[[i]], told), product)["carried"][0, 0] for i in range(5)]
     assert found == pytest.approx(alone)
+
+
+def test_a_number_near_a_known_one_is_new_where_known_ones_lie_closer_together() -> None:
+    known = np.array([512.0, 640.0, 800.0])
+    assert new_values.near_known(np.array([512.0, 520.0, 768.0, 800.0, 870.0, 900.0, np.nan]), known).tolist() == [0, 0, -1, 2, 2, -1, -1]
+    assert new_values.near_known(np.array([3505.0, 3600.0, 810.0]), np.array([3505.0])).tolist() == [0, 0, -1]
+
+
+def test_a_number_that_never_varies_is_looked_at_however_many_columns_there_are() -> None:
+    frame = table().drop(columns=["label", "site"]).assign(**{f"count{i}": [(j * (i + 3)) % 4 for j in range(len(table()))] for i in range(9)}, clock=3505.0)
+    told = new_values.learn(frame, np.arange(len(frame)))
+    assert told["columns"]["clock"]["values"] == [3505.0]
+    assert new_values.strange(frame.head(2).assign(clock=[810.0, 3505.0]), told)[:, list(told["columns"]).index("clock")].tolist() == [True, False]
+
+
+def test_the_middle_is_held_out_first_and_the_gap_of_a_number_is_known() -> None:
+    frame = pd.DataFrame({"x": np.repeat([1.0, 2.0, 4.0, 8.0, 16.0], 20)})
+    told = {"columns": {"x": {"values": [1.0, 2.0, 4.0, 8.0, 16.0], "worth": [1.0] * 5}}, "joint": []}
+    assert new_values.held(frame, told, "x") == [4.0, 1.0, 2.0, 8.0]
+    gaps = new_values.widest(pd.DataFrame({"x": [3.0, 0.5, 32.0]}), told, "x")
+    assert gaps == pytest.approx([np.log(2.0), np.inf, np.inf])

@@ -89,3 +89,11 @@ def test_a_number_alone_asks_no_trees_and_its_row_is_answered_as_it_is_alone() -
     together = model.predict(read_measured(asked, {**SCHEMA, "features": ["bits", "size"]}).questions).point
     alone = [model.predict(read_measured(asked.iloc[[i]], {**SCHEMA, "features": ["bits", "size"]}).questions).point[0] for i in range(4)]
     assert np.allclose(together, alone)
+
+
+def test_a_number_between_known_ones_is_a_matter_of_its_own_where_two_were_held_out() -> None:
+    data = read_measured(table([b for b in COST if b != "new"], (2, 4, 8, 16)), SCHEMA)
+    model = Blended(targets=("latency_s",)).fit(data)
+    between, wider = (read_measured(table(["one"], (bits,)), SCHEMA).questions for bits in (6, 1))
+    assert set(model.kinds(between)) == {"value bits between"}
+    assert set(model.kinds(wider)) == {"value bits"}

@@ -1,0 +1,90 @@
+"""Two values that no row of a plain table had together, though it had either: a machine never measured with eight GPUs, the corner where two sizes are both large.
+
+Each value being known, no single column tells that such a row is new, and rows held out group by group mostly have neighbours that share the pair. Looked at are pairs of columns of few values whose combinations were measured
+for the most part, each in several groups: there what is missing is missing as a block, not by chance. Answers stay as they are; how far off they are is rehearsed with a block like the missing one held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .new_values import near_known
+
+#: of the combinations of two columns so many must have been measured, at least; groups that those belong to (the middle one), at least; pairs of columns that are kept, those that lack most (assumptions)
+_MEASURED, _LEAST_GROUPS, _MOST_PAIRS = 0.5, 3, 4
+#: share of the combinations held out where every value of either column lacks some
+_SCATTERED = 0.2
+#: rows held out, at least, and their share of all, at most
+_LEAST_ROWS, _MOST_HELD = 10, 0.5
+
+
+def learn(frame: pd.DataFrame, groups: np.ndarray, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Pairs of `columns` (column -> its values) that lack some combinations: "columns": (a, b), "values": theirs, "missing": places of those combinations. Those that lack most first."""
+    names = pd.factorize(groups.astype(str))[0]
+    places = {c: _places(frame[c], values) for c, values in columns.items() if len(values) > 1}
+    found: list[dict[str, Any]] = []
+    for i, a in enumerate(places):
+        for b in list(places)[i + 1:]:
+            shape = (len(columns[a]), len(columns[b]))
+            cell = np.where((places[a] >= 0) & (places[b] >= 0), places[a] * shape[1] + places[b], -1)
+            each = pd.Series(names[cell >= 0]).groupby(cell[cell >= 0]).nunique()
+            missing = np.setdiff1d(np.arange(shape[0] * shape[1]), each.index.to_numpy())
+            if len(missing) and len(each) >= _MEASURED * shape[0] * shape[1] and each.median() >= _LEAST_GROUPS:
+                found.append({"columns": [a, b], "values": [list(columns[a]), list(columns[b])], "missing": [[int(m // shape[1]), int(m % shape[1])] for m in missing]})
+    return sorted(found, key=lambda told: -len(told["missing"]) / (len(told["values"][0]) * len(told["values"][1])))[:_MOST_PAIRS]
+
+
+def name(told: Mapping[str, Any]) -> str:
+    """What a pair of columns is called."""
+    return " with ".join(told["columns"])
+
+
+def missing(frame: pd.DataFrame, told: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(n, pairs) whether a row has two values that are known, but not together."""
+    out = np.zeros((len(frame), len(told)), dtype=bool)
+    places: dict[str, np.ndarray] = {}
+    for at, pair in enumerate(told):
+        for column, values in zip(pair["columns"], pair["values"], strict=True):
+            if column not in places:
+                places[column] = _places(frame[column], values)
+        a, b = (places[column] for column in pair["columns"])
+        lacks = np.zeros((len(pair["values"][0]), len(pair["values"][1])), dtype=bool)
+        lacks[tuple(np.transpose(pair["missing"]))] = True
+        out[:, at] = (a >= 0) & (b >= 0) & lacks[a, b]
+    return out
+
+
+def held(frame: pd.DataFrame, told: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    """(n,) rows that a rehearsal holds out: what is missing of some values is held out of half of those that lack nothing, of numbers those next to them; where all lack something, a share of the
+    combinations at random. None where that leaves too few rows on either side."""
+    lacks = np.zeros((len(told["values"][0]), len(told["values"][1])), dtype=bool)
+    lacks[tuple(np.transpose(told["missing"]))] = True
+    places = [_places(frame[column], values) for column, values in zip(told["columns"], told["values"], strict=True)]
+    whole = [np.flatnonzero(~lacks.any(1)), np.flatnonzero(~lacks.any(0))]
+    axis = int(len(whole[1]) * lacks.shape[0] > len(whole[0]) * lacks.shape[1])
+    block = np.zeros_like(lacks)
+    if len(whole[axis]):
+        others, lacking = np.flatnonzero(lacks.any(axis)), np.flatnonzero(lacks.any(1 - axis))
+        if isinstance(told["values"][axis][0], str):
+            chosen = rng.permutation(whole[axis])
+        else:
+            chosen = whole[axis][np.argsort(np.abs(whole[axis] - lacking.mean()), kind="stable")]
+        lines = chosen[:max(1, len(chosen) // 2)]
+        block[np.ix_(lines, others) if axis == 0 else np.ix_(others, lines)] = True
+    else:
+        block = ~lacks & (rng.random(lacks.shape) < _SCATTERED)
+    known = (places[0] >= 0) & (places[1] >= 0)
+    here = np.asarray(known & block[places[0], places[1]])
+    return here if _LEAST_ROWS <= here.sum() <= _MOST_HELD * len(frame) else np.zeros(len(frame), dtype=bool)
+
+
+def _places(column: pd.Series[Any], values: Sequence[Any]) -> np.ndarray:
+    """(n,) which of the values a row has, -1 for none."""
+    if isinstance(values[0], str):
+        at = {word: i for i, word in enumerate(values)}
+        return np.array([at.get(str(word), -1) for word in column.tolist()], dtype=np.int64)
+    return near_known(column.to_numpy(dtype=np.float64, na_value=np.nan), np.array(values))

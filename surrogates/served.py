@@ -1,0 +1,86 @@
+"""How a language model never seen is served: trees that learned what real systems take over what the machine needs at the least.
+
+Members of a blend see a model's figures as columns, and draw what they like beyond those of the table. Here a target is learned as a ratio to one estimate of `served_models` after the
+other, and as it is, from columns that mean the same for every model; the answer is the geometric mean, for no single estimate says what a queue and a scheduler make of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.table import FeatureQuestions, Table
+from ..features import served_models
+from .boosted import Boosted
+
+#: the estimates that a target is learned as a ratio to; "" for the target as it is
+_LEARNED = ("", "step", "prefill", "whole")
+#: small trees: a table has few models, and each is one example of what is learned
+_TREES: Mapping[str, Any] = {"trees": 120, "leaves": 15, "rate": 0.1, "min_leaf": 15, "column_share": 0.7, "objective": "regression", "threads": 1}
+
+
+class Served:
+    """Answers in SI to rows of a plain table with a column of language models. `said`: what its columns say (`served_models.roles`); `names`: every column of models, none of which is
+    seen but through the estimates."""
+
+    def __init__(self, targets: Sequence[str], said: Mapping[str, str], names: Sequence[str], seed: int) -> None:
+        self.targets, self._said, self._names, self._seed = tuple(targets), dict(said), tuple(names), seed
+        self._members: dict[str, Boosted] = {}
+
+    @classmethod
+    def of(cls, table: Table, column: str, names: Sequence[str], targets: Sequence[str], seed: int) -> Self | None:
+        """The unfitted one for a table, None where its columns do not say how models are served, or a target is not positive throughout."""
+        said = served_models.roles(table.questions.frame, column)
+        positive = all((table.targets[t][np.isfinite(table.targets[t])] > 0).all() for t in targets)
+        return cls(targets, said, names, seed) if said and positive else None
+
+    def fit(self, table: Table) -> Self:
+        """Learns from the rows whose model and machine are known."""
+        made = served_models.estimates(table.questions.frame, self._said)[0]
+        known = np.all([np.isfinite(v) for v in made.values()], axis=0)
+        if known.sum() < 2 * int(_TREES["min_leaf"]):
+            return self
+        part = table.take(known)
+        seen = self._seen(part.questions.frame)
+        for name in _LEARNED:
+            over = made[name][known] if name else 1.0
+            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self.targets})
+            if all(len(np.unique(v[np.isfinite(v)])) > 1 for v in rows.targets.values()):
+                self._members[name] = Boosted(targets=self.targets, seed=self._seed, **_TREES).fit(rows)
+        return self
+
+    def answers(self, frame: pd.DataFrame) -> np.ndarray:
+        """(n, t) in SI; NaN where the model or the machine is not known, or nothing could be learned."""
+        made = served_models.estimates(frame, self._said)[0]
+        asked = FeatureQuestions(self._seen(frame))
+        logs = [np.log(member.predict(asked).point) + (np.log(made[name])[:, None] if name else np.zeros((len(frame), 1))) for name, member in self._members.items()]
+        return np.asarray(np.exp(np.mean(logs, axis=0))) if logs else np.full((len(frame), len(self.targets)), np.nan)
+
+    def _seen(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The table's own columns but for models and their figures, and what the estimates are made of."""
+        mine = [c for c in map(str, frame.columns) if c not in self._names and not any(c.startswith(f"{n}.") for n in self._names)]
+        parts = served_models.estimates(frame, self._said)[1]
+        return pd.concat([frame[mine].reset_index(drop=True), parts.add_prefix("served.")], axis=1)
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What it says and how it was learned in JSON; trees with their files, numbered."""
+        spec: dict[str, Any] = {"targets": list(self.targets), "said": self._said, "names": list(self._names), "seed": self._seed, "members": {}}
+        files: dict[str, bytes] = {}
+        for at, (name, member) in enumerate(self._members.items()):
+            inner, content = member.weights()
+            spec["members"][name] = {"spec": inner, "files": sorted(content)}
+            files |= {f"{at}.{file}": data for file, data in content.items()}
+        return spec, files
+
+    @classmethod
+    def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
+        """The inverse of `weights`."""
+        out = cls(spec["targets"], spec["said"], spec["names"], int(spec["seed"]))
+        for at, (name, m) in enumerate(spec["members"].items()):
+            out._members[name] = Boosted.from_weights(m["spec"], {file: files[f"{at}.{file}"] for file in m["files"]}, folder, member)
+        return out

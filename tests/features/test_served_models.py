@@ -1,0 +1,75 @@
+"""What serving a language model takes at the least: against arithmetic by hand, under the names that tables use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.features.served_models import ESTIMATES, estimates, roles
+
+
+def one(**changed: object) -> pd.DataFrame:
+    return pd.DataFrame({"model": ["Llama-3.1-8B"], "hardware": ["h100_sxm"], "isl": [1000], "osl": [100], "batch_size": [1], "tp_size": [1], "precision": ["bf16"], **{k: [v] for k, v in changed.items()}})
+
+
+def figures(frame: pd.DataFrame) -> dict[str, float]:
+    return {name: float(v[0]) for name, v in estimates(frame, roles(frame, "model"))[0].items()}
+
+
+@pytest.mark.parametrize(("columns", "expected"), [
+    (("model", "hardware", "isl", "osl", "concurrency", "tp_size"), {"tokens_in": "isl", "tokens_out": "osl", "requests": "concurrency", "devices": "tp_size"}),
+    (("model", "GPU", "prompt_size", "token_size", "batch_size", "tensor_parallel"), {"tokens_in": "prompt_size", "tokens_out": "token_size", "requests": "batch_size", "devices": "tensor_parallel"}),
+    (("model", "hardware", "in_out_len", "batch_size", "num_devices"), {"tokens_in": "in_out_len", "tokens_out": "in_out_len", "requests": "batch_size", "devices": "num_devices"}),
+    (("model", "hardware", "Input Length", "Output Length", "Batch Size"), {"tokens_in": "Input Length", "tokens_out": "Output Length", "requests": "Batch Size"}),
+])
+def test_columns_are_known_by_what_they_are_usually_called(columns: tuple[str, ...], expected: dict[str, str]) -> None:
+    frame = pd.DataFrame({c: ["Llama-3.1-8B" if c == "model" else "h100_sxm"] if c in ("model", "hardware", "GPU") else [8] for c in columns})
+    found = roles(frame, "model")
+    assert {k: v for k, v in found.items() if k not in ("model", "machine", "usual_bytes")} == expected
+
+
+def test_a_table_without_machines_or_sizes_says_nothing() -> None:
+    assert roles(one().drop(columns="hardware"), "model") == {}
+    assert roles(one()[["model", "hardware", "precision"]], "model") == {}
+    assert roles(one(hardware="a machine nobody knows"), "model") == {}
+
+
+def test_a_dense_model_by_hand() -> None:
+    # Llama 3.1 8B: 8.030 billion parameters, 32 layers, 8 key heads of 128: 65,536 numbers of cache a token; H100 SXM: 3.35 TB/s, 989.4 TFLOP/s in bfloat16
+    found = figures(one())
+    weights, cache, prompt = 2 * 8.030261e9 / 3.35e12, 1050 * 65536 * 2 / 3.35e12, 2 * 8.030261e9 * 1000 / 989.4e12
+    step = weights + cache + 2 * 8.030261e9 / 989.4e12
+    expected = {"step": step, "prefill": prompt + weights, "prefill_all": prompt + weights, "interleaved": step + prompt / 100, "whole": prompt + weights + 100 * step}
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert tuple(found) == ESTIMATES
+
+
+def test_devices_share_and_formats_shrink() -> None:
+    base = figures(one())
+    assert figures(one(tp_size=4))["step"] == pytest.approx(base["step"] / 4)
+    assert figures(one(precision="fp8"))["step"] < 0.6 * base["step"]
+    weights = 2 * 8.030261e9 / 3.35e12
+    assert figures(one(batch_size=8))["prefill_all"] - weights == pytest.approx(8 * (base["prefill"] - weights), rel=1e-3)
+
+
+def test_a_batch_meets_more_experts_and_never_more_than_all() -> None:
+    frame = pd.concat([one(model="Mixtral-8x7B", batch_size=b, isl=1, osl=1) for b in (1, 4, 4096)], ignore_index=True)
+    met = np.exp(estimates(frame, roles(frame, "model"))[1]["met"].to_numpy())
+    assert met[0] == pytest.approx(12.88 / 46.70, rel=0.01)  # active over all parameters, as Mistral publishes them
+    assert met[1] == pytest.approx(1 - (1 - met[0]) ** 4)
+    assert met[2] == pytest.approx(1.0)
+
+
+def test_a_format_not_told_is_the_usual_one_and_an_empty_cell_is_none() -> None:
+    frame = pd.concat([one(precision=p) for p in ("fp8", "fp8", "bf16", None)], ignore_index=True)
+    steps = estimates(frame, roles(frame, "model"))[0]["step"]
+    assert steps[3] == steps[0] < steps[2]
+    named = one(model="Llama-3.1-8B-FP8", precision="not told")
+    assert figures(named)["step"] == pytest.approx(steps[0])
+
+
+def test_a_model_nobody_knows_has_no_estimate() -> None:
+    frame = pd.concat([one(), one(model="a model nobody knows")], ignore_index=True)
+    found = estimates(frame, roles(frame, "model"))[0]["step"]
+    assert np.isfinite(found).tolist() == [True, False]

@@ -1,0 +1,58 @@
+"""Values never seen together: which pairs of columns are looked at, which rows are new by them, what a rehearsal holds out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates import new_pairs
+from silicast.surrogates.blended import Blended
+
+WIDTHS, MACHINES = (1.0, 2.0, 4.0, 8.0), ("a", "b", "c")
+COLUMNS = {"m": list(WIDTHS), "n": list(WIDTHS), "machine": list(MACHINES)}
+
+
+def frame() -> pd.DataFrame:
+    """All sizes on all machines, but for those that are large both ways; machine c ran no n of 8."""
+    every = pd.DataFrame([(m, n, c, r) for m in WIDTHS for n in WIDTHS for c in MACHINES for r in range(4)], columns=["m", "n", "machine", "run"])
+    return every[~((every["m"] > 2) & (every["n"] > 2)) & ~((every["machine"] == "c") & (every["n"] == 8))].reset_index(drop=True)
+
+
+def test_pairs_that_lack_a_block_and_rows_that_lie_in_it() -> None:
+    rows = frame()
+    told = new_pairs.learn(rows, np.arange(len(rows)), COLUMNS)
+    assert [new_pairs.name(t) for t in told] == ["m with n", "n with machine"]
+    assert told[0]["missing"] == [[2, 2], [2, 3], [3, 2], [3, 3]]
+    asked = pd.DataFrame({"m": [4.0, 4.0, 1.0, 3.0], "n": [8.0, 1.0, 8.0, 8.0], "machine": ["a", "c", "c", "z"]})
+    assert new_pairs.missing(asked, told).tolist() == [[True, False], [False, False], [False, True], [False, False]]  # what is no known value is not a pair's matter
+    assert new_pairs.missing(asked, []).shape == (4, 0)
+
+
+def test_pairs_that_groups_hold_out_already_or_that_are_mostly_missing_are_not_looked_at() -> None:
+    rows = frame()
+    assert new_pairs.learn(rows, (rows["m"] * 100 + rows["n"]).to_numpy(), {"m": list(WIDTHS), "n": list(WIDTHS)}) == []
+    few = rows[rows["m"] == rows["n"]].reset_index(drop=True)
+    assert new_pairs.learn(few, np.arange(len(few)), {"m": [1.0, 2.0, 4.0, 8.0], "n": [1.0, 2.0, 4.0, 8.0]}) == []
+
+
+def test_a_block_like_the_missing_one_is_held_out() -> None:
+    rows = frame()
+    told = new_pairs.learn(rows, np.arange(len(rows)), COLUMNS)
+    held = rows[new_pairs.held(rows, told[0], np.random.default_rng(0))]
+    assert set(held["m"]) == {2.0}
+    assert set(held["n"]) == {4.0, 8.0}
+    scattered = new_pairs.held(rows, {**told[0], "missing": [[i, i] for i in range(4)]}, np.random.default_rng(0))
+    assert 0 < scattered.sum() < len(rows) / 2
+
+
+def test_intervals_of_a_blend_are_as_wide_as_the_block_was_missed_by() -> None:
+    rows = frame().drop(columns="machine")
+    cost = 1e-3 * (1.0 + np.maximum(0.0, rows["m"] - 1.0) * (rows["n"] - 1.0)) * (1.0 + 0.01 * rows["run"])
+    table = Table(FeatureQuestions(rows), {"latency_s": cost.to_numpy()}, np.arange(len(rows)).astype(str).astype(object), pd.DataFrame(index=range(len(rows))), "test")
+    model = Blended(targets=("latency_s",), seed=0).fit(table)
+    assert "value m with n" in model.rehearsed
+    asked = FeatureQuestions(pd.DataFrame({"m": [8.0, 2.0], "n": [8.0, 2.0], "run": [1, 1]}))
+    assert model.kinds(asked).tolist() == ["value m with n", ""]
+    assert model.beyond(asked).tolist() == pytest.approx([1.0, 0.0])

@@ -1,0 +1,59 @@
+"""Language models never seen in a table of served ones: answered by what serving them takes at the least, where that was the better with models held out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from silicast.datasets.measured import read_measured
+from silicast.features import served_models
+from silicast.surrogates import store
+from silicast.surrogates.blended import Blended
+from silicast.surrogates.served import Served
+
+MODELS = ("Llama-2-7b-hf", "Llama-2-13b-hf", "Llama-3.1-8B", "Llama-3.1-70B", "Mixtral-8x7B", "Qwen3-32B", "gpt-oss-120b")
+SCHEMA = {"hardware": "hardware", "features": ["model", "isl", "osl", "concurrency", "tp_size", "backend"], "targets": {"tpot_s": {"column": "tpot", "unit": "s"}}, "group": ["model"]}
+
+
+def table(models: tuple[str, ...]) -> pd.DataFrame:
+    """Steps that take twice the least on one backend and three times on the other, give or take two percent."""
+    frame = pd.DataFrame([("h100_sxm", m, i, o, c, t, b) for m in models for i, o in ((128, 512), (1024, 256), (4096, 1024)) for c in (1, 8, 64) for t in (1, 4) for b in ("one", "other")],
+                         columns=["hardware", "model", "isl", "osl", "concurrency", "tp_size", "backend"])
+    least = served_models.estimates(frame, served_models.roles(frame, "model"))[0]["step"]
+    return frame.assign(tpot=least * np.where(frame["backend"] == "one", 2.0, 3.0) * np.exp(np.random.default_rng(0).normal(0, 0.02, len(frame))))
+
+
+@pytest.mark.parametrize("new", ["gpt-oss-120b", "Llama-3.1-70B"])
+def test_a_model_never_seen_is_answered_by_what_it_takes_and_survives_saving(new: str, tmp_path: Path) -> None:
+    truth = table((new,))
+    asked = read_measured(truth, SCHEMA, need_targets=False).questions
+    model = Blended(targets=("tpot_s",)).fit(read_measured(table(tuple(m for m in MODELS if m != new)), SCHEMA))
+    shares = model._relatives["model"]["shares"]["tpot_s"]
+    assert shares["served"] > 0.3
+    off = np.abs(model.predict(asked).point[:, 0] / truth["tpot"].to_numpy() - 1.0)
+    assert np.median(off) < 0.35
+    assert model.kinds(asked).tolist() == ["model"] * len(asked)
+    spec, files = model.weights()
+    again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member)
+    np.testing.assert_allclose(again.predict(asked).point, model.predict(asked).point, rtol=1e-9)
+
+
+def test_models_or_machines_nobody_knows_are_not_answered() -> None:
+    data = read_measured(table(MODELS[:4]), SCHEMA)
+    member = Served.of(data, "model", ("model",), ("tpot_s",), 0)
+    assert member is not None
+    frame = pd.concat([data.questions.frame.head(2), data.questions.frame.head(2).assign(model="nobody knows"), data.questions.frame.head(2).assign(hardware="nor this")], ignore_index=True)
+    assert np.isfinite(member.fit(data).answers(frame)[:, 0]).tolist() == [True, True, False, False, False, False]
+
+
+def test_a_table_that_is_not_about_serving_or_not_positive_has_none() -> None:
+    data = read_measured(table(MODELS[:4]), SCHEMA)
+    assert Served.of(data.take(np.arange(4)), "model", ("model",), ("tpot_s",), 0) is not None
+    assert Served.of(replace(data, targets={"tpot_s": data.targets["tpot_s"] - 0.01}), "model", ("model",), ("tpot_s",), 0) is None
+    plain = {**SCHEMA, "features": ["model", "backend"]}
+    assert Served.of(read_measured(table(MODELS[:4]), plain), "model", ("model",), ("tpot_s",), 0) is None
