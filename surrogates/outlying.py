@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.table import FeatureQuestions, Questions, Table
-from ..features import language_models
+from ..features import language_models, served_models
 from . import newcomer, reach, relatives
 from .boosted import Boosted
 from .kernel import Kernel
@@ -38,8 +38,6 @@ _MOST_REACHED = 12_000
 _CARRIED = 0.5
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
-#: who speaks about language models never seen that are served, before any was held out (assumption)
-_LIKELY_SERVED = {"usual": 0.5, "served": 0.5}
 #: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values
 _MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
 
@@ -127,24 +125,25 @@ class Outlying(Valued):
                 answers["relatives"][here] = np.where(kept, relatives.answered(asked.frame, column, others, powers, ask), answers["usual"][here])
                 if served:
                     answers["served"][here] = _or(Served.of(rest, column, self._language_models, self.targets, int(self._settings["seed"])), rest, asked.frame, answers["usual"][here])
-            shares = {t: self._worth_asking(table, answers, t) for t in self.targets}
-            if any(set(told) != {"usual"} for told in shares.values()):
-                self._relatives[column], out[column] = {**told, "known": sorted(set(names)), "shares": shares}, answers
-                if served and any("served" in told for told in shares.values()):
-                    self._served[column] = served.fit(table)
+            shares = {t: self._worth_asking(table, answers, t, "relatives") for t in self.targets}
+            without = {t: self._worth_asking(table, answers, t, "served") if served else {"usual": 1.0} for t in self.targets}
+            if any(set(each) != {"usual"} for each in (*shares.values(), *without.values())):
+                self._relatives[column], out[column] = {**told, "known": sorted(set(names)), "shares": shares, "without": without}, answers
         return out
 
     def _settle_models(self, table: Table, rehearsed: Mapping[str, Mapping[str, np.ndarray]], ask: Callable[[Any], np.ndarray]) -> None:
-        """The powers of all rows, by the members that were kept (`ask`); relatives of targets whose models keep to none are not asked after all, nor those of a column where that is so of every target. What is
+        """The powers of all rows, by the members that were kept (`ask`); of targets whose models keep to none what serving takes is asked in place of relatives, if it was worth it. What is
         remembered are the errors of those who will answer; of two columns of models, of both."""
         for column, answers in rehearsed.items():
             told = self._relatives[column]
             told["powers"], sure = relatives.learn(table.questions.frame, column, told, np.column_stack([table.targets[t] for t in self.targets]), ask, int(self._settings["seed"]))
-            told["shares"] = {t: told["shares"][t] if keep else _without_relatives(told["shares"][t]) for t, keep in zip(self.targets, sure, strict=True)}
+            without = told.pop("without", {})
+            told["shares"] = {t: told["shares"][t] if keep else without.get(t, {"usual": 1.0}) for t, keep in zip(self.targets, sure, strict=True)}
             if all(set(shares) == {"usual"} for shares in told["shares"].values()):
                 del self._relatives[column]
-                self._served.pop(column, None)
                 continue
+            if any("served" in shares for shares in told["shares"].values()):
+                self._served[column] = Served(self.targets, served_models.roles(table.questions.frame, column), self._language_models, int(self._settings["seed"])).fit(table)
             points = mixed(answers, told["shares"], self.targets, self._counted)
             for j, t in enumerate(self.targets):
                 good = np.isfinite(table.targets[t]) & np.isfinite(points[:, j]) & (table.targets[t] > 0) & (points[:, j] > 0)
@@ -152,18 +151,18 @@ class Outlying(Valued):
                     before = self.rehearsed[_MODEL].get(t, (np.zeros(0), np.zeros(0)))
                     self.rehearsed[_MODEL][t] = (np.r_[before[0], table.targets[t][good]], np.r_[before[1], points[good, j]])
 
-    def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str) -> dict[str, float]:
-        """Shares of the usual blend and of the others, by their answers about models held out."""
-        j, truth = self.targets.index(target), table.targets[target]
-        good = np.isfinite(truth) & (truth > 0) & np.all([p[:, j] > 0 for p in answers.values()], axis=0)
+    def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str, other: str) -> dict[str, float]:
+        """Shares of the usual blend and of the `other`, by their answers about models held out."""
+        j, truth, both = self.targets.index(target), table.targets[target], {name: answers[name] for name in ("usual", other)}
+        good = np.isfinite(truth) & (truth > 0) & np.all([p[:, j] > 0 for p in both.values()], axis=0)
         if good.sum() < 2 * _LEAST_OF_MODEL:
             return {"usual": 1.0}
-        stack, y = np.log(np.stack([p[good, j] for p in answers.values()])), np.log(truth[good])
+        stack, y = np.log(np.stack([p[good, j] for p in both.values()])), np.log(truth[good])
         share, better = best_shares(stack, y, 1.0), _BETTER
-        if "served" in answers:  # physics that holds for every model; what few of them happened to like best is half of what counts
-            share, better = (share + np.array([_LIKELY_SERVED.get(name, 0.0) for name in answers])) / 2.0, 1.0
+        if other == "served":  # physics that holds for every model: what few of them happened to like best is half of what counts
+            share, better = (share + 0.5) / 2.0, 1.0
         off = [float(np.minimum(np.abs(x - y), 1.0).mean()) for x in (share @ stack, stack[0])]
-        return {name: float(w) for name, w in zip(answers, share, strict=True) if w > 0} if off[0] < better * off[1] else {"usual": 1.0}
+        return {name: float(w) for name, w in zip(both, share, strict=True) if w > 0} if off[0] < better * off[1] else {"usual": 1.0}
 
     def _mixed_of(self, fresh: Mapping[str, Any], shares: Mapping[str, Mapping[str, float]], questions: Any) -> np.ndarray:
         """(n, t) what fitted members say together."""
@@ -376,9 +375,3 @@ def _or(member: Served | None, table: Table, frame: Any, usual: np.ndarray) -> n
     """(n, t) answers of a member once it learned from `table`, the usual ones where it has none."""
     points = member.fit(table).answers(frame) if member else usual
     return np.where(np.isfinite(points), points, usual)
-
-
-def _without_relatives(shares: Mapping[str, float]) -> dict[str, float]:
-    """Shares once relatives are not asked; the usual blend alone where nobody else is left."""
-    left = {name: w for name, w in shares.items() if name != "relatives"}
-    return {name: w / sum(left.values()) for name, w in left.items()} if left else {"usual": 1.0}
