@@ -6,6 +6,7 @@ other, and as it is, from columns that mean the same for every model; the answer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,21 +24,24 @@ _LEARNED = ("", "step", "prefill", "whole")
 #: small trees: a table has few models, and each is one example of what is learned
 _TREES: Mapping[str, Any] = {"trees": 120, "leaves": 15, "rate": 0.1, "min_leaf": 15, "column_share": 0.7, "objective": "regression", "threads": 1}
 
+#: targets that are times, by their names
+_TIME = re.compile(r"(?<!tok)(?<!token)(?<!tokens)(?<!req)(?<!requests)(?<!samples)(?<!images)(?<!per)_s$")
+
 
 class Served:
-    """Answers in SI to rows of a plain table with a column of language models. `said`: what its columns say (`served_models.roles`); `names`: every column of models, none of which is
-    seen but through the estimates."""
+    """Answers in SI to rows of a plain table with a column of language models, about those targets that are times. `said`: what its columns say (`served_models.roles`); `names`: every
+    column of models, none of which is seen but through the estimates."""
 
     def __init__(self, targets: Sequence[str], said: Mapping[str, str], names: Sequence[str], seed: int) -> None:
         self.targets, self._said, self._names, self._seed = tuple(targets), dict(said), tuple(names), seed
+        self._times = tuple(t for t in targets if _TIME.search(t))
         self._members: dict[str, Boosted] = {}
 
     @classmethod
     def of(cls, table: Table, column: str, names: Sequence[str], targets: Sequence[str], seed: int) -> Self | None:
-        """The unfitted one for a table, None where its columns do not say how models are served, or a target is not positive throughout."""
-        said = served_models.roles(table.questions.frame, column)
-        positive = all((table.targets[t][np.isfinite(table.targets[t])] > 0).all() for t in targets)
-        return cls(targets, said, names, seed) if said and positive else None
+        """The unfitted one for a table, None where its columns do not say how models are served, no target is a time, or one is not positive throughout."""
+        out = cls(targets, served_models.roles(table.questions.frame, column), names, seed)
+        return out if out._said and out._times and all((table.targets[t][np.isfinite(table.targets[t])] > 0).all() for t in out._times) else None
 
     def fit(self, table: Table) -> Self:
         """Learns from the rows whose model and machine are known."""
@@ -49,17 +53,20 @@ class Served:
         seen = self._seen(part.questions.frame)
         for name in _LEARNED:
             over = made[name][known] if name else 1.0
-            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self.targets})
+            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self._times})
             if all(len(np.unique(v[np.isfinite(v)])) > 1 for v in rows.targets.values()):
-                self._members[name] = Boosted(targets=self.targets, seed=self._seed, **_TREES).fit(rows)
+                self._members[name] = Boosted(targets=self._times, seed=self._seed, **_TREES).fit(rows)
         return self
 
     def answers(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n, t) in SI; NaN where the model or the machine is not known, or nothing could be learned."""
+        """(n, t) in SI; NaN where the model or the machine is not known, nothing could be learned, and of targets that are no times."""
+        out = np.full((len(frame), len(self.targets)), np.nan)
         made = served_models.estimates(frame, self._said)[0]
         asked = FeatureQuestions(self._seen(frame))
         logs = [np.log(member.predict(asked).point) + (np.log(made[name])[:, None] if name else np.zeros((len(frame), 1))) for name, member in self._members.items()]
-        return np.asarray(np.exp(np.mean(logs, axis=0))) if logs else np.full((len(frame), len(self.targets)), np.nan)
+        if logs:
+            out[:, [self.targets.index(t) for t in self._times]] = np.exp(np.mean(logs, axis=0))
+        return out
 
     def _seen(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The table's own columns but for models and their figures, and what the estimates are made of."""

@@ -55,5 +55,10 @@ def test_a_table_that_is_not_about_serving_or_not_positive_has_none() -> None:
     data = read_measured(table(MODELS[:4]), SCHEMA)
     assert Served.of(data.take(np.arange(4)), "model", ("model",), ("tpot_s",), 0) is not None
     assert Served.of(replace(data, targets={"tpot_s": data.targets["tpot_s"] - 0.01}), "model", ("model",), ("tpot_s",), 0) is None
+    fast = replace(data, targets={"tok_s": 1.0 / data.targets["tpot_s"], "tpot_s": data.targets["tpot_s"]})
+    assert Served.of(fast, "model", ("model",), ("tok_s",), 0) is None
+    member = Served.of(fast, "model", ("model",), ("tok_s", "tpot_s"), 0)
+    assert member is not None
+    assert np.isfinite(member.fit(fast).answers(data.questions.frame)).all(0).tolist() == [False, True]
     plain = {**SCHEMA, "features": ["model", "backend"]}
     assert Served.of(read_measured(table(MODELS[:4]), plain), "model", ("model",), ("tpot_s",), 0) is None
