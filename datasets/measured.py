@@ -72,7 +72,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
 
     `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
     as a group of its own. `words`: columns of a plain table that a model knows as words (None: no model was fitted yet). `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this. `wanted`: the targets that
-    every row must have (none named: all of the schema); one that a row may lack is NaN there.
+    every row must have (none named: all of the schema); one that a row may lack is NaN there, and one whose column is missing or holds text is left out.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_frame(table)
@@ -102,10 +102,15 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     if need_targets and not spec.targets:
         raise TableError(f"{where}: the schema names no targets")
     targets: dict[str, np.ndarray] = {}
+    needed = {name for name in spec.targets if need_targets and (not wanted or name in {w.partition("=")[0] for w in wanted})}
     for name, c in spec.targets.items():
-        if need_targets or c.column in frame.columns:
-            classes = yes_no.classes_of(name, cells.column(frame, c.column, where, f"targets.{name}"), where)
-            targets |= {name: cells.numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
+        if name in needed or c.column in frame.columns:
+            try:
+                classes = yes_no.classes_of(name, cells.column(frame, c.column, where, f"targets.{name}"), where)
+                targets |= {name: cells.numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
+            except TableError:
+                if name in needed or not wanted:
+                    raise
     faults: list[tuple[np.ndarray, str]] = []
     if need_targets:
         failed = yes_no.refused(targets)

@@ -8,7 +8,7 @@ A name (`language_models`), a machine, and what columns are usually called: toke
 * `prefill_all`: that for all requests in one batch; `interleaved`: a step, and what of prompts falls to it when each request that ends makes room for another (requests x prefill / tokens out);
 * `whole`: prompts of a batch, then a step for every token out.
 
-Parallel devices share everything evenly; communication is left out. What a real system takes is learned as a ratio to these.
+Parallel devices share everything evenly (replicas of attention, too, though each reads its weights); communication is left out, and eight-bit integers are multiplied as float8 is. What a real system takes is learned as a ratio to these.
 """
 
 from __future__ import annotations
@@ -26,55 +26,61 @@ from ..datasets.dtypes import DTYPE_CODES
 from . import language_models
 from .device import named_machine
 
-#: what a column is called (its letters and digits, lower case) that says ...; a name that says two things, as `in_out_len`, says both
-_ROLES: Mapping[str, re.Pattern[str]] = {
-    "tokens_in": re.compile(r"isl|(in|input|prompt|context|prefill)(out)?(put)?(len|length|tokens?|size|seqlen|sequencelength)|(num)?(input|prompt)tokens|seqlen|inoutlen"),
-    "tokens_out": re.compile(r"osl|(out|output|gen|generated?|decode|new|token|completion)(len|length|tokens?|size)|max(new)?tokens|(num)?outputtokens|(in|input)(out|output)(len|length|tokens?)"),
-    "requests": re.compile(r"bs|batch|batchsize|(max)?concurrency|concurrentrequests|(num)?(requests|users|streams|seqs|prompts)"),
-    "devices": re.compile(r"tp|tpsize|tensorparallel(ism|size)?|(num|n)(devices?|gpus?|accelerators?|cards?|chips?)|(devices?|gpus?)(count)?|worldsize"),
-    "replicas": re.compile(r"(attention)?dp(size)?|dataparallel(ism|size)?"),
-    "stages": re.compile(r"pp|ppsize|pipelineparallel(ism|size)?"),
-    "format": re.compile(r"(weight)?(precision|dtype|quant|quantization|quantisation|format)"),
+#: what a column is called (its letters and digits, lower case) that says ..., the surest first: who says it better stands before; a name that says two things, as `in_out_len`, says both
+_ROLES: Mapping[str, tuple[re.Pattern[str], ...]] = {
+    "tokens_in": (re.compile(r"isl|(in|input|prompt|prefill)(len|length|tokens?|size|seqlen|sequencelength)|num(input|prompt)tokens|(in|input)(out|output)(len|length|tokens?)"), re.compile(r"seqlen|context(len|length|tokens?|size)")),
+    "tokens_out": (re.compile(r"osl|(out|output|gen|generated?|decode|completion)(len|length|tokens?|size)|max(new)?tokens|numoutputtokens|(in|input)(out|output)(len|length|tokens?)"), re.compile(r"tokensize")),
+    "requests": (re.compile(r"(max)?conc(urrency)?|concurrentrequests"), re.compile(r"bs|batch|batchsize"), re.compile(r"(num)?(users|streams|seqs)")),
+    "all_devices": (re.compile(r"(num|n)(devices?|gpus?|accelerators?|cards?|chips?)|(devices?|gpus?)count|devices|gpus|worldsize"),),
+    "tensor": (re.compile(r"tp|tpsize|tensorparallel(ism|size)?"),),
+    "replicas": (re.compile(r"(attention)?dp(size)?|dataparallel(ism|size)?"),),
+    "stages": (re.compile(r"pp|ppsize|pipelineparallel(ism|size)?"),),
+    "format": (re.compile(r"(weight)?(precision|dtype|quant|quantization|quantisation|format)"),),
 }
-#: bytes of a weight, by what a number format is called; in order, for "w4a16" names both
-_BYTES = ((re.compile(r"fp4|float4|int4|w4|awq|gptq|4bit", re.IGNORECASE), 0.5), (re.compile(r"fp8|float8|e4m3|int8|w8|8bit", re.IGNORECASE), 1.0), (re.compile(r"16|half", re.IGNORECASE), 2.0), (re.compile(r"32|float$", re.IGNORECASE), 4.0))
+#: (bytes of a weight, bytes of what is multiplied) by what a column of number formats says, and by a model's name; in order, for "w4a16" names both. Formats of weights alone are multiplied in 16 bits
+_FORMATS = ((re.compile(r"w4a8", re.IGNORECASE), (0.5, 1.0)), (re.compile(r"w8a16", re.IGNORECASE), (1.0, 2.0)), (re.compile(r"(nv|mx)?fp4|float4", re.IGNORECASE), (0.5, 1.0)), (re.compile(r"int4|w4|4bit", re.IGNORECASE), (0.5, 2.0)),
+            (re.compile(r"fp8|float8|e4m3|int8|w8|8bit", re.IGNORECASE), (1.0, 1.0)), (re.compile(r"awq|gptq", re.IGNORECASE), (0.5, 2.0)), (re.compile(r"(bf|fp|float)16|half", re.IGNORECASE), (2.0, 2.0)), (re.compile(r"(fp|float)32", re.IGNORECASE), (4.0, 4.0)))
 #: bytes of a number of the cache, and of a weight of which nothing is told
-_CACHE_BYTES, _USUAL_BYTES = 2.0, 2.0
+_CACHE_BYTES, _USUAL = 2.0, (2.0, 2.0)
 #: the estimates, in seconds
 ESTIMATES = ("step", "prefill", "prefill_all", "interleaved", "whole")
 
 
 def roles(frame: pd.DataFrame, model: str) -> dict[str, str]:
-    """Role -> column that says it, `model` and `machine` among them (and `usual_bytes`: of a weight in most rows); empty where no column names machines of the catalogue, or none says tokens or requests."""
-    out = {"model": model}
+    """Role -> column that says it, `model` and `machine` among them (and `usual`: the format of most rows, empty where none is told); empty where no column names machines
+    of the catalogue, or none says tokens or requests. Of several columns that say the same the surest is taken, whatever their order."""
+    out: dict[str, str] = {"model": model}
+    found: dict[str, tuple[int, str]] = {}
     for column in map(str, frame.columns):
         plain, number = re.sub(r"[^a-z0-9]", "", column.lower()), pd.api.types.is_numeric_dtype(frame[column])
         if column == model or "." in column:
             continue
         if not number and "machine" not in out and any(_rates(str(v))[0] > 0 for v in frame[column].astype(str).unique()[:100]):
             out["machine"] = column
-        for role, called in _ROLES.items():
-            if role not in out and called.fullmatch(plain) and number == (role != "format"):
-                out[role] = column
-    return {**out, "usual_bytes": repr(_usual_bytes(frame, out))} if "machine" in out and ("requests" in out or "tokens_in" in out) else {}
+        for role, calls in _ROLES.items():
+            rank = next((i for i, called in enumerate(calls) if called.fullmatch(plain)), len(calls))
+            if rank < found.get(role, (len(calls), ""))[0] and number == (role != "format"):
+                found[role] = rank, column
+    out |= {role: column for role, (_, column) in found.items()}
+    return {**out, "usual": _usual(frame, out)} if "machine" in out and ("requests" in out or "tokens_in" in out) else {}
 
 
 def estimates(frame: pd.DataFrame, said: Mapping[str, str]) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """((n,) seconds of each of `ESTIMATES`, NaN where model or machine is not known; what they are made of, as logarithms of ratios: columns that mean the same for every model and
-    machine). `said`: as `roles` tells. A cache nobody knows counts as nothing."""
-    def numbers(role: str, usual: float) -> np.ndarray:
+    machine). `said`: as `roles` tells. A cache nobody knows counts as nothing; NaN, too, where requests or tokens are not told though they have a column."""
+    def numbers(role: str, unsaid: float = np.nan) -> np.ndarray:
         if role not in said:
-            return np.full(len(frame), usual)
+            return np.ones(len(frame))
         given = frame[said[role]].to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.where(np.isfinite(given) & (given > 0), given, usual)
+        return np.where(np.isfinite(given) & (given > 0), given, unsaid)
 
     models = _each(frame[said["model"]], lambda w: language_models.figures(w)[:3], 3)
     rates = _each(frame[said["machine"]], _rates, 3)
-    size = _weight_bytes(frame, said)
+    size, width = _formats(frame, said).T
     params, active, cache = models.T
-    batch, tokens_in, tokens_out = numbers("requests", 1.0), numbers("tokens_in", 1.0), numbers("tokens_out", 1.0)
-    devices = numbers("devices", 1.0) * numbers("replicas", 1.0) * numbers("stages", 1.0)
-    memory, compute = devices * rates[:, 0], devices * np.where(size <= 1.0, rates[:, 2], rates[:, 1])
+    batch, tokens_in, tokens_out = numbers("requests"), numbers("tokens_in"), numbers("tokens_out")
+    devices = numbers("all_devices", 1.0) if "all_devices" in said else numbers("tensor", 1.0) * numbers("replicas", 1.0) * numbers("stages", 1.0)
+    memory, compute = devices * rates[:, 0], devices * np.where(width <= 1.0, rates[:, 2], rates[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
         active = np.where(np.isfinite(active), np.minimum(active, params), params)
         met = np.where(active < params, -np.expm1(batch * np.log1p(-active / params)), 1.0)
@@ -94,23 +100,25 @@ def _each(words: pd.Series, figures: Callable[[str], Any], width: int) -> np.nda
     return np.array([figures(str(w)) for w in names], dtype=np.float64).reshape(len(names), width)[places]
 
 
-def _weight_bytes(frame: pd.DataFrame, said: Mapping[str, str]) -> np.ndarray:
-    """(n,) bytes of a weight: by the column of formats, else by the model's own name, else as most rows of the column."""
-    told = _each(frame[said["format"]], _bytes_of, 1)[:, 0] if "format" in said else np.full(len(frame), np.nan)
-    named = _each(frame[said["model"]], _bytes_of, 1)[:, 0]
-    return np.where(np.isfinite(told), told, np.where(np.isfinite(named), named, float(said["usual_bytes"])))
+def _formats(frame: pd.DataFrame, said: Mapping[str, str]) -> np.ndarray:
+    """(n, 2) bytes of a weight and of what is multiplied: by the column of formats, else by the model's own name, else as in most rows of the column."""
+    nothing = np.full((len(frame), 2), np.nan)
+    told = _each(frame[said["format"]], _format_of, 2) if "format" in said else nothing
+    named, usual = _each(frame[said["model"]], _format_of, 2), _format_of(said["usual"])
+    found = np.where(np.isfinite(told), told, named)
+    return np.where(np.isfinite(found), found, usual if np.isfinite(usual[0]) else _USUAL)
 
 
-def _usual_bytes(frame: pd.DataFrame, said: Mapping[str, str]) -> float:
-    """Bytes of a weight in most rows whose format is told; two where none is."""
-    told = _each(frame[said["format"]], _bytes_of, 1)[:, 0] if "format" in said else np.zeros(0)
-    values, counts = np.unique(told[np.isfinite(told)], return_counts=True)
-    return float(values[counts.argmax()]) if len(values) else _USUAL_BYTES
+def _usual(frame: pd.DataFrame, said: Mapping[str, str]) -> str:
+    """The format of most rows whose format is told; empty where none is."""
+    told = frame[said["format"]].astype(object).map(str) if "format" in said else pd.Series(dtype=object)
+    told = told[[np.isfinite(_format_of(word)[0]) for word in told]]
+    return str(told.value_counts().index[0]) if len(told) else ""
 
 
 @lru_cache(maxsize=4096)
-def _bytes_of(word: str) -> float:
-    return next((size for called, size in _BYTES if called.search(word)), float("nan"))
+def _format_of(word: str) -> tuple[float, float]:
+    return next((sizes for called, sizes in _FORMATS if called.search(word)), (np.nan, np.nan))
 
 
 @lru_cache(maxsize=4096)

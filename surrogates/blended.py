@@ -20,13 +20,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..datasets.errors import TableError
+from ..datasets.errors import FormatError, TableError
 from ..datasets.networks import NetworkQuestions
 from ..datasets.splits import whole_groups
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models
 from ..features.network_table import widened
-from . import classifier, reach, relatives
+from . import classifier, new_pairs, reach, relatives
 from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
@@ -360,6 +360,10 @@ class Blended(Outlying):
         for at, (column, m) in enumerate(sorted(spec.get("served", {}).items())):
             content = {file: files[f"served{at}.{file}"] for file in m["files"] if f"served{at}.{file}" in files}
             out._served[column] = Served.from_weights(m["spec"], content, folder, member)
+        unsaid = [column for column, told in out._relatives.items() if any("served" in shares for shares in told["shares"].values()) and (column not in out._served or out._served[column].targets != out.targets)]
+        if unsaid:
+            raise FormatError(f"{folder}: what serving takes is missing of the models of {', '.join(unsaid)}")
+        new_pairs.checked(out._values.get("pairs", ()), folder)
         return out
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.errors import FormatError
 from .new_values import near_known
 
 #: of the combinations of two columns so many must have been measured, at least; groups that those belong to (the middle one), at least; pairs of columns that are kept, those that lack most (assumptions)
@@ -33,7 +34,7 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, columns: Mapping[str, Sequenc
             cell = np.where((places[a] >= 0) & (places[b] >= 0), places[a] * shape[1] + places[b], -1)
             each = pd.Series(names[cell >= 0]).groupby(cell[cell >= 0]).nunique()
             missing = np.setdiff1d(np.arange(shape[0] * shape[1]), each.index.to_numpy())
-            if len(missing) and len(each) >= _MEASURED * shape[0] * shape[1] and each.median() >= _LEAST_GROUPS:
+            if len(missing) and len(each) > _MEASURED * shape[0] * shape[1] and each.median() >= _LEAST_GROUPS:
                 found.append({"columns": [a, b], "values": [list(columns[a]), list(columns[b])], "missing": [[int(m // shape[1]), int(m % shape[1])] for m in missing]})
     return sorted(found, key=lambda told: -len(told["missing"]) / (len(told["values"][0]) * len(told["values"][1])))[:_MOST_PAIRS]
 
@@ -58,6 +59,15 @@ def missing(frame: pd.DataFrame, told: Sequence[Mapping[str, Any]]) -> np.ndarra
     return out
 
 
+def checked(told: Sequence[Mapping[str, Any]], where: object) -> None:
+    """Raises FormatError where a saved pair is none: places that its values have not, or nothing missing."""
+    for pair in told:
+        sizes = [len(values) for values in pair["values"]]
+        places = np.array(pair["missing"])
+        if len(sizes) != 2 or len(pair["columns"]) != 2 or min(sizes) < 2 or places.ndim != 2 or places.shape[1] != 2 or (places < 0).any() or (places >= sizes).any() or not np.isfinite(pair["off"]):
+            raise FormatError(f"{where}: values never seen together: expected two columns and places among their values, got {pair['columns']}")
+
+
 def held(frame: pd.DataFrame, told: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
     """(n,) rows that a rehearsal holds out: what is missing of some values is held out of half of those that lack nothing, of numbers those next to them; where all lack something, a share of the
     combinations at random. None where that leaves too few rows on either side."""
@@ -79,6 +89,8 @@ def held(frame: pd.DataFrame, told: Mapping[str, Any], rng: np.random.Generator)
         block = ~lacks & (rng.random(lacks.shape) < _SCATTERED)
     known = (places[0] >= 0) & (places[1] >= 0)
     here = np.asarray(known & block[places[0], places[1]])
+    if any(np.setdiff1d(place[here], place[~here]).size for place in places):  # that would hold out a value, not a pair
+        return np.zeros(len(frame), dtype=bool)
     return here if _LEAST_ROWS <= here.sum() <= _MOST_HELD * len(frame) else np.zeros(len(frame), dtype=bool)
 
 

@@ -38,6 +38,8 @@ _MOST_REACHED = 12_000
 _CARRIED = 0.5
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
+#: how much wider than about models held out, whose figures are known, intervals are about one that nobody knows (assumption)
+_NAMELESS = 2.0
 #: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values
 _MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
 
@@ -126,7 +128,7 @@ class Outlying(Valued):
                 if served:
                     answers["served"][here] = _or(Served.of(rest, column, self._language_models, self.targets, int(self._settings["seed"])), rest, asked.frame, answers["usual"][here])
             shares = {t: self._worth_asking(table, answers, t, "relatives") for t in self.targets}
-            without = {t: self._worth_asking(table, answers, t, "served") if served else {"usual": 1.0} for t in self.targets}
+            without = {t: self._worth_asking(table, answers, t, "served") if served and t in served.times else {"usual": 1.0} for t in self.targets}
             if any(set(each) != {"usual"} for each in (*shares.values(), *without.values())):
                 self._relatives[column], out[column] = {**told, "known": sorted(set(names)), "shares": shares, "without": without}, answers
         return out
@@ -320,7 +322,7 @@ class Outlying(Valued):
     def beyond(self, questions: Questions) -> np.ndarray:
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
         learned counts half as much with every octave, an assumption) or where both are so. Intervals are as wide there as errors were in the rehearsals, times this."""
-        new, out = self._new(questions), np.where(self._new_model(questions), 1.0, 0.0)
+        new, out = self._new(questions), np.where(self._new_model(questions), np.where(self._nameless(questions), _NAMELESS, 1.0), 0.0)
         for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
             over = self._over(questions, columns)
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
@@ -341,6 +343,14 @@ class Outlying(Valued):
         for column, told in self._relatives.items():
             if column in questions.frame.columns:
                 out |= ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])
+        return out
+
+    def _nameless(self, questions: Any) -> np.ndarray:
+        """(n,) whether a row is about a language model of which not even the size is known: those held out were."""
+        out = np.zeros(len(questions), dtype=bool)
+        for column in self._relatives:
+            if column in questions.frame.columns:
+                out |= [not np.isfinite(relatives.active(str(word))) for word in questions.frame[column].tolist()]
         return out
 
     def _new(self, questions: Any) -> np.ndarray:

@@ -33,8 +33,8 @@ Ask = Callable[[pd.DataFrame], np.ndarray]
 def known(frame: pd.DataFrame, column: str) -> dict[str, Any]:
     """The models of a column that may be asked: names, in order, and square roots of their rows; empty unless at least `_LEAST_MODELS` different sizes are known."""
     counts = frame[column].astype(str).value_counts()
-    names = sorted([str(n) for n in counts.index if np.isfinite(_active(str(n)))][:_MOST_MODELS])
-    if len({_active(n) for n in names}) < _LEAST_MODELS:
+    names = sorted([str(n) for n in counts.index if np.isfinite(active(str(n)))][:_MOST_MODELS])
+    if len({active(n) for n in names}) < _LEAST_MODELS:
         return {}
     return {"names": names, "worth": [round(float(np.sqrt(counts[n])), 6) for n in names]}
 
@@ -45,7 +45,7 @@ def learn(frame: pd.DataFrame, column: str, told: Mapping[str, Any], truth: np.n
     part, truth = frame.iloc[some].reset_index(drop=True), truth[some]
     on = part[column].astype(str).to_numpy(dtype=object)
     asked = [m for m in told["names"] if (on == m).sum() >= _LEAST_ROWS]
-    sizes = np.array([np.log(_active(m)) for m in told["names"]])
+    sizes = np.array([np.log(active(m)) for m in told["names"]])
     answers = np.stack([ask(part.assign(**{column: m})) for m in told["names"]])
     powers, kept = [], []
     for j in range(truth.shape[1]):
@@ -58,7 +58,7 @@ def learn(frame: pd.DataFrame, column: str, told: Mapping[str, Any], truth: np.n
         for m in asked:
             rows = (on == m) & positive
             if rows.any():
-                pairs.append((float(np.sqrt(rows.sum())), np.log(_active(m)) - sizes, np.median(np.log(truth[rows, j]) - np.log(answers[:, rows, j]), axis=1)))
+                pairs.append((float(np.sqrt(rows.sum())), np.log(active(m)) - sizes, np.median(np.log(truth[rows, j]) - np.log(answers[:, rows, j]), axis=1)))
         above, across = _USUAL + sum(w * float(apart @ off) for w, apart, off in pairs), 1.0 + sum(w * float(apart @ apart) for w, apart, _ in pairs)
         power = float(np.clip(above / across, _LEAST, _MOST))
         others = [(w, (off - power * apart)[apart != 0.0]) for w, apart, off in pairs]
@@ -72,9 +72,9 @@ def answered(frame: pd.DataFrame, column: str, told: Mapping[str, Any], powers: 
     """(n, t) answers in SI to rows about models never seen; NaN where the model's parameters are not known, or an answer is not positive."""
     written = frame[column].astype(str).to_numpy(dtype=object)
     out = np.full((len(frame), len(powers)), np.nan)
-    sizes = np.array([np.log(_active(m)) for m in told["names"]])
+    sizes = np.array([np.log(active(m)) for m in told["names"]])
     for name in np.unique(written):
-        apart = np.log(_active(str(name))) - sizes
+        apart = np.log(active(str(name))) - sizes
         if not np.isfinite(apart).all():
             continue
         nearest = np.argsort(np.abs(apart), kind="stable")[:MOST_ASKED]
@@ -88,6 +88,6 @@ def answered(frame: pd.DataFrame, column: str, told: Mapping[str, Any], powers: 
     return out
 
 
-def _active(name: str) -> float:
+def active(name: str) -> float:
     """Parameters that a token meets, NaN where nobody knows."""
     return float(language_models.figures(name)[_ACTIVE])

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ..datasets.errors import FormatError
 from ..datasets.table import FeatureQuestions, Table
 from ..features import served_models
 from .boosted import Boosted
@@ -24,6 +25,8 @@ _LEARNED = ("", "step", "prefill", "whole")
 #: small trees: a table has few models, and each is one example of what is learned
 _TREES: Mapping[str, Any] = {"trees": 120, "leaves": 15, "rate": 0.1, "min_leaf": 15, "column_share": 0.7, "objective": "regression", "threads": 1}
 
+#: what columns begin with that estimates are made of
+_MADE = "served."
 #: targets that are times, by their names
 _TIME = re.compile(r"(?<!tok)(?<!token)(?<!tokens)(?<!req)(?<!requests)(?<!samples)(?<!images)(?<!per)_s$")
 
@@ -34,14 +37,14 @@ class Served:
 
     def __init__(self, targets: Sequence[str], said: Mapping[str, str], names: Sequence[str], seed: int) -> None:
         self.targets, self._said, self._names, self._seed = tuple(targets), dict(said), tuple(names), seed
-        self._times = tuple(t for t in targets if _TIME.search(t))
+        self.times = tuple(t for t in targets if _TIME.search(t))
         self._members: dict[str, Boosted] = {}
 
     @classmethod
     def of(cls, table: Table, column: str, names: Sequence[str], targets: Sequence[str], seed: int) -> Self | None:
         """The unfitted one for a table, None where its columns do not say how models are served, no target is a time, or one is not positive throughout."""
         out = cls(targets, served_models.roles(table.questions.frame, column), names, seed)
-        return out if out._said and out._times and all((table.targets[t][np.isfinite(table.targets[t])] > 0).all() for t in out._times) else None
+        return out if out._said and out.times and all((table.targets[t][np.isfinite(table.targets[t])] > 0).all() for t in out.times) else None
 
     def fit(self, table: Table) -> Self:
         """Learns from the rows whose model and machine are known."""
@@ -53,9 +56,9 @@ class Served:
         seen = self._seen(part.questions.frame)
         for name in _LEARNED:
             over = made[name][known] if name else 1.0
-            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self._times})
+            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self.times})
             if all(len(np.unique(v[np.isfinite(v)])) > 1 for v in rows.targets.values()):
-                self._members[name] = Boosted(targets=self._times, seed=self._seed, **_TREES).fit(rows)
+                self._members[name] = Boosted(targets=self.times, seed=self._seed, **_TREES).fit(rows)
         return self
 
     def answers(self, frame: pd.DataFrame) -> np.ndarray:
@@ -65,14 +68,14 @@ class Served:
         asked = FeatureQuestions(self._seen(frame))
         logs = [np.log(member.predict(asked).point) + (np.log(made[name])[:, None] if name else np.zeros((len(frame), 1))) for name, member in self._members.items()]
         if logs:
-            out[:, [self.targets.index(t) for t in self._times]] = np.exp(np.mean(logs, axis=0))
+            out[:, [self.targets.index(t) for t in self.times]] = np.exp(np.mean(logs, axis=0))
         return out
 
     def _seen(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The table's own columns but for models and their figures, and what the estimates are made of."""
-        mine = [c for c in map(str, frame.columns) if c not in self._names and not any(c.startswith(f"{n}.") for n in self._names)]
+        mine = [c for c in map(str, frame.columns) if c not in self._names and not any(c.startswith(f"{n}.") for n in (*self._names, _MADE[:-1]))]
         parts = served_models.estimates(frame, self._said)[1]
-        return pd.concat([frame[mine].reset_index(drop=True), parts.add_prefix("served.")], axis=1)
+        return pd.concat([frame[mine].reset_index(drop=True), parts.add_prefix(_MADE)], axis=1)
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """What it says and how it was learned in JSON; trees with their files, numbered."""
@@ -86,8 +89,10 @@ class Served:
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
-        """The inverse of `weights`."""
+        """The inverse of `weights`. Raises FormatError where what columns say cannot be."""
         out = cls(spec["targets"], spec["said"], spec["names"], int(spec["seed"]))
+        if not all(isinstance(out._said.get(role), str) for role in ("model", "machine", "usual")) or out._said["model"] not in out._names or not out.times:
+            raise FormatError(f"{folder}: what serving takes: expected the columns of models and machines among {sorted(out._said)}, and targets that are times")
         for at, (name, m) in enumerate(spec["members"].items()):
             out._members[name] = Boosted.from_weights(m["spec"], {file: files[f"{at}.{file}"] for file in m["files"]}, folder, member)
         return out

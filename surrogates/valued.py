@@ -126,8 +126,9 @@ class Valued:
             each = [(y[good, j], p[good, j]) for y, p in found for good in [np.isfinite(y[:, j]) & np.isfinite(p[:, j]) & ((p[:, j] > 0) | (not positive))] if good.any()]
             if not each:
                 truth = table.targets[t][np.isfinite(table.targets[t])]
-                if len(truth):  # of a target that is sometimes zero in its own unit
-                    truth = np.resize(truth, _KEPT)
+                truth = truth[truth != 0.0] if (truth != 0.0).any() else truth
+                if len(truth):  # of a target that is sometimes zero in its own unit; from the least to the most, in whatever order the table has them
+                    truth = np.sort(truth)[np.linspace(0, len(truth) - 1, _KEPT).round().astype(np.int64)]
                     self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth + (_NEVER_REHEARSED - 1.0) * np.abs(truth))
                     worst_off = max(worst_off, float(np.log(_NEVER_REHEARSED)) if positive else 0.0)
                 continue

@@ -86,7 +86,7 @@ def fit_table(table: str | Path | pd.DataFrame, schema: str | Path | dict[str, A
     unknown = [t for t in wanted if t not in spec.targets]
     if unknown:
         raise TableError(f"target {unknown[0]!r} is not in the schema; it has: {', '.join(spec.targets) or 'none'}")
-    data = quarantine(read_measured(table, spec, skip_bad_rows=skip_bad_rows, unread=MOST_UNREAD, wanted=wanted))
+    data = quarantine(read_measured(table, spec, skip_bad_rows=skip_bad_rows, unread=MOST_UNREAD, wanted=wanted), wanted)
     for note in data.notes:
         say(note)
     say(f"{len(data):,} rows, {len(np.unique(data.groups)):,} groups, digest {data.digest}")

@@ -14,6 +14,8 @@ Nothing is dropped in silence: every rule's rows are counted and the first is na
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -29,9 +31,10 @@ OVER_LIMIT = 1.2
 APART = 1.5
 
 
-def quarantine(data: Table) -> Table:
-    """The table without the rows that break a rule, its notes with what was set aside and with the inputs that copy an answer (`leaks`)."""
-    rules = [*_light(data), *_limit(data), *_disagreeing(data)]
+def quarantine(data: Table, wanted: Collection[str] = ()) -> Table:
+    """The table without the rows that break a rule, its notes with what was set aside and with the inputs that copy an answer (`leaks`). `wanted`: the targets that rows must agree about (none
+    named: all)."""
+    rules = [*_light(data), *_limit(data), *_disagreeing(data, {w.partition("=")[0] for w in wanted})]
     kept = np.ones(len(data), dtype=bool)
     notes = leaks(data)
     for broken, text in rules:
@@ -73,11 +76,11 @@ def _limit(data: Table) -> list[tuple[np.ndarray, str]]:
     return [(data.targets["power_w"] > OVER_LIMIT * limit, f"power above {OVER_LIMIT:g} times the machine's limit")]
 
 
-def _disagreeing(data: Table) -> list[tuple[np.ndarray, str]]:
+def _disagreeing(data: Table, wanted: Collection[str]) -> list[tuple[np.ndarray, str]]:
     same = _inputs(data)
     out = []
     for name, values in data.targets.items():
-        if not (values > 0).all():
+        if not (values > 0).all() or (wanted and name.partition("=")[0] not in wanted):
             continue
         groups = pd.Series(np.log(values)).groupby(same)
         count, middle = groups.transform("size").to_numpy(), groups.transform("median").to_numpy()

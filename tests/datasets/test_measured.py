@@ -397,6 +397,12 @@ def test_a_target_that_is_not_wanted_may_be_missing():
     data = read_measured(frame, schema, wanted=("latency_s",))
     assert len(data) == 3
     np.testing.assert_array_equal(data.targets["power_w"], [5.0, np.nan, np.nan])
+    for other in (frame.drop(columns="watts"), frame.assign(watts=["5", "OOM", "6"])):
+        assert list(read_measured(other, schema, wanted=("latency_s",)).targets) == ["latency_s"]
+        with pytest.raises(TableError, match="watts"):
+            read_measured(other, schema)
+        with pytest.raises(TableError, match="watts"):
+            read_measured(other, schema, wanted=("latency_s", "power_w"))
 
 
 def test_a_field_that_no_schema_has_is_told_with_the_nearest():

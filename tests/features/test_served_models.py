@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from silicast.features import served_models
 from silicast.features.served_models import ESTIMATES, estimates, roles
 
 
@@ -18,15 +19,42 @@ def figures(frame: pd.DataFrame) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("columns", "expected"), [
-    (("model", "hardware", "isl", "osl", "concurrency", "tp_size"), {"tokens_in": "isl", "tokens_out": "osl", "requests": "concurrency", "devices": "tp_size"}),
-    (("model", "GPU", "prompt_size", "token_size", "batch_size", "tensor_parallel"), {"tokens_in": "prompt_size", "tokens_out": "token_size", "requests": "batch_size", "devices": "tensor_parallel"}),
-    (("model", "hardware", "in_out_len", "batch_size", "num_devices"), {"tokens_in": "in_out_len", "tokens_out": "in_out_len", "requests": "batch_size", "devices": "num_devices"}),
+    (("model", "hardware", "isl", "osl", "concurrency", "tp_size"), {"tokens_in": "isl", "tokens_out": "osl", "requests": "concurrency", "tensor": "tp_size"}),
+    (("model", "GPU", "prompt_size", "token_size", "batch_size", "tensor_parallel"), {"tokens_in": "prompt_size", "tokens_out": "token_size", "requests": "batch_size", "tensor": "tensor_parallel"}),
+    (("model", "hardware", "in_out_len", "batch_size", "num_devices"), {"tokens_in": "in_out_len", "tokens_out": "in_out_len", "requests": "batch_size", "all_devices": "num_devices"}),
     (("model", "hardware", "Input Length", "Output Length", "Batch Size"), {"tokens_in": "Input Length", "tokens_out": "Output Length", "requests": "Batch Size"}),
 ])
 def test_columns_are_known_by_what_they_are_usually_called(columns: tuple[str, ...], expected: dict[str, str]) -> None:
     frame = pd.DataFrame({c: ["Llama-3.1-8B" if c == "model" else "h100_sxm"] if c in ("model", "hardware", "GPU") else [8] for c in columns})
     found = roles(frame, "model")
-    assert {k: v for k, v in found.items() if k not in ("model", "machine", "usual_bytes")} == expected
+    assert {k: v for k, v in found.items() if k not in ("model", "machine", "usual")} == expected
+
+
+def test_of_columns_that_say_the_same_the_surest_is_taken_in_any_order() -> None:
+    wide = one(num_gpus=8, pp=2, dp=2, concurrency=16, num_prompts=1000, context_length=5, device=3)
+    for frame in (wide, wide[wide.columns[::-1]]):
+        found = roles(frame, "model")
+        assert (found["tokens_in"], found["requests"], found["all_devices"]) == ("isl", "concurrency", "num_gpus")
+        assert figures(frame)["step"] == pytest.approx(figures(one(tp_size=8, batch_size=16))["step"])  # eight GPUs in all: what they are cut into changes nothing
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("Qwen3-32B", (np.nan, np.nan)), ("QwQ-32B", (np.nan, np.nan)), ("DeepSeek-V3-0324", (np.nan, np.nan)), ("Qwen2.5-72B-Instruct-GPTQ-Int8", (1.0, 1.0)), ("Llama-3-70B-AWQ", (0.5, 2.0)),
+    ("w4a16", (0.5, 2.0)), ("w4a8", (0.5, 1.0)), ("w8a16", (1.0, 2.0)), ("nvfp4", (0.5, 1.0)), ("float8_e4m3", (1.0, 1.0)), ("bfloat16", (2.0, 2.0)), ("fp32", (4.0, 4.0)), ("", (np.nan, np.nan)),
+])
+def test_sizes_and_dates_in_a_name_are_no_formats(name: str, expected: tuple[float, float]) -> None:
+    assert served_models._format_of(name) == pytest.approx(expected, nan_ok=True)
+
+
+def test_requests_that_are_not_told_are_no_single_one() -> None:
+    frame = pd.concat([one(), one(batch_size=np.nan), one(isl=0)], ignore_index=True)
+    assert np.isfinite(estimates(frame, roles(frame, "model"))[0]["whole"]).tolist() == [True, False, False]
+
+
+def test_weights_alone_in_four_bits_are_multiplied_in_sixteen() -> None:
+    long = {"isl": 100_000, "osl": 1}
+    assert figures(one(precision="w4a16", **long))["prefill"] == pytest.approx(figures(one(**long))["prefill"], rel=0.01)
+    assert figures(one(precision="fp8", **long))["prefill"] == pytest.approx(figures(one(**long))["prefill"] / 2, rel=0.01)
 
 
 def test_a_table_without_machines_or_sizes_says_nothing() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from silicast.datasets.errors import FormatError
 from silicast.datasets.table import FeatureQuestions, Table
 from silicast.surrogates import new_pairs
 from silicast.surrogates.blended import Blended
@@ -37,12 +38,27 @@ def test_pairs_that_groups_hold_out_already_or_that_are_mostly_missing_are_not_l
     assert new_pairs.learn(few, np.arange(len(few)), {"m": [1.0, 2.0, 4.0, 8.0], "n": [1.0, 2.0, 4.0, 8.0]}) == []
 
 
+def test_two_columns_that_say_the_same_lack_nothing() -> None:
+    rows = pd.DataFrame({"machine": ["a", "b"] * 50, "memory": [40.0, 80.0] * 50})
+    assert new_pairs.learn(rows, np.arange(100), {"machine": ["a", "b"], "memory": [40.0, 80.0]}) == []
+
+
+def test_a_damaged_pair_is_told_when_it_is_loaded() -> None:
+    rows = frame()
+    told = [{**t, "off": 0.1} for t in new_pairs.learn(rows, np.arange(len(rows)), COLUMNS)]
+    new_pairs.checked(told, "here")
+    for missing in ([[99, 0]], [], [[0, -1]]):
+        with pytest.raises(FormatError, match="here: values never seen together"):
+            new_pairs.checked([{**told[0], "missing": missing}], "here")
+
+
 def test_a_block_like_the_missing_one_is_held_out() -> None:
     rows = frame()
     told = new_pairs.learn(rows, np.arange(len(rows)), COLUMNS)
     held = rows[new_pairs.held(rows, told[0], np.random.default_rng(0))]
     assert set(held["m"]) == {2.0}
     assert set(held["n"]) == {4.0, 8.0}
+    assert not new_pairs.held(rows[(rows["n"] > 2) | (rows["m"] != 2)].reset_index(drop=True), told[0], np.random.default_rng(0)).any()  # m of 2 would have no row left
     scattered = new_pairs.held(rows, {**told[0], "missing": [[i, i] for i in range(4)]}, np.random.default_rng(0))
     assert 0 < scattered.sum() < len(rows) / 2
 

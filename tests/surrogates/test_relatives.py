@@ -20,7 +20,7 @@ SCHEMA = {"features": ["model", "batch"], "targets": {"latency_s": {"column": "s
 
 def law(frame: pd.DataFrame) -> np.ndarray:
     """Seconds that go with the 0.8th power of the parameters that a token meets, whatever the batch does."""
-    met = np.exp([np.log(relatives._active(m)) for m in frame["model"]]) / 1e9
+    met = np.exp([np.log(relatives.active(m)) for m in frame["model"]]) / 1e9
     return np.asarray(met**0.8 * (1.0 + frame["batch"].to_numpy() / 16.0) * 1e-2)
 
 
@@ -58,7 +58,9 @@ def test_a_model_never_seen_is_answered_by_its_relatives_and_its_interval_knows(
     assert model._relatives["model"]["shares"]["latency_s"]["relatives"] > 0.5
     assert np.median(np.abs(model.predict(asked).point[:, 0] / law(table([new])) - 1.0)) < 0.05  # five times the largest of the table
     assert model.kinds(asked).tolist() == ["model"] * len(asked)
-    assert (model.beyond(asked) >= 1.0).all()
+    assert (model.beyond(asked) == 1.0).all()
+    nobody = read_measured(table([new]).assign(model="nobody knows"), SCHEMA, need_targets=False).questions
+    assert (model.beyond(nobody) == 2.0).all()
     assert "model" in model.expected_far()[1]
     spec, files = model.weights()
     again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from silicast.datasets.errors import FormatError
 from silicast.datasets.measured import read_measured
 from silicast.features import served_models
 from silicast.surrogates import store
@@ -41,6 +42,23 @@ def test_a_model_never_seen_is_answered_by_what_it_takes_and_survives_saving(new
     spec, files = model.weights()
     again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member)
     np.testing.assert_allclose(again.predict(asked).point, model.predict(asked).point, rtol=1e-9)
+
+
+def test_a_damaged_folder_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    data = read_measured(table(MODELS[:5]), SCHEMA)
+    member = Served.of(data, "model", ("model",), ("tpot_s",), 0)
+    assert member is not None
+    spec, files = member.fit(data).weights()
+    for said in ({}, {**spec["said"], "model": "nope"}, {k: v for k, v in spec["said"].items() if k != "machine"}):
+        with pytest.raises(FormatError, match="what serving takes"):
+            Served.from_weights({**spec, "said": said}, files, tmp_path, store.member)
+
+
+def test_a_table_may_call_its_columns_as_the_estimates_are_called() -> None:
+    data = read_measured(table(MODELS[:4]).assign(**{"served.met": 1.0}), {**SCHEMA, "features": [*SCHEMA["features"], "served.met"]})  # type: ignore[misc]
+    member = Served.of(data, "model", ("model",), ("tpot_s",), 0)
+    assert member is not None
+    assert np.isfinite(member.fit(data).answers(data.questions.frame)).all()
 
 
 def test_models_or_machines_nobody_knows_are_not_answered() -> None:

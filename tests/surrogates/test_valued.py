@@ -97,3 +97,14 @@ def test_a_number_between_known_ones_is_a_matter_of_its_own_where_two_were_held_
     between, wider = (read_measured(table(["one"], (bits,)), SCHEMA).questions for bits in (6, 1))
     assert set(model.kinds(between)) == {"value bits between"}
     assert set(model.kinds(wider)) == {"value bits"}
+
+
+def test_what_nobody_rehearsed_is_told_by_all_of_a_target_that_is_sometimes_zero() -> None:
+    """A clock that never varied; the first half of the rows are zero, as a sorted table has them."""
+    frame = pd.DataFrame({"size": 2.0 ** (np.arange(240) % 8), "run": np.arange(240), "clock": 5.0})
+    frame["bram_18k"] = np.where(frame["run"] < 120, 0.0, frame["size"] * 3.0)
+    model = Blended(targets=("bram_18k",)).fit(read_measured(frame, {"features": ["size", "run", "clock"], "targets": {"bram_18k": {"column": "bram_18k", "unit": "1"}}}))
+    truth, point = model.rehearsed["value clock"]["bram_18k"]
+    assert (np.abs(point - truth) == truth).all()
+    assert truth.min() == 3.0
+    assert truth.max() == 3.0 * 128
