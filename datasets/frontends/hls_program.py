@@ -25,6 +25,7 @@ _MOST_STEPS = 1 << 16
 #: loops, blocks, blocks of all loops together, and variables one value depends on, beyond which a graph is no kernel
 MOST_LOOPS, MOST_BLOCKS, MOST_INSIDE, MOST_VARIABLES = 1000, 20_000, 400_000, 1000
 _NUMBER = re.compile(r"(?<![\w%.-])(-?\d{1,18})(?![\w.])")
+_REGISTER = re.compile(r"%[\w.]+")
 _SIZES = re.compile(r"\[(\d{1,18}) x ")
 #: characters of an index that are compared
 _MOST_TEXT = 2000
@@ -256,8 +257,8 @@ class Program:
         elif made.opcode in CASTS or made.opcode == "load":
             text = self._expression(function, made.operands[0], depth + 1) if made.operands else name
         else:
-            number = LAST_NUMBER.search(made.rest)
-            text = f"{made.opcode}({','.join(self._expression(function, o, depth + 1) for o in made.operands)};{number[1] if number else ''})"
+            # numbers with their places among the operands; what follows "!" belongs to the instruction, not to the value
+            text = f"{made.opcode}({','.join(self._expression(function, o, depth + 1) for o in made.operands)};{_REGISTER.sub('%', made.rest.partition('!')[0]).strip(' ,')})"
         self._told[key] = text if len(text) <= _MOST_TEXT else name
         return self._told[key]
 

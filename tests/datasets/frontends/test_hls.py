@@ -86,6 +86,17 @@ def test_a_matrix_vector_product_by_hand(tmp_path):
     assert {t.name: t.bytes for t in design.workload.tensors} == {"a": 96 * 8, "x": 12 * 8, "loop0 holds": 0}
 
 
+@pytest.mark.parametrize(("read", "write", "carried"), [("sub nsw i32 10, %i1", "sub nsw i32 9, %i1", True), ("sub nsw i32 9, %i1", "sub nsw i32 9, %i1", False), ("sub nsw i32 %i1, 9", "sub nsw i32 9, %i1", True)])
+def test_an_array_met_again_at_another_place_makes_rounds_wait(tmp_path, read, write, carried):
+    """a[write] = a[read] for 8 rounds: two texts of an index are two places, wherever their number stands."""
+    i0, i1, i2 = counted("i", "0", "8")
+    body = ["%pa = load double*, double** %a.addr, align 8, !dbg !7", "%i1 = load i32, i32* %i, align 4, !dbg !8", f"%from = {read}, !dbg !9", "%f64 = sext i32 %from to i64", "%ef = getelementptr inbounds double, double* %pa, i64 %f64",
+            "%v = load double, double* %ef, align 8", "%pb = load double*, double** %a.addr, align 8", f"%to = {write}, !dbg !10", "%t64 = sext i32 %to to i64", "%et = getelementptr inbounds double, double* %pb, i64 %t64",
+            "store double %v, double* %et, align 8", "br label %inc"]
+    loop, = read_hls(gexf(tmp_path / "shift.gexf", [["%a.addr = alloca double*, align 8", "%i = alloca i32, align 4", *i0], i1, body, i2, ["ret void"]], [(0, 1), (1, 2), (1, 4), (2, 3), (3, 1)])).loops
+    assert (loop.array_reads, loop.array_writes, loop.carried) == (1, 1, carried)
+
+
 def test_pragmas_change_the_design_and_not_the_work(tmp_path):
     path = matvec(tmp_path / "matvec.gexf")
     plain, wide = read_hls(path), read_hls(path, json.dumps({"__PARA__L1": 12}))
