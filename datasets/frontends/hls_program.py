@@ -292,9 +292,11 @@ class Program:
             whole = parts[0] if base is not None and base.opcode == "getelementptr" else {}
             indices = [k for k, text in enumerate(made.rest.split(",")[2:]) if "%" in text]  # those that are no numbers
             return _together([whole, *parts[1:]], [1.0, *(steps[k] if k < len(steps) else 1.0 for k in indices)])
+        leads = "%" in made.rest.split(",")[0]  # else a number stands before it, as in 10 - i
         if made.opcode in ("add", "sub") and parts:
-            return _together(parts, [1.0, 1.0 if made.opcode == "add" else -1.0][:len(parts)])
-        if made.opcode in ("mul", "shl") and len(parts) == 1 and number:
+            sign = 1.0 if made.opcode == "add" else -1.0
+            return _together(parts, [1.0 if leads else sign, sign][:len(parts)])
+        if made.opcode in ("mul", "shl") and len(parts) == 1 and number and (leads or made.opcode == "mul"):
             return _together(parts, [float(int(number[1]) if made.opcode == "mul" else 2 ** min(int(number[1]), 62))])
         return None
 
