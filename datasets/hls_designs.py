@@ -94,7 +94,7 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
     granted = _Granted.of(loops, parent, children)
     elements, bursts = _reloaded(loops, parent)
     return {
-        "schedule_cycles": eager, "lazy_cycles": lazy, "swift_cycles": swift, "plain_cycles": bare, "speedup": bare / max(eager, 1.0), "work": float(work), "units": units,
+        "eager_cycles": eager, "lazy_cycles": lazy, "swift_cycles": swift, "plain_cycles": bare, "speedup": bare / max(eager, 1.0), "work": float(work), "units": units,
         "work_per_unit": work / max(units, 1.0),
         "ports": sum(c * (loop.array_reads + loop.array_writes) for c, loop in zip(copies, loops, strict=True)), "copies_most": max(copies), "copies_heaviest": copies[heaviest],
         "copies_outer": max((loop.parallel for loop in loops if loop.depth == 1), default=1.0), "flattened": float(sum(flat)), "pipelined": float(asked[""]), "flatten_asked": float(asked["flatten"]),

@@ -322,7 +322,8 @@ class Outlying(Valued):
     def beyond(self, questions: Questions) -> np.ndarray:
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
         learned counts half as much with every octave, an assumption) or where both are so. Intervals are as wide there as errors were in the rehearsals, times this."""
-        new, out = self._new(questions), np.where(self._new_model(questions), np.where(self._nameless(questions), _NAMELESS, 1.0), 0.0)
+        new, model = self._new(questions), self._new_model(questions)
+        out = np.where(model, np.where(self._nameless(questions), _NAMELESS, 1.0), 0.0) if model.any() else np.zeros(len(questions))
         for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
             over = self._over(questions, columns)
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ..datasets.errors import FormatError
+from ..datasets.errors import FormatError, TableError
 from ..datasets.table import FeatureQuestions, Table
 from ..features import served_models
 from .boosted import Boosted
@@ -48,12 +48,12 @@ class Served:
 
     def fit(self, table: Table) -> Self:
         """Learns from the rows whose model and machine are known."""
-        made = served_models.estimates(table.questions.frame, self._said)[0]
+        made, parts = served_models.estimates(table.questions.frame, self._said)
         known = np.all([np.isfinite(v) for v in made.values()], axis=0)
         if known.sum() < 2 * int(_TREES["min_leaf"]):
             return self
         part = table.take(known)
-        seen = self._seen(part.questions.frame)
+        seen = self._seen(part.questions.frame, parts[known])
         for name in _LEARNED:
             over = made[name][known] if name else 1.0
             rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self.times})
@@ -62,20 +62,22 @@ class Served:
         return self
 
     def answers(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n, t) in SI; NaN where the model or the machine is not known, nothing could be learned, and of targets that are no times."""
+        """(n, t) in SI; NaN where the model or the machine is not known, nothing could be learned, and of targets that are no times. Raises TableError for a column that is missing."""
+        lost = [c for role, c in self._said.items() if role != "usual" and c not in frame]
+        if lost:
+            raise TableError(f"feature table lacks the column {', '.join(lost)}; it has: {', '.join(map(str, frame.columns))}")
         out = np.full((len(frame), len(self.targets)), np.nan)
-        made = served_models.estimates(frame, self._said)[0]
-        asked = FeatureQuestions(self._seen(frame))
+        made, parts = served_models.estimates(frame, self._said)
+        asked = FeatureQuestions(self._seen(frame, parts))
         logs = [np.log(member.predict(asked).point) + (np.log(made[name])[:, None] if name else np.zeros((len(frame), 1))) for name, member in self._members.items()]
         if logs:
             out[:, [self.targets.index(t) for t in self.times]] = np.exp(np.mean(logs, axis=0))
         return out
 
-    def _seen(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The table's own columns but for models and their figures, and what the estimates are made of."""
+    def _seen(self, frame: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
+        """The table's own columns but for models and their figures, and `parts`, what the estimates are made of."""
         mine = [c for c in map(str, frame.columns) if c not in self._names and not any(c.startswith(f"{n}.") for n in (*self._names, _MADE[:-1]))]
-        parts = served_models.estimates(frame, self._said)[1]
-        return pd.concat([frame[mine].reset_index(drop=True), parts.add_prefix(_MADE)], axis=1)
+        return pd.concat([frame[mine].reset_index(drop=True), parts.reset_index(drop=True).add_prefix(_MADE)], axis=1)
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """What it says and how it was learned in JSON; trees with their files, numbered."""

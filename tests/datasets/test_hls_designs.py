@@ -19,7 +19,7 @@ INNER = HlsLoop("j", 2, 32.0, 2048, 2, 1, 2, 0, 2080, 0, reduction=True)
 
 
 def cycles(**inner: object) -> float:
-    return figures_of([OUTER, replace(INNER, **inner)])["schedule_cycles"]  # type: ignore[arg-type]
+    return figures_of([OUTER, replace(INNER, **inner)])["eager_cycles"]  # type: ignore[arg-type]
 
 
 def test_more_copies_and_pipelines_are_never_slower() -> None:
@@ -27,7 +27,7 @@ def test_more_copies_and_pipelines_are_never_slower() -> None:
     lazy = [figures_of([OUTER, replace(INNER, pipeline=p)])["lazy_cycles"] for p in ("off", "")]
     assert lazy[1] < lazy[0]
     flat = figures_of([replace(OUTER, pipeline="flatten"), INNER])
-    assert flat["schedule_cycles"] < cycles()
+    assert flat["eager_cycles"] < cycles()
     assert flat["flattened"] == 1.0
     assert flat["copies_most"] == 32.0
 
@@ -48,10 +48,10 @@ def test_pragmas_that_take_no_effect_bring_nothing() -> None:
     refused = figures_of([replace(OUTER, pipeline="flatten"), replace(INNER, varying=True)])
     assert refused["refused"] == 1.0
     assert figures_of([replace(OUTER, pipeline="flatten"), INNER])["refused"] == 0.0
-    assert refused["schedule_cycles"] > cycles(varying=True)
-    waiting = [figures_of([replace(OUTER, carried=True, parallel=p), INNER])["schedule_cycles"] for p in (1, 8)]
+    assert refused["eager_cycles"] > cycles(varying=True)
+    waiting = [figures_of([replace(OUTER, carried=True, parallel=p), INNER])["eager_cycles"] for p in (1, 8)]
     assert waiting[0] == waiting[1]
-    assert figures_of([replace(OUTER, parallel=8), INNER])["schedule_cycles"] < waiting[0]
+    assert figures_of([replace(OUTER, parallel=8), INNER])["eager_cycles"] < waiting[0]
     assert cycles(carried=True, reduction=False, parallel=8) == cycles(carried=True, reduction=False)
     assert cycles(carried=True, parallel=8) < cycles(carried=True)
 
@@ -68,10 +68,10 @@ def test_a_sum_of_rounds_waits_by_hand() -> None:
 
 
 def test_a_loop_with_loops_inside_is_not_pipelined() -> None:
-    assert figures_of([replace(OUTER, pipeline=""), INNER])["schedule_cycles"] == cycles()
+    assert figures_of([replace(OUTER, pipeline=""), INNER])["eager_cycles"] == cycles()
     # all its inner rounds are copies: 63 rounds a cycle apart, one of 2 cycles with a chain of 13 and a tree of 5 levels
-    assert figures_of([OUTER, replace(INNER, parallel=32)])["schedule_cycles"] == 63 + 2 + 13 + 5 * 5
-    assert figures_of([replace(OUTER, pipeline="flatten"), INNER])["schedule_cycles"] == 63 + 2 + 13 + 5 * 5
+    assert figures_of([OUTER, replace(INNER, parallel=32)])["eager_cycles"] == 63 + 2 + 13 + 5 * 5
+    assert figures_of([replace(OUTER, pipeline="flatten"), INNER])["eager_cycles"] == 63 + 2 + 13 + 5 * 5
 
 
 def test_a_tile_inside_a_nest_is_brought_in_anew_by_hand() -> None:
@@ -79,8 +79,8 @@ def test_a_tile_inside_a_nest_is_brought_in_anew_by_hand() -> None:
     found = figures_of([OUTER, inner])
     assert found["reloaded"] == 2048 / 4 * (60 + 0.125 * (32 + 32 * 4 / 32))  # a bus of 64 bytes brings eight doubles in a cycle
     assert found["bursts"] == 2048 / 4 * 20 * (2 + 4 * 1)
-    assert found["schedule_cycles"] == cycles() + found["reloaded"] + found["bursts"]
-    assert cycles(tile=16, span=64.0) < found["schedule_cycles"]
+    assert found["eager_cycles"] == cycles() + found["reloaded"] + found["bursts"]
+    assert cycles(tile=16, span=64.0) < found["eager_cycles"]
     assert cycles(tile=32, span=64.0, bursts=2.0) == cycles()  # a tile of all rounds cuts nothing
     assert figures_of([replace(OUTER, parallel=2), inner])["bursts"] == 0.0  # the copies around it hold the data
     assert figures_of([replace(OUTER, parallel=2, carried=True), inner])["bursts"] == found["bursts"]  # no copies: its rounds wait
