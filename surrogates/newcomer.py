@@ -85,6 +85,16 @@ def _excess(log: np.ndarray) -> np.ndarray:
     return np.asarray(np.sign(log) * np.maximum(np.abs(log) - _SOFTWARE, 0.0))
 
 
+def of_kin(new: str, known: Sequence[str]) -> np.ndarray:
+    """(D,) whether each known machine is of a new one's vendor and kind; no for one that no catalogue knows."""
+    return _beside(new, known)[1]
+
+
+def aliens(names: Sequence[str]) -> np.ndarray:
+    """(D,) whether none of the other machines is of a machine's vendor and kind."""
+    return np.array([not of_kin(name, [other for other in names if other != name]).any() for name in names], dtype=bool)
+
+
 def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None) -> np.ndarray:
     """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive."""
     weight = shares(new, known, worth)

@@ -19,7 +19,7 @@ from .boosted import Boosted
 from .kernel import Kernel
 from .served import Served
 from .shares import best_shares, mixed, of_those
-from .valued import Valued
+from .valued import KEPT, Valued
 
 #: of a table with more rows no machine is held out
 MOST_FOLDED = 50_000
@@ -30,8 +30,9 @@ _REHEARSED = 4
 _FEW_MACHINES = 8
 #: rows on which machines are compared
 _MOST_COMPARED = 1_500
-#: a machine never seen beside a single one may be off by this factor (assumption: nothing could be rehearsed)
-_NEVER_REHEARSED = 2.0
+#: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, and about one of another vendor or kind, or of which no catalogue
+#: knows either. Of pairs of machines in open tables, each brought over to the other by what both are rated at, four in five have nine tenths of their rows within such a factor (`benchmarks/never_rehearsed.py`)
+_KIN_OFF, _ALIEN_OFF = 3.5, 15.0
 #: rows from which the largest sizes are held out
 _MOST_REACHED = 12_000
 #: share that carrying a column of few values on is given beforehand (assumption)
@@ -40,8 +41,10 @@ _CARRIED = 0.5
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
 #: how much wider than about models held out, whose figures are known, intervals are about one that nobody knows (assumption)
 _NAMELESS = 2.0
-#: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values
+#: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values; and a machine none of whose vendor and kind the table has,
+#: whose widths say nothing of the others
 _MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
+_ALIEN = "machine of another kind"
 
 
 class Outlying(Valued):
@@ -69,7 +72,7 @@ class Outlying(Valued):
         self._forget_values()
         #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, on language models so held out, of those with the largest sizes, and of those with the largest of few values; empty where
         #: none could be
-        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _MODEL: {}, _SIZE: {}, _STEP: {}}
+        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _ALIEN: {}, _MODEL: {}, _SIZE: {}, _STEP: {}}
 
     def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
         raise NotImplementedError
@@ -94,14 +97,15 @@ class Outlying(Valued):
             if apart:
                 told["worth"] = {t: [round(float(w), 6) for w in newcomer.worth(counts.astype(np.float64), a)] for t, a in apart.items()}
             answers: dict[str, np.ndarray] = {}
-            for held in names[np.argsort(-counts, kind="stable")][:_REHEARSED] if len(names) > 1 and len(table) <= MOST_FOLDED else ():
+            alien = newcomer.aliens([str(n) for n in names])
+            for held in names[_most_of(counts, alien, _REHEARSED)] if len(names) > 1 and len(table) <= MOST_FOLDED else ():
                 here = values == held
                 self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
             if self._networks or (not few and answers):
                 told["shares"] = self._weigh(table, answers)
             if self._networks and few:
                 told["middle"] = list(candidates)
-            self._remember(table, values, answers, told, few)
+            self._remember(table, values, answers, told, few, np.isin(values, names[alien]))
 
     def _rehearse_models(self, table: Table, candidates: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
         """Who speaks about language models never seen: the usual blend, their relatives (`relatives`), or what serving them takes at the least (`served`); chosen with models held out in turn.
@@ -299,25 +303,39 @@ class Outlying(Valued):
                 out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], worth.get(t))
         return out
 
-    def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool) -> None:
-        """What is expected of answers about machines never seen, per target: the rehearsed ones; where machines are few, those of the machine that was answered
-        worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where there is but one, `_NEVER_REHEARSED` off."""
+    def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool, alien: np.ndarray) -> None:
+        """What is expected of answers about machines never seen, per target: the rehearsed ones, of machines of whose vendor and kind others were left apart from those that are `alien` ((n,) rows); where machines are few,
+        those of the machine that was answered worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where none was held out, `_KIN_OFF` and `_ALIEN_OFF` off,
+        but about kin no farther than about aliens, and about aliens no less than about kin."""
         point = np.full((len(table), len(self.targets)), np.nan)
         if answers:
             point = np.median(list(answers.values()), axis=0) if "middle" in told else mixed(answers, told["shares"], self.targets, self._counted)
         for j, t in enumerate(self.targets):
             truth = table.targets[t]
             good = np.isfinite(truth) & np.isfinite(point[:, j]) & (truth > 0) & (point[:, j] > 0)
-            if few and good.any():
-                off = np.abs(np.log(np.where(good, point[:, j], 1.0) / np.where(good, truth, 1.0)))
-                held = np.unique(values[good])
-                worst = held[np.argmax([np.quantile(off[good & (values == name)], 0.9) for name in held])]
-                good &= values == worst
-                point[good, j] *= (point[good, j] / truth[good]) ** (1.0 / len(held))
-            if good.any():
-                self.rehearsed[_MACHINE][t] = (truth[good], point[good, j])
-            elif len(told["known"]) == 1 and (truth[np.isfinite(truth)] > 0).all():
-                self.rehearsed[_MACHINE][t] = (truth, truth * _NEVER_REHEARSED)
+            off = np.abs(np.log(np.where(good, point[:, j], 1.0) / np.where(good, truth, 1.0)))
+            found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+            for kind, rows in ((_MACHINE, good & ~alien), (_ALIEN, good & alien)):
+                held = np.unique(values[rows])
+                if few and len(held):
+                    rows &= values == held[np.argmax([np.quantile(off[rows & (values == name)], 0.9) for name in held])]
+                    point[rows, j] *= (point[rows, j] / truth[rows]) ** (1.0 / len(held))
+                if rows.any():
+                    found[kind] = truth[rows], point[rows, j]
+            if len(found) < 2 and (truth[np.isfinite(truth)] > 0).all():
+                tried = next(iter(found.values()), None)
+                for kind, factor in ((_MACHINE, _KIN_OFF), (_ALIEN, _ALIEN_OFF)):
+                    if kind not in found:
+                        worse = tried is not None and np.quantile(np.abs(np.log(tried[1] / tried[0])), 0.9) > np.log(factor)
+                        found[kind] = tried if tried is not None and worse == (kind == _ALIEN) else (truth, truth * factor)
+            elif _ALIEN in found and _MACHINE not in found:
+                found[_MACHINE] = found[_ALIEN]
+            if _ALIEN in found:  # enough of them for a width of their own
+                every = np.argsort(np.abs(np.log(found[_ALIEN][1] / found[_ALIEN][0])), kind="stable")
+                some = every[np.linspace(0, len(every) - 1, max(len(every), KEPT)).round().astype(np.int64)]
+                found[_ALIEN] = found[_ALIEN][0][some], found[_ALIEN][1][some]
+            for kind, told_off in found.items():
+                self.rehearsed[kind][t] = told_off
 
     def beyond(self, questions: Questions) -> np.ndarray:
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
@@ -335,7 +353,8 @@ class Outlying(Valued):
     def kinds(self, questions: Questions) -> np.ndarray:
         """(n,) why a row lies beyond all that was learned from; "" for one that does not."""
         size, step = (self._over(questions, columns) > 0.0 for columns in (self._reach.get("columns", {}), self._few))
-        known = np.select([self._new(questions), self._new_model(questions), size, step], [_MACHINE, _MODEL, _SIZE, _STEP], "").astype(object)
+        new = self._new(questions)
+        known = np.select([new & self._alien(questions), new, self._new_model(questions), size, step], [_ALIEN, _MACHINE, _MODEL, _SIZE, _STEP], "").astype(object)
         return np.where(known == "", self._kinds_of_values(questions), known)
 
     def _new_model(self, questions: Any) -> np.ndarray:
@@ -362,6 +381,16 @@ class Outlying(Valued):
                 out |= ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])
         return out
 
+    def _alien(self, questions: Any) -> np.ndarray:
+        """(n,) whether a row is about a machine never trained on, none of whose vendor and kind were."""
+        out = np.zeros(len(questions), dtype=bool)
+        for column, told in self._strangers.items():
+            if column in questions.frame.columns:
+                words = questions.frame[column].astype(str).to_numpy(dtype=str)
+                new = [word for word in np.unique(words) if word not in told["known"]]
+                out |= np.isin(words, [word for word in new if not newcomer.of_kin(str(word), told["known"]).any()])
+        return out
+
     def _octaves(self, questions: Any) -> np.ndarray:
         """(n,) octaves that rows lie beyond the reach of their farthest column."""
         return np.fmax(self._over(questions, self._reach.get("columns", {})), self._over(questions, self._few))
@@ -373,6 +402,14 @@ class Outlying(Valued):
     def _few(self) -> dict[str, float]:
         """Column of few values -> its largest."""
         return {name: most for name, (_, most, _) in self._reach.get("few", {}).get("columns", {}).items()}
+
+
+def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
+    """Places of those with most rows, so many at most; the last is of the other sort (alien or not) where those before it are all of one."""
+    order = np.argsort(-counts, kind="stable")
+    if len(order) > most and len(np.unique(alien[order[:most]])) < len(np.unique(alien)):
+        order[most - 1] = next(at for at in order[most:] if alien[at] != alien[order[0]])
+    return order[:most]
 
 
 def _with(shares: Mapping[str, float], certain: float) -> dict[str, float]:

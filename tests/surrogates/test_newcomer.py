@@ -54,13 +54,33 @@ def test_a_machine_beside_a_single_one_is_faster_by_its_rates_and_its_interval_i
     model = store.member("conformal")(Blended(targets=("latency_s",), threads=1)).fit(rows)
     point = model.inner.out_of_fold.point
     model.calibrate_from(rows.questions.strata, {"latency_s": (rows.targets["latency_s"], point[:, 0])}).expect_far(*model.inner.expected_far())
-    asked = FeatureQuestions(pd.DataFrame({"batch": [16.0, 64.0], "gpu": ["a100_sxm", "h100_sxm"]}))
+    asked = FeatureQuestions(pd.DataFrame({"batch": [16.0, 64.0, 64.0, 64.0], "gpu": ["a100_sxm", "h100_sxm", "mi250", "a board of ours"]}))
     found = model.predict(asked)
     faster = np.exp(newcomer.factors("h100_sxm", ["a100_sxm"], "latency_s")[0])
-    assert found.point[:, 0] == pytest.approx([1e-3 * 16**0.7, 1e-3 * 64**0.7 * faster], rel=0.1)
+    assert found.point[:2, 0] == pytest.approx([1e-3 * 16**0.7, 1e-3 * 64**0.7 * faster], rel=0.1)
     width = np.log(found.high[:, 0] / found.low[:, 0])
     assert width[0] < 0.5
-    assert width[1] == pytest.approx(2.0 * np.log(2.0))
+    assert width[1:] == pytest.approx(2.0 * np.log([3.5, 15.0, 15.0]))  # of one vendor and kind, of another, and of which nobody knows
+
+
+def test_a_machine_of_another_kind_is_as_unsure_as_those_were_or_more_than_the_kin_that_was_held_out() -> None:
+    asked = FeatureQuestions(pd.DataFrame({"batch": [64.0, 64.0], "gpu": ["v100_sxm", "gaudi2"]}))
+
+    def widths(rows: Table) -> np.ndarray:
+        model = store.member("conformal")(Blended(targets=("latency_s",), threads=1)).fit(rows)
+        point = model.inner.out_of_fold.point
+        found = model.calibrate_from(rows.questions.strata, {"latency_s": (rows.targets["latency_s"], point[:, 0])}).expect_far(*model.inner.expected_far()).predict(asked)
+        assert model.inner.kinds(asked).tolist() == ["machine", "machine of another kind"]
+        return np.log(found.high[:, 0] / found.point[:, 0])
+
+    kin = widths(table({"a100_sxm": 1.0, "h100_sxm": 0.5, "l40s": 1.1}))
+    assert kin[0] < np.log(3.5)
+    assert kin[1] == pytest.approx(np.log(15.0))
+    others = widths(table({"a100_sxm": 1.0, "mi250": 1.6, "tpu_v4": 0.8}))
+    assert others[0] == pytest.approx(others[1], rel=1e-3)
+    assert others[0] < np.log(3.5)
+    both = widths(table({"a100_sxm": 1.0, "h100_sxm": 0.6, "mi250": 2.0, "intel_max_1550": 40.0}))
+    assert both[0] < np.log(3.5) < both[1]
 
 
 def test_machines_held_out_in_turn_say_how_wide_intervals_are(tmp_path: object) -> None:

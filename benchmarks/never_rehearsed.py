@@ -1,0 +1,113 @@
+"""How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--json FILE]
+
+Where a plain table has a single machine, or one word in all rows of a column, nothing can be held out to say how far off answers about another one are. What is assumed there
+(`surrogates.outlying._KIN_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
+brought over to the other (machines by what both are rated at, as `newcomer` does; words as they are), and the factor is kept that nine tenths of a pair's readings lie within. Printed are the median, the
+fourth fifth and the ninth tenth of those factors: over pairs of machines of one vendor and kind, over the other pairs whose machines the catalogue knows, over pairs that it does not; and, of words, over columns, of each the fourth fifth of
+its pairs. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _tables import data_folder, print_table, write_json
+
+from silicast.features.device import named_machine
+from silicast.surrogates import newcomer
+
+#: file -> (column of machines or "", readings as target -> column)
+TABLES: dict[str, tuple[str, dict[str, str]]] = {
+    "llm_inference_bench/throughput": ("hardware", {"latency_s": "latency_s"}),
+    "zeus/train_power_limit": ("gpu", {"latency_s": "time_per_epoch_s", "power_w": "average_power_w"}),
+    "splitwise/perf": ("hardware", {"ttft_s": "prompt_time_ms", "tpot_s": "token_time_ms"}),
+    "vidur/compute_ops": ("device", {"latency_s": "median_ms"}), "vidur/collectives": ("", {"latency_s": "median_ms"}),
+    **{f"aiconfigurator/{name}": ("hardware", {"latency_s": "latency_ms"}) for name in ("gemm", "moe", "attention_context", "attention_generation", "mla_context", "mla_generation", "comm_nccl", "comm_allreduce")},
+    "aiconfigurator/power_gemm": ("hardware", {"latency_s": "latency_ms", "power_w": "power_w"}),
+    "aiconfigurator/serving_end_to_end": ("hardware", {"ttft_s": "ttft_ms", "tpot_s": "tpot_ms"})}
+#: what is neither asked nor a configuration: other readings, and labels that go with one machine alone
+LEFT_OUT = {"latency_s", "throughput_tok_s", "time_per_epoch_s", "average_power_w", "peak_power_frac_tdp", "average_power_frac_tdp", "prompt_time_ms", "token_time_ms", "e2e_time_ms", "min_ms", "max_ms", "mean_ms",
+            "median_ms", "std_ms", "latency_ms", "ttft_ms", "tpot_ms", "power_w", "energy_mj", "rank", "kernel_source", "version", "backend_version", "source", "power_limit_w"}
+#: rows of a table looked at, configurations that a pair shares at least, and words of a column, those with most configurations
+ROWS, LEAST, WORDS = 60_000, 5, 12
+
+
+def machines(name: str, frame: pd.DataFrame, column: str, target: str, reading: str, keys: list[str]) -> Iterator[dict[str, Any]]:
+    """Pairs of machines of a table: one row each, with the factor that nine tenths of its readings lie within."""
+    for one, other, ratio in _pairs(frame, keys, column, reading):
+        off = np.abs(np.log(ratio) + newcomer.factors(other, [one], target)[0])
+        known = [named_machine(machine) for machine in (one, other)]
+        kind = "nobody's" if None in known else "kin" if newcomer.of_kin(other, [one])[0] else "other kinds"
+        yield {"table": name, "target": target, "one": one, "other": other, "pair": kind, "readings": len(off), "factor": float(np.exp(np.quantile(off, 0.9)))}
+
+
+def words(name: str, frame: pd.DataFrame, target: str, reading: str, keys: list[str]) -> Iterator[dict[str, Any]]:
+    """Columns of words of a table: one row each, with the fourth fifth of its pairs' factors."""
+    for column in keys:
+        if pd.api.types.is_numeric_dtype(frame[column]):
+            continue
+        factors = [float(np.exp(np.quantile(np.abs(np.log(ratio)), 0.9))) for _, _, ratio in _pairs(frame, [k for k in keys if k != column], column, reading)]
+        if factors:
+            yield {"table": name, "target": target, "column": column, "pairs": len(factors), "factor": float(np.quantile(factors, 0.8))}
+
+
+def _pairs(frame: pd.DataFrame, keys: list[str], column: str, reading: str) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Two values of the column, and the ratios of the readings of all configurations that both have."""
+    frame = frame[frame[reading] > 0].astype(dict.fromkeys((*keys, column), str))
+    wide = frame.groupby([*keys, column])[reading].median().unstack(column)
+    wide = wide[wide.notna().sum().sort_values(kind="stable").index[-WORDS:]]
+    for one, other in permutations(wide.columns, 2):
+        both = wide[[one, other]].dropna()
+        if len(both) >= LEAST:
+            yield str(one), str(other), (both[one] / both[other]).to_numpy(dtype=np.float64)
+
+
+def networks(data: Path) -> Iterator[dict[str, Any]]:
+    """Pairs of HELP's devices, at the same batch; a name without a batch is of batch 1."""
+    for space in ("nasbench201", "fbnet", "ofa"):
+        frame = pd.read_parquet(data / "help" / f"{space}_latency.parquet")
+        frame = frame[[c for c in frame if c.startswith("lat_")]].rename(columns=lambda c: c[len("lat_"):-len("_ms")])
+        long = frame.melt(ignore_index=False, var_name="device", value_name="latency_ms").reset_index()
+        split = long["device"].str.extract(r"^(.*?)(?:_(\d+))?$")
+        yield from machines(f"help/{space}", long.assign(device=split[0], batch=split[1].fillna("1")), "device", "latency_s", "latency_ms", ["index", "batch"])
+
+
+def main() -> int:
+    """Reads the tables, prints the two summaries and writes every pair."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    data = data_folder()
+    if data is None:
+        print("the open measured tables are not here: set SILICAST_DATA to their folder", file=sys.stderr)
+        return 2
+    pairs, columns = list(networks(data)), []
+    for name, (machine, targets) in TABLES.items():
+        frame = pd.read_parquet(data / f"{name}.parquet")
+        frame = frame.sample(min(ROWS, len(frame)), random_state=0)
+        keys = [c for c in frame if c not in LEFT_OUT and c != machine and frame[c].nunique() > 1]
+        for target, reading in targets.items():
+            if machine:
+                pairs += machines(name, frame, machine, target, reading, keys)
+            columns += words(name, frame, target, reading, keys + ([machine] if machine else []))
+    columns = [c for c in columns if c["column"] != TABLES[c["table"]][0]]
+    shown = [{"nothing could be held out": f"machines, {kind}", "pairs or columns": len(f), **_of(f)} for kind in ("kin", "other kinds", "nobody's") for f in [[p["factor"] for p in pairs if p["pair"] == kind]]]
+    shown.append({"nothing could be held out": "words", "pairs or columns": len(columns), **_of([c["factor"] for c in columns])})
+    print_table("factor that nine tenths of the readings lie within", shown)
+    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns})
+    return 0
+
+
+def _of(factors: list[float]) -> dict[str, float]:
+    return {name: float(np.quantile(factors, at)) for name, at in (("median", 0.5), ("fourth fifth", 0.8), ("ninth tenth", 0.9))}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
