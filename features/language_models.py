@@ -100,6 +100,39 @@ def figures(name: str) -> tuple[float, ...]:
     return params, float(active) * 1e9 if active else float("nan") if experts else params, float("nan"), float("nan"), float("nan")
 
 
+#: what is told of how a model is built, summed over its layers
+SHAPE = ("matrices", "width", "seen")
+
+
+@lru_cache(maxsize=4096)
+def shape(name: str) -> tuple[float, ...]:
+    """(len(SHAPE),) of a model by name: weight matrices that a token passes (query, key, value and output, or those of latent attention; two or three of a feed-forward; with experts a router, one
+    expert and the shared ones), the widths of layers, and the widths of heads in layers that see the whole context. Of a model that the catalogue has not, what its models of as many parameters
+    have, all and active ones (a power law of both, least squares of logarithms). NaN where the parameters are not known."""
+    model = find(name)
+    if model is not None:
+        return _shape(model)
+    params, active = figures(name)[:2]
+    return tuple(float(v) for v in np.exp(np.array([1.0, np.log(params), np.log(active if np.isfinite(active) else params)]) @ _laws()))
+
+
+def _shape(model: Transformer) -> tuple[float, ...]:
+    """`shape` of a model of the catalogue."""
+    attention = (5 if model.q_rank else 4) if model.latent else 4
+    ffn = 3 if model.gated else 2
+    each = {"dense": ffn, "moe": 1 + ffn + (ffn if model.shared_experts else 0)}
+    heads = model.heads * (model.nope_dim + model.rope_dim + model.v_dim) / 2.0 if model.latent else float(model.heads * model.head_dim)
+    return float(sum(b.count * (attention + each[b.kind]) for b in model.blocks)), float(model.layers * model.hidden), heads * sum(b.count for b in model.blocks if not b.window)
+
+
+@lru_cache(maxsize=1)
+def _laws() -> np.ndarray:
+    """(3, len(SHAPE)) of the laws that models of the catalogue follow."""
+    models = [transformer(key) for key in keys()]
+    told = np.log([[m.params, m.active_params] for m in models])
+    return np.linalg.lstsq(np.column_stack([np.ones(len(models)), told]), np.log(np.maximum([_shape(m) for m in models], 1.0)), rcond=None)[0]
+
+
 @lru_cache(maxsize=4096)
 def find(name: str) -> Transformer | None:
     """The catalogue's model that a name stands for, None where it has none: as it is written, without its owner, without what it ends with."""

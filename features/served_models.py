@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +45,13 @@ _FORMATS = ((re.compile(r"w4a8", re.IGNORECASE), (0.5, 1.0)), (re.compile(r"w8a1
 _CACHE_BYTES, _USUAL = 2.0, (2.0, 2.0)
 #: the estimates, in seconds
 ESTIMATES = ("step", "prefill", "prefill_all", "interleaved", "whole")
+#: the terms of one pass for all requests, and of the sums that a token, the first one and a whole answer are (`terms`)
+_PASS = ("launched", "launched_split", "launched_requests", "weights", "cache", "products", "exchanged")
+SUMS: Mapping[str, tuple[str, ...]] = {
+    "token": (*_PASS, "prompts", "prompts_exchanged"),
+    "first": ("launched", "launched_split", "launched_requests", "weights", "read", "prompt", "prompts", "queue", "exchanged", "prompts_exchanged", "seen", "prompts_seen"),
+    "whole": (*_PASS, "prompts", "prompts_exchanged", "prompts_seen"),
+}
 
 
 def roles(frame: pd.DataFrame, model: str) -> dict[str, str]:
@@ -68,6 +76,65 @@ def roles(frame: pd.DataFrame, model: str) -> dict[str, str]:
 def estimates(frame: pd.DataFrame, said: Mapping[str, str]) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """((n,) seconds of each of `ESTIMATES`, NaN where model or machine is not known; what they are made of, as logarithms of ratios: columns that mean the same for every model and
     machine). `said`: as `roles` tells. A cache nobody knows counts as nothing; NaN, too, where requests or tokens are not told though they have a column."""
+    c = _costs(frame, said)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        told = {"cache_over_weights": c.cache / c.weights, "products_over_weights": c.products / c.weights, "read_over_prompt": c.read / c.prompt, "met": c.met,
+                "prompts_over_step": c.batch * c.prompt / c.tokens_out / c.step}
+        parts = pd.DataFrame({name: np.log(values) for name, values in told.items()}).replace([np.inf, -np.inf], np.nan)
+        prompts = c.batch * c.prompt
+        made = (c.step, c.prompt + c.read, prompts + c.read, c.step + prompts / c.tokens_out, prompts + c.read + c.tokens_out * c.step)
+    return dict(zip(ESTIMATES, made, strict=True)), parts
+
+
+def terms(frame: pd.DataFrame, said: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """What times of served models are sums of, each term times a weight that is to be learned: of a token ("token"), of the first one ("first") and of a whole answer ("whole"). (n, k) columns, positive
+    or zero, NaN where `estimates` are; seconds at published rates, but for `launched` ones, which count the weight matrices that a pass goes through: small ones take the time of starting them.
+
+    * `exchanged`: two sums over the tensor-parallel devices per layer (Shoeybi et al., Megatron-LM, 2019, section 3) of which a device sends 2 (t - 1) / t of the numbers (Patarasuk and Yuan, Bandwidth
+      optimal all-reduce algorithms, 2009), at the rate of memory, for that of links is not known of every machine;
+    * `seen`: the products of queries with keys, and of what follows with values, half of them as attention is causal;
+    * `queue`: the time of a prompt behind others, where each of N requests that ends makes room for the next: a closed network of one server (a prompt takes p there) and of a stay elsewhere (Z, all steps of
+      an answer), by mean-value analysis (Reiser and Lavenberg, JACM 27, 1980) in Schweitzer's approximation (1979): R = p (1 + (N - 1) R / (R + Z)), a quadratic equation in R.
+    """
+    c = _costs(frame, said)
+    n, out, t = c.batch, c.tokens_out, c.tensor
+    matrices, width, heads = _each(frame[said["model"]], language_models.shape, len(language_models.SHAPE)).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exchanged = 4.0 * width * _CACHE_BYTES * (t - 1.0) / t / c.rate
+        seen = 2.0 * c.tokens_in**2 * heads / c.half
+        stay = out * c.step
+        queue = (n * c.prompt - stay + np.sqrt((n * c.prompt - stay) ** 2 + 4.0 * c.prompt * stay)) / 2.0
+        once = {"launched": matrices, "launched_split": matrices * np.log2(t), "launched_requests": n * matrices, "weights": c.weights, "cache": np.nan_to_num(c.cache), "products": c.products,
+                "exchanged": n * exchanged}
+        all_prompts = {"prompts": n * c.prompt, "prompts_exchanged": n * c.tokens_in * exchanged, "prompts_seen": n * seen}
+        made = {"token": once | {name: v / out for name, v in all_prompts.items()}, "first": once | all_prompts | {"read": c.read, "prompt": c.prompt, "queue": queue, "exchanged": c.tokens_in * exchanged, "seen": seen},
+                "whole": {name: out * v for name, v in once.items()} | all_prompts}
+    return {name: pd.DataFrame({term: made[name][term] for term in names}) for name, names in SUMS.items()}
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """(n,) each: what a row says, rates in bytes and operations per second of one device or of all, seconds at these rates."""
+
+    batch: np.ndarray
+    tokens_in: np.ndarray
+    tokens_out: np.ndarray
+    tensor: np.ndarray
+    #: bytes per second of one device, float16 operations per second of all
+    rate: np.ndarray
+    half: np.ndarray
+    #: of one step: weights that are met, keys and values, products; share of the weights met
+    weights: np.ndarray
+    cache: np.ndarray
+    products: np.ndarray
+    met: np.ndarray
+    step: np.ndarray
+    #: of one prompt, and of reading all weights
+    prompt: np.ndarray
+    read: np.ndarray
+
+
+def _costs(frame: pd.DataFrame, said: Mapping[str, str]) -> _Costs:
     def numbers(role: str, unsaid: float = np.nan) -> np.ndarray:
         if role not in said:
             return np.ones(len(frame))
@@ -79,19 +146,16 @@ def estimates(frame: pd.DataFrame, said: Mapping[str, str]) -> tuple[dict[str, n
     size, width = _formats(frame, said).T
     params, active, cache = models.T
     batch, tokens_in, tokens_out = numbers("requests"), numbers("tokens_in"), numbers("tokens_out")
-    devices = numbers("all_devices", 1.0) if "all_devices" in said else numbers("tensor", 1.0) * numbers("replicas", 1.0) * numbers("stages", 1.0)
+    tensor = numbers("tensor", 1.0)
+    devices = numbers("all_devices", 1.0) if "all_devices" in said else tensor * numbers("replicas", 1.0) * numbers("stages", 1.0)
     memory, compute = devices * rates[:, 0], devices * np.where(width <= 1.0, rates[:, 2], rates[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
         active = np.where(np.isfinite(active), np.minimum(active, params), params)
         met = np.where(active < params, -np.expm1(batch * np.log1p(-active / params)), 1.0)
         weights, held = met * params * size / memory, batch * (tokens_in + tokens_out / 2.0) * cache * _CACHE_BYTES / memory
-        products, read = 2.0 * active * batch / compute, params * size / memory
-        prompt = 2.0 * active * tokens_in / compute
-        step = weights + np.nan_to_num(held) + products
-        made = (step, prompt + read, batch * prompt + read, step + batch * prompt / tokens_out, batch * prompt + read + tokens_out * step)
-        told = {"cache_over_weights": held / weights, "products_over_weights": products / weights, "read_over_prompt": read / prompt, "met": met, "prompts_over_step": batch * prompt / tokens_out / step}
-        parts = pd.DataFrame({name: np.log(values) for name, values in told.items()}).replace([np.inf, -np.inf], np.nan)
-    return dict(zip(ESTIMATES, made, strict=True)), parts
+        products = 2.0 * active * batch / compute
+        return _Costs(batch=batch, tokens_in=tokens_in, tokens_out=tokens_out, tensor=tensor if "tensor" in said else devices, rate=rates[:, 0], half=devices * rates[:, 1], weights=weights, cache=held,
+                      products=products, met=met, step=weights + np.nan_to_num(held) + products, prompt=2.0 * active * tokens_in / compute, read=params * size / memory)
 
 
 def _each(words: pd.Series, figures: Callable[[str], Any], width: int) -> np.ndarray:

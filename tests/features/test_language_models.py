@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from silicast.datasets.catalog.transformers import keys, transformer
-from silicast.features.language_models import COSTS, FIGURES, figures, find, named, widened
+from silicast.features.language_models import COSTS, FIGURES, figures, find, named, shape, widened
 
 
 @pytest.mark.parametrize(("name", "key"), [
@@ -51,3 +51,22 @@ def test_only_columns_of_language_models_are_widened() -> None:
     moved = widened(wide.assign(gpu="a100"), ("model",))  # an earlier widening is made anew
     assert list(moved.columns) == list(wide.columns)
     assert (moved["model.read_s"][:2] >= wide["model.read_s"][:2]).all()
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("meta-llama/Llama-3.1-8B", (32 * 7, 32 * 4096, 32 * 32 * 128)),
+    # DeepSeek-V3: five matrices of latent attention; three dense layers, 58 with a router, an expert and a shared one; heads of 192 (query and key) and 128 (value)
+    ("deepseek-ai/DeepSeek-V3", (61 * 5 + 3 * 3 + 58 * 7, 61 * 7168, 61 * 128 * 160)),
+    # every second layer sees 128 tokens alone; a router and an expert
+    ("openai/gpt-oss-120b", (36 * 8, 36 * 2880, 18 * 64 * 64)),
+])
+def test_how_a_model_is_built(name: str, expected: tuple[float, ...]) -> None:
+    assert shape(name) == expected
+
+
+def test_a_model_only_its_name_tells_of_is_built_as_others_of_its_size() -> None:
+    small, large = np.array(shape("a/Newcomer-8B")), np.array(shape("a/Newcomer-70B"))
+    assert (small < large).all()
+    assert ((small / shape("Llama-3.1-8B") > 0.5) & (small / shape("Llama-3.1-8B") < 2.0)).all()
+    assert np.isfinite(shape("mixture-8x11B")).all()
+    assert np.isnan(shape("v2.5-turbo")).all()

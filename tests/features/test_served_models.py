@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from silicast.features import served_models
-from silicast.features.served_models import ESTIMATES, estimates, roles
+from silicast.features.served_models import ESTIMATES, SUMS, estimates, roles, terms
 
 
 def one(**changed: object) -> pd.DataFrame:
@@ -101,3 +101,39 @@ def test_a_model_nobody_knows_has_no_estimate() -> None:
     frame = pd.concat([one(), one(model="a model nobody knows")], ignore_index=True)
     found = estimates(frame, roles(frame, "model"))[0]["step"]
     assert np.isfinite(found).tolist() == [True, False]
+
+
+def test_terms_add_up_to_what_is_estimated() -> None:
+    frame = pd.concat([one(batch_size=8, tp_size=4), one(batch_size=8)], ignore_index=True)
+    said = roles(frame, "model")
+    found, made = terms(frame, said), estimates(frame, said)[0]
+    assert {name: tuple(t.columns) for name, t in found.items()} == dict(SUMS)
+    token, first, whole = found["token"], found["first"], found["whole"]
+    np.testing.assert_allclose(token[["weights", "cache", "products"]].sum(axis=1), made["step"])
+    np.testing.assert_allclose(token[["weights", "cache", "products", "prompts"]].sum(axis=1), made["interleaved"])
+    np.testing.assert_allclose(first["prompt"] + first["read"], made["prefill"])
+    np.testing.assert_allclose(whole[["weights", "cache", "products", "prompts"]].sum(axis=1) + first["read"], made["whole"])
+    # 32 layers of width 4,096; ring over four devices: 2 x 3/4 of two bytes, twice a layer, for each of 1,000 tokens, at 3.35 TB/s; one device exchanges nothing
+    assert first["exchanged"].tolist() == pytest.approx([1000 * 32 * 4096 * 2 * 2 * 2 * 0.75 / 3.35e12, 0.0], rel=1e-3)
+    # seven matrices in each of 32 layers; two halves of 2 x 1,000^2 products over 32 heads of 128
+    assert first["launched"].tolist() == [224.0, 224.0]
+    assert first["seen"][1] == pytest.approx(2 * 1000**2 * 32 * 32 * 128 / 989.4e12, rel=1e-3)
+
+
+def test_a_queue_of_few_long_answers_is_none_and_of_many_prompts_all_of_them() -> None:
+    """Reiser and Lavenberg, 1980: one customer never waits; where service is the bottleneck R tends to N p - Z."""
+    for requests, out in ((1, 10), (1, 1000), (512, 1)):
+        frame = one(batch_size=requests, osl=out, isl=10_000)
+        found, made = terms(frame, roles(frame, "model"))["first"].iloc[0], figures(frame)
+        p, stay = found["prompt"], out * made["step"]
+        expected = p if requests == 1 else requests * p - stay
+        assert found["queue"] == pytest.approx(expected, rel=1e-6 if requests == 1 else 0.01)
+
+
+def test_terms_of_models_nobody_measured() -> None:
+    """A model that only its name tells of has the matrices of others of its size; one that nothing tells of has no terms."""
+    frame = pd.concat([one(model=m) for m in ("Newcomer-70B", "Llama-3.1-70B", "a model nobody knows")], ignore_index=True)
+    found = terms(frame, roles(frame, "model"))["token"]
+    assert 0.5 < found["launched"][0] / found["launched"][1] < 2.0
+    assert found["launched"][1] == 80 * 7
+    assert found.iloc[2].drop("cache").isna().all()

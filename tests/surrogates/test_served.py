@@ -54,6 +54,22 @@ def test_a_damaged_folder_is_told_when_it_is_loaded(tmp_path: Path) -> None:
     for said in ({}, {**spec["said"], "model": "nope"}, {k: v for k, v in spec["said"].items() if k != "machine"}):
         with pytest.raises(FormatError, match="what serving takes"):
             Served.from_weights({**spec, "said": said}, files, tmp_path, store.member)
+    for wrong in ({"terms": "nope"}, {"sum": {**spec["sums"]["tpot_s"]["sum"], "scale": []}}, {"sum": {**spec["sums"]["tpot_s"]["sum"], "names": ["nope"] * len(spec["sums"]["tpot_s"]["sum"]["names"])}}):
+        with pytest.raises(FormatError, match=r"what serving takes|a sum of times"):
+            Served.from_weights({**spec, "sums": {"tpot_s": {**spec["sums"]["tpot_s"], **wrong}}}, files, tmp_path, store.member)
+
+
+def test_a_token_is_a_sum_of_its_own_terms_and_a_model_saved_without_sums_answers_as_it_did(tmp_path: Path) -> None:
+    data = read_measured(table(MODELS[:5]), SCHEMA)
+    member = Served.of(data, "model", ("model",), ("tpot_s",), 0)
+    assert member is not None
+    spec, files = member.fit(data).weights()
+    assert spec["sums"]["tpot_s"]["terms"] == "token"
+    older = {name: told for name, told in spec.items() if name != "sums"}
+    before = Served.from_weights(older, {name: content for name, content in files.items() if not name.startswith("sum")}, tmp_path, store.member)
+    member._sums = {}
+    np.testing.assert_allclose(before.answers(data.questions.frame), member.answers(data.questions.frame), rtol=1e-9)
+    assert not np.allclose(before.answers(data.questions.frame), Served.from_weights(spec, files, tmp_path, store.member).answers(data.questions.frame))
 
 
 def test_a_table_may_call_its_columns_as_the_estimates_are_called() -> None:
