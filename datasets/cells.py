@@ -42,7 +42,7 @@ def machine(name: str) -> Any:
 def machine_names(written: pd.Series) -> pd.Series:
     """The column with catalogue keys where the catalogue knows the name, so that one machine is one device. A file's path and a name
     that nobody knows stay as written."""
-    words = written.astype(str)
+    words = written.map(lambda number: f"{number:.15g}").astype(str) if pd.api.types.is_numeric_dtype(written) else written.astype(str)  # "3090" is a name, too
     names = {}
     for name in words.unique():
         found = None if name.lower().endswith(catalog.SUFFIXES) else machine(name)

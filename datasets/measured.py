@@ -10,6 +10,7 @@
     fixed: {dtype: float32}                   # one value for all rows
     where: {op: [linear, bmm]}                # keep only these rows
     targets: {latency_s: {column: latency_ms, unit: ms}}
+    units: {period: ns}                       # plain feature table: what an input's numbers are in, where its cells carry units
     group: [n, k]                             # rows that must not be split apart
 
 A machine goes by its catalogue key here, however the table writes it (an alias, other case); one that no catalogue knows keeps its name.
@@ -20,6 +21,8 @@ stay inputs. `features` overrules both. Questions (no targets) need no group col
 
 A target whose name is not silicast's own (`measurement.TARGETS`) may be anything finite and stays in its unit, which must be empty or a
 known one; a name that is nearly one of silicast's is taken for a slip and refused.
+
+Cells that carry their unit ("4622 ns") are numbers where the whole column is so; see `unit_cells`.
 
 Values become SI here. A row that cannot be used (a missing or non-positive size, a target that is NaN, infinite or not positive) is an
 error that says which and how many; asked to skip, `read_measured` sets such rows aside and says so in the table's notes. An empty cell in a plain table's column of words is the word "(empty)", one in
@@ -35,10 +38,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import cells, nested, yes_no
+from . import cells, nested, unit_cells, yes_no
 from .columns import OpColumns
 from .dtypes import ALIASES, BITS, DTYPE_CODES, SCHEMES, dtype_pair
-from .errors import FormatError, TableError, UnknownNameError
+from .errors import FormatError, TableError, UnitError, UnknownNameError
 from .measurement import TARGETS
 from .network_cells import network_questions
 from .networks import NetworkQuestions
@@ -88,10 +91,13 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         if frame.empty:
             raise TableError(f"{where}: no row has {column} in {kept}")
     notes: list[str] = []
+    input_units: dict[str, str] = {}
     if not spec.op and not spec.workload:
         frame = nested.spread(frame, spec.features, keep=[*(c.column for c in spec.targets.values()), *([spec.hardware] if spec.hardware else [])], beside=spec.group)
         inputs = [name for name in _feature_names(frame, spec, where) if name != spec.hardware]
+        frame, input_units, units_told = unit_cells.inputs_as_numbers(frame, [n for n in inputs if not nested.is_nested(n) and n not in spec.context], spec.units, None if need_targets and words is None else words or (), where)
         frame, notes = _empty_words(frame, inputs, words or ())
+        notes = [*units_told, *notes]
         if words is not None or not need_targets:  # a column of nothing but empty cells has no kind of its own
             frame = without_kind(frame, inputs)
         notes += [f"{name} is empty in {int(lost.sum())} of {len(frame)} rows: not known there" for name in inputs if not nested.is_nested(name) and pd.api.types.is_numeric_dtype(frame[name])
@@ -106,9 +112,11 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     for name, c in spec.targets.items():
         if name in needed or c.column in frame.columns:
             try:
-                classes = yes_no.classes_of(name, cells.column(frame, c.column, where, f"targets.{name}"), where)
-                targets |= {name: cells.numbers(frame, c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
-            except TableError:
+                written, units_told = unit_cells.target_as_numbers(cells.column(frame, c.column, where, f"targets.{name}"), name, c.unit, where)
+                classes = yes_no.classes_of(name, written, where)
+                targets |= {name: cells.numbers(written.to_frame(), c.column, where, f"targets.{name}") * spec.factor(name)} if classes is None else classes
+                notes += units_told
+            except (TableError, UnitError):
                 if name in needed or not wanted:
                     raise
     faults: list[tuple[np.ndarray, str]] = []
@@ -150,7 +158,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         frame, targets = frame[~bad], {k: v[~bad] for k, v in targets.items()}
         networks = None if networks is None else networks.take(~bad)
     frame = frame.reset_index(drop=True)
-    questions: Any = _op_questions(frame, spec, where) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where)
+    questions: Any = _op_questions(frame, spec, where) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
         slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
@@ -376,15 +384,15 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
     return [str(c) for c in frame.columns if c not in used and not (c in spec.group and nested.keys_of(frame, str(c)))]
 
 
-def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str) -> FeatureQuestions:
+def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str, units: Mapping[str, str]) -> FeatureQuestions:
     names = _feature_names(frame, spec, where)
     if spec.hardware and spec.hardware not in names:
         names.append(spec.hardware)
     if not names:
         raise TableError(f"{where}: no column is left to be an input: all of {', '.join(map(str, frame.columns))} are targets or the group; add columns that say what was measured")
-    columns = {n: pd.Series(frame[n].to_numpy(dtype=np.float64, na_value=np.nan)) if pd.api.types.is_numeric_dtype(frame[n]) else cells.machine_names(frame[n]) if n == spec.hardware else frame[n].astype(str)
+    columns = {n: cells.machine_names(frame[n]) if n == spec.hardware else pd.Series(frame[n].to_numpy(dtype=np.float64, na_value=np.nan)) if pd.api.types.is_numeric_dtype(frame[n]) else frame[n].astype(str)
                for n in names}
-    return FeatureQuestions(pd.DataFrame(columns), spec.hardware or "")
+    return FeatureQuestions(pd.DataFrame(columns), spec.hardware or "", units)
 
 
 def _groups(frame: pd.DataFrame, spec: Schema, where: str, questions: Any) -> np.ndarray:

@@ -59,6 +59,7 @@ class Schema(BaseModel):
     targets: dict[str, TargetColumn] = Field(default_factory=dict)
     group: list[str] = Field(default_factory=list)
     workload: WorkloadColumn | None = None
+    units: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any]) -> Schema:
@@ -74,6 +75,7 @@ class Schema(BaseModel):
                 raise FormatError(f"{source}: not readable as YAML ({str(error).splitlines()[0]})") from None
         if not isinstance(data, Mapping):
             raise FormatError(f"{where}: expected a mapping with op, columns, hardware, targets, ...; got {type(data).__name__}")
+        data = {name: [value] if name in ("group", "features") and isinstance(value, str) else value for name, value in data.items()}  # one column needs no list
         try:
             schema = cls.model_validate(data)
         except ValidationError as error:
@@ -95,6 +97,11 @@ class Schema(BaseModel):
                     raise UnitError(f"{where}: targets.{name}.unit: missing; expected one of {', '.join(UNITS[quantity])}")
             else:
                 _check_free_target(name, column.unit, where)
+        if schema.units and (schema.op or schema.workload):
+            raise FormatError(f"{where}: units: only inputs of a plain feature table have units of their own; here they have those of op, columns and workload")
+        for column_name, unit in schema.units.items():
+            if not any(unit in units for units in UNITS.values()):
+                raise UnitError(f"{where}: units.{column_name}: {unit!r} is unknown; expected one of {', '.join(dict.fromkeys(u for units in UNITS.values() for u in units))}")
         for kind in ([schema.op] if isinstance(schema.op, str) else list(schema.op.map.values()) if schema.op else []):
             kind_of(kind)
         return schema

@@ -130,10 +130,12 @@ class OpQuestions:
 
 @dataclass(frozen=True)
 class FeatureQuestions:
-    """n rows of a plain feature table: numeric columns and categorical (object or category) ones. `machine_column`: the one that its schema says names machines, "" without."""
+    """n rows of a plain feature table: numeric columns and categorical (object or category) ones. `machine_column`: the one that its schema says names machines, "" without.
+    `units`: what numbers are in, of columns whose cells carried a unit."""
 
     frame: pd.DataFrame
     machine_column: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
     shape = "features"
 
     def __len__(self) -> int:
@@ -141,7 +143,7 @@ class FeatureQuestions:
 
     def take(self, index: np.ndarray) -> FeatureQuestions:
         """The rows `index`."""
-        return FeatureQuestions(self.frame.iloc[_positions(index)].reset_index(drop=True), self.machine_column)
+        return FeatureQuestions(self.frame.iloc[_positions(index)].reset_index(drop=True), self.machine_column, self.units)
 
     @property
     def strata(self) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a model has seen, and whether a question lies inside it. Written into the model card at training, checked at every prediction.
 
-One verdict, each reason in words: values no one trained on (a device kind, an op kind, a category); figures outside the trained range; distance: a machine
+One verdict, each reason in words: values no one trained on (a device kind, an op kind, a category, but not a label: `new_words`); figures outside the trained range; distance: a machine
 further from the nearest trained one of its kind than six in ten of the catalogue's are from theirs, a question further from the nearest trained rows in the
 physics the model sees than 98 % of those are from other groups (`density`); and doubt: an answer that rows held out of training say is likely to lie
 outside its interval (`doubt`). docs/trust.md has what these flags are worth.
@@ -8,7 +8,7 @@ outside its interval (`doubt`). docs/trust.md has what these flags are worth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -24,7 +24,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from ..datasets.workload import Workload
-from . import density, doubt, kinds
+from . import density, doubt, kinds, new_words
 from .device import DEVICE_FEATURES, device_vector
 from .doubt import Answered
 from .verdict import Domain
@@ -68,6 +68,12 @@ def witness(known: Mapping[str, Any], table: Table, answered: Answered, trained:
     found = doubt.witness(known, columns, np.asarray(table.groups)[rows], truth, answered.take(rows),
                           None if trained is None else np.asarray(trained.groups)[density.some(len(trained), density.KEPT)])
     return {**known, "doubt": found} if found else dict(known)
+
+
+def with_labels(known: Mapping[str, Any], questions: Any, fold: np.ndarray, held_out: np.ndarray) -> dict[str, Any]:
+    """`known` with the columns whose word was new in most of the rows that intervals were calibrated on (`new_words.labels`): a new one is no reason there."""
+    found = new_words.labels(questions, fold, held_out)
+    return {**known, "labels": found} if found else dict(known)
 
 
 def _spanned(table: Table) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def _labels(q: Any) -> list[str]:
 def _check_graphs(domain: Mapping[str, Any], q: GraphQuestions, far: Sequence[str]) -> tuple[Domain, ...]:
     by_device = [_machine_reasons(domain, d) for d in q.devices]
     kinds = set(domain["op_kinds"])
-    outside = _outside(domain["ranges"], np.array([_workload_figures(w) for w in q.workloads]))
+    outside = _outside(domain["ranges"], np.array([_workload_figures(w) for w in q.workloads]), _workload_told)
     by_workload: list[tuple[str, list[str]]] = []
     for i, w in enumerate(q.workloads):
         reasons = list(outside[i])
@@ -233,7 +239,7 @@ def _machine_reasons(domain: Mapping[str, Any], device: Hardware) -> list[str]:
 
 
 def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], unseen: np.ndarray) -> tuple[Domain, ...]:
-    reasons: list[list[str]] = [list(r) for r in _outside(domain["ranges"], _op_figures(q.ops))]
+    reasons: list[list[str]] = [list(r) for r in _outside(domain["ranges"], _op_figures(q.ops), _op_told)]
     unsupported = np.zeros(len(q), dtype=bool)
     for code in np.unique(q.ops.kind):
         if KIND_NAMES[code] == "bound":
@@ -274,6 +280,8 @@ def _check_rows(domain: Mapping[str, Any], q: FeatureQuestions, far: Sequence[st
         if name not in domain["missing"]:
             _note(reasons, np.isnan(figures[:, j]), f"{name} is missing; it never was in training")
     for column, known in domain["categories"].items():
+        if column in domain.get("labels", ()):
+            continue
         values = q.frame[column].astype(str)
         for value in sorted(set(values) - set(known)):
             unseen += _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
@@ -312,13 +320,25 @@ def _ranges(figures: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     return {"names": [names[j] for j in told], "low": [float(low[j]) for j in told], "high": [float(high[j]) for j in told]}
 
 
-def _outside(ranges: Mapping[str, Any], figures: np.ndarray) -> list[list[str]]:
-    """Per row the figures that leave the trained range, in words."""
+def _op_told(name: str, figure: float) -> tuple[str, float]:
+    """A figure of `_op_figures` as it is told: a size, not its logarithm."""
+    return name, float(np.expm1(figure))
+
+
+def _workload_told(name: str, figure: float) -> tuple[str, float]:
+    """A figure of `_workload_figures` as it is told."""
+    plain = name.removeprefix("log_")
+    return plain, float(figure if plain == name else np.exp(figure) if plain == "kernels" else np.expm1(figure))
+
+
+def _outside(ranges: Mapping[str, Any], figures: np.ndarray, told: Callable[[str, float], tuple[str, float]] = lambda name, figure: (name, figure)) -> list[list[str]]:
+    """Per row the figures that leave the trained range, in words. `told`: a figure's name and value as they are said."""
     reasons: list[list[str]] = [[] for _ in range(len(figures))]
     for j, (name, low, high) in enumerate(zip(ranges["names"], ranges["low"], ranges["high"], strict=True)):
         slack = SLACK * max(high - low, 1e-9)
         for i in np.flatnonzero((figures[:, j] < low - slack) | (figures[:, j] > high + slack)):
-            reasons[i].append(f"{name} = {figures[i, j]:.4g} is outside the trained {low:.4g}..{high:.4g}")
+            (said, value), (_, least), (_, most) = (told(name, v) for v in (figures[i, j], low, high))
+            reasons[i].append(f"{said} = {value:.4g} is outside the trained {least:.4g}..{most:.4g}")
     return reasons
 
 

@@ -170,9 +170,10 @@ def _labels(data: Table) -> list[str]:
 
 
 def _schema_used(data: Table, spec: Schema) -> Schema:
-    """The schema with the inputs of a plain feature table spelt out, so that a later table may have other columns beside them."""
+    """The schema with the inputs of a plain feature table spelt out, so that a later table may have other columns beside them, and the units that cells of theirs carried."""
     if spec.op or spec.workload or not isinstance(data.questions, FeatureQuestions):
         return spec
+    spec = spec.model_copy(update={"units": {**spec.units, **data.questions.units}})
     seen = [str(c) for c in data.questions.frame.columns]
     return spec if spec.features and set(spec.features) <= set(seen) else spec.model_copy(update={"features": seen})
 
@@ -226,7 +227,7 @@ def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], b
     those of the first time."""
     shares = fractions(data)
     surrogate = fit_surrogate(parts["train"], parts["valid"], parts["calibrate"], wanted, seed, level, say, networks)
-    known = witnessed(domains.describe(parts["train"]), parts["calibrate"], surrogate.predict(parts["calibrate"].questions))
+    known = witnessed(_described(parts), parts["calibrate"], surrogate.predict(parts["calibrate"].questions))
     judged = judge(surrogate, known, parts["test"], level)
     split = ", ".join(f"{k} {v:.3g}" for k, v in shares.items()) + f" by {by}, seed {seed}"
     found = Fitted(surrogate, known, metrics.nested(judged.frame), len(parts["train"]), split, level)
@@ -239,6 +240,17 @@ def _fit_parts(data: Table, parts: Mapping[str, Table], wanted: Sequence[str], b
     say(f"learns again, from {len(rest):,} rows: those that calibrated and judged it, too")
     surrogate.inner.learn_again(best_surrogate(wanted, parts["train"], seed, say, networks).members, rest, parts["valid"])
     return replace(found, rows=len(rest), notes=[*found.notes, f"figures and intervals are of the model as it was learned from {len(parts['train']):,} rows; it learned again from {len(rest):,}, those that calibrated and judged it among them; machines and sizes that only those rows have are still answered as never seen"])
+
+
+def _described(parts: Mapping[str, Table]) -> dict[str, Any]:
+    """What the rows learned from span, and the labels among their columns, by the rows that calibrate."""
+    train, other = parts["train"], parts["calibrate"]
+    known = domains.describe(train)
+    if not isinstance(train.questions, FeatureQuestions) or isinstance(train.questions, NetworkQuestions):
+        return known
+    questions = replace(train.questions, frame=pd.concat([train.questions.frame, other.questions.frame], ignore_index=True))
+    fold = np.repeat([0, 1], [len(train), len(other)])
+    return domains.with_labels(known, questions, fold, fold == 1)
 
 
 def fit_surrogate(train: Table, valid: Table, calibrate: Table, wanted: Sequence[str], seed: int, level: float, say: Say, networks: bool = True) -> Any:

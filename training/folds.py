@@ -91,6 +91,7 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
         notes.append(f"{len(data)} rows are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
         return Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
     surrogate.calibrate_from(strata, scored(every), **told(every))
+    known = domains.with_labels(known, data.questions, fold, np.isfinite(point).any(axis=1))
     if plain:
         surrogate.expect_far(*surrogate.inner.expected_far())
     elif data.questions.shape == "op":

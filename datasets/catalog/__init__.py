@@ -2,19 +2,21 @@
 
 A device is one YAML file beside this module, named by its key; `document.py` holds the rules such a file obeys, and a
 user's own file obeys the same. A canonical key costs one file read; an alias ("NVIDIA A100-SXM4-80GB") one glance at
-every file and a parse of those that mention it.
+every file and a parse of those that mention it. A name that is neither is looked up once more as tables and tools write it
+("NVIDIA RTX3090", "3090 24GB"; `written_names`).
 """
 
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ..cluster import Cluster
 from ..errors import FormatError, InputError, UnknownNameError
 from ..hardware import Hardware
 from .document import read_json, read_text
+from .written_names import WrittenNames
 
 __all__ = ["cluster", "hardware", "keys", "normal", "read_device", "read_text"]
 
@@ -24,7 +26,8 @@ SUFFIXES = (".yaml", ".yml", ".json")
 def hardware(name: str | os.PathLike[str]) -> Hardware:
     """The machine called `name`: a key, an alias, or a path ending in .yaml, .yml or .json.
 
-    Keys and aliases are compared without regard to case, spaces, '-' and '_'. Raises UnknownNameError naming the
+    Keys and aliases are compared without regard to case, spaces, '-' and '_'; makers' words and a size of memory that is the
+    machine's own may stand beside them, as long as one entry alone is meant (`written_names`). Raises UnknownNameError naming the
     nearest keys and aliases; for a file, what `read_device` raises, and InputError when it gives other figures under a
     key of the catalogue: two machines of one name cannot be told apart in an answer.
     """
@@ -39,6 +42,9 @@ def hardware(name: str | os.PathLike[str]) -> Hardware:
     for key in keys():
         if wanted and wanted in normal(_text(key)) and wanted in map(normal, _device(key).aliases):
             return _device(key)
+    named = _written(text)
+    if named is not None:
+        return _device(named)
     known = [*keys(), *(alias for key in keys() for alias in _device(key).aliases)]
     raise UnknownNameError("device", text, known, "A device of your own: give the path of its .yaml file")
 
@@ -90,6 +96,17 @@ def normal(name: str) -> str:
 
 
 _DROPPED = str.maketrans("", "", " \t_-")
+
+
+@lru_cache(maxsize=4096)
+def _written(name: str) -> str | None:
+    """The key of the machine that a name means as tables and tools write it; None where no entry or several could be meant."""
+    return _written_names().key(name)
+
+
+@cache
+def _written_names() -> WrittenNames:
+    return WrittenNames([_device(key) for key in keys()])
 
 
 @cache

@@ -176,6 +176,28 @@ def test_names_as_people_write_them(name, key):
     assert hardware(name).key == key
 
 
+@pytest.mark.parametrize(("name", "key"), [
+    ("NVIDIA RTX3090", "rtx_3090"), ("3090 24GB", "rtx_3090"), ("AD102 RTX 4090", "rtx_4090"), ("GeForce RTX 3080 10 GB", "rtx_3080"), ("NVIDIA A100 40GB", "a100_sxm_40gb"),
+    ("A100-PCIE 80 GB", "a100_pcie"), ("NVIDIA A100 PCIe 40GB", "a100_pcie_40gb"), ("A100 80G", "a100_sxm"), ("NVIDIA H200 141GB", "h200_sxm"), ("NVIDIA Tesla P100-PCIE-16GB", "p100_pcie"),
+    ("NVIDIA T4 16 GB", "t4"), ("Qualcomm MSM8998 Snapdragon 835", "snapdragon_835"), ("SDM845 Snapdragon 845", "snapdragon_845"), ("Radeon Instinct MI100", "mi100"),
+    ("Intel(R) Xeon(R) Gold 6240 CPU @ 2.60GHz", "xeon_gold_6240"), ("AMD EPYC 7763 64-Core Processor", "epyc_7763"), ("Apple M1 8-core GPU", "apple_m1"),
+    ("NVIDIA GeForce RTX 4090", "rtx_4090"), ("NVIDIA L40S", "l40s"), ("NVIDIA H100 PCIe", "h100_pcie"), ("NVIDIA RTX A6000", "rtx_a6000"), ("NVIDIA B200", "b200_sxm"), ("A100", "a100_sxm"),
+])
+def test_names_as_tables_and_tools_write_them(name, key):
+    assert hardware(name).key == key
+
+
+@pytest.mark.parametrize("name", [
+    "RTX 3090 Ti", "3090 Ti 24GB", "3090 24GB * 2", "RTX 3090 x 2", "2x A100", "A100-SXM4-80GB x 8", "NVIDIA A100-SXM4-80GB MIG 1g.10gb", "NVIDIA GeForce RTX 4070 Laptop GPU",  # other machines
+    "GeForce RTX 3080 12GB", "H100 94GB", "Jetson AGX Orin 32GB", "A100 40GB 80GB", "NVIDIA GH200 480GB", "Xeon Gold 6240R",  # another memory, another part
+    "Intel RTX 3090", "AMD A100", "Snapdragon 835 GPU", "Apple M1 CPU", "Apple M1 7-core GPU",  # another maker, kind or count of cores
+    "RTX5090 3090", "EPYC7742 A100", "T4 A10", "L40", "A10G", "RTX 6000 Ada", "M2 Ultra", "GPU", "NVIDIA", "TPU", "80GB", "",
+])
+def test_names_that_are_another_machine_or_none(name):
+    with pytest.raises(UnknownNameError):
+        hardware(name)
+
+
 def test_an_unknown_name_lists_neighbours_among_keys_and_aliases():
     with pytest.raises(UnknownNameError) as caught:
         hardware("h1000")

@@ -408,3 +408,17 @@ def test_a_target_that_is_not_wanted_may_be_missing():
 def test_a_field_that_no_schema_has_is_told_with_the_nearest():
     with pytest.raises(FormatError, match=r"schema: feature: no such field \(did you mean features\?\); known fields: op, columns"):
         read_measured(pd.DataFrame({"a": [1.0]}), {"feature": ["a"]})
+
+
+def test_a_machine_whose_name_is_a_number_is_a_machine() -> None:
+    schema = {"features": ["x"], "hardware": "gpu", "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    for names in ([77, 78, 77], [77.0, 78.0, 77.0]):
+        questions = read_measured(pd.DataFrame({"x": [1.0, 2.0, 3.0], "gpu": names, "s": [1.0, 2.0, 3.0]}), schema).questions
+        assert questions.frame["gpu"].tolist() == ["77", "78", "77"]
+
+
+def test_one_column_needs_no_list() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "who": ["a", "a", "b"], "s": [1.0, 2.0, 3.0]})
+    table = read_measured(frame, {"features": "x", "group": "who", "targets": {"latency_s": {"column": "s", "unit": "s"}}})
+    assert table.groups.tolist() == ["a", "a", "b"]
+    assert list(table.questions.frame.columns) == ["x"]

@@ -199,6 +199,33 @@ def test_inputs_are_told_and_a_later_table_needs_only_those(tmp_path: Path) -> N
     assert "inputs: m, k, n, gpu" in said
 
 
+def test_a_name_of_its_own_in_every_row_is_no_reason_to_doubt(tmp_path: Path) -> None:
+    """Every row held out had a new name, so the intervals are those of new names; a style that never was is a reason."""
+    named = [plain(90, 90, seed).assign(name=[f"run {seed} {i}" for i in range(90)]) for seed in (0, 1)]
+    schema = {**PLAIN, "features": ["width", "style", "name"], "group": []}
+    card, _, _ = fit(named[0], schema, tmp_path / "m")
+    assert card.domain["labels"] == ["name"]
+    found = evaluate_table(tmp_path / "m", named[1])
+    assert found.flagged < 0.2
+    assert evaluate_table(tmp_path / "m", named[1].assign(style="c")).flagged == 1.0
+    parts = [read_measured(frame, schema) for frame in named]  # a large table: the part that calibrates tells
+    assert fitting._described({"train": parts[0], "calibrate": parts[1]})["labels"] == ["name"]
+    assert "labels" not in fitting._described({"train": parts[0], "calibrate": parts[0]})
+
+
+def test_cells_with_units_are_fitted_and_asked_in_any_unit(tmp_path: Path) -> None:
+    frame = plain(80, 20).assign(ns=lambda f: [f"{10 * w} ns" for w in f["width"]], clock=[f"{c} MHz" for c in np.tile([500, 1000], 40)])
+    schema = {"features": ["width", "clock"], "targets": {"latency_s": {"column": "ns", "unit": "us"}}, "group": ["site"]}
+    card, said, first = fit(frame, schema, tmp_path / "m")
+    assert card.schema["units"] == {"clock": "MHz"}
+    assert any("cells of ns are in ns, not in us" in text for text in said)
+    assert np.median(first.point[:, 0] / (1e-8 * frame["width"])) == pytest.approx(1.0, rel=0.1)
+    surrogate, _ = store.load(tmp_path / "m")
+    for clock in ([f"{c / 1000} GHz" for c in np.tile([500, 1000], 40)], np.tile([500, 1000], 40)):
+        asked = read_measured(frame.assign(clock=clock), dict(card.schema), need_targets=False, words=card.domain["categories"]).questions
+        np.testing.assert_allclose(surrogate.predict(asked).point, first.point)
+
+
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(("slips", "warned"), [(1, True), (0, False), (20, False)])
 def test_a_number_column_with_a_slip_is_told(tmp_path: Path, slips: int, warned: bool) -> None:
