@@ -1,10 +1,10 @@
-"""How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--json FILE]
+"""How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--operators] [--json FILE]
 
 Where a plain table has a single machine, or one word in all rows of a column, nothing can be held out to say how far off answers about another one are. What is assumed there
-(`surrogates.outlying._KIN_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
+(`surrogates.outlying._KIN_OFF`, `_KIN_POWER_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
 brought over to the other (machines by what both are rated at, as `newcomer` does; words as they are), and the factor is kept that nine tenths of a pair's readings lie within. Printed are the median, the
 fourth fifth and the ninth tenth of those factors: over pairs of machines of one vendor and kind, over the other pairs whose machines the catalogue knows, over pairs that it does not; and, of words, over columns, of each the fourth fifth of
-its pairs. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
+its pairs. `--operators` (some ten minutes): what `silicast fit` fits to 3,000 operators of one machine is asked about the others' (`surrogates.conformal._LEAST_NEVER_REHEARSED`). The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import accuracy_ops
 import numpy as np
 import pandas as pd
 from _tables import data_folder, print_table, write_json
 
+from silicast.datasets.measured import read_measured
 from silicast.features.device import named_machine
 from silicast.surrogates import newcomer
+from silicast.training import fitting
 
 #: file -> (column of machines or "", readings as target -> column)
 TABLES: dict[str, tuple[str, dict[str, str]]] = {
@@ -37,6 +40,8 @@ LEFT_OUT = {"latency_s", "throughput_tok_s", "time_per_epoch_s", "average_power_
             "median_ms", "std_ms", "latency_ms", "ttft_ms", "tpot_ms", "power_w", "energy_mj", "rank", "kernel_source", "version", "backend_version", "source", "power_limit_w"}
 #: rows of a table looked at, configurations that a pair shares at least, and words of a column, those with most configurations
 ROWS, LEAST, WORDS = 60_000, 5, 12
+#: operators of a machine that are fitted
+PER_MACHINE = 3_000
 
 
 def machines(name: str, frame: pd.DataFrame, column: str, target: str, reading: str, keys: list[str]) -> Iterator[dict[str, Any]]:
@@ -79,9 +84,28 @@ def networks(data: Path) -> Iterator[dict[str, Any]]:
         yield from machines(f"help/{space}", long.assign(device=split[0], batch=split[1].fillna("1")), "device", "latency_s", "latency_ms", ["index", "batch"])
 
 
+def operators(data: Path) -> Iterator[dict[str, Any]]:
+    """Pairs of machines of tables of operators: fitted to the one alone, asked about the other."""
+    for name, schema in (("gemm", accuracy_ops.GEMM), ("attention_generation", accuracy_ops.GENERATION), ("attention_context", accuracy_ops.ATTENTION), ("neusight", accuracy_ops.NEUSIGHT)):
+        if name == "neusight":
+            table = next(accuracy_ops.neusight_a100(data, 0, 16_000)).table
+        else:
+            frame = accuracy_ops._ai(data, name)
+            table = read_measured(pd.concat([part.sample(min(PER_MACHINE, len(part)), random_state=0) for _, part in frame.groupby("hardware")], ignore_index=True), schema)
+        machine = np.asarray(table.questions.strata).astype(str)
+        for one in np.unique(machine):
+            model = fitting.learned(table.take(machine == one), ("latency_s",), "group", 1000, 0.9, lambda text: None).surrogate
+            for other in np.unique(machine[machine != one]):
+                asked = table.take(machine == other)
+                found, truth = model.predict(asked.questions), asked.targets["latency_s"]
+                covered = np.mean((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
+                yield {"table": name, "one": one, "other": other, "readings": len(truth), "factor": float(np.exp(np.quantile(np.abs(np.log(found.point[:, 0] / truth)), 0.9))), "covered": float(covered)}
+
+
 def main() -> int:
     """Reads the tables, prints the two summaries and writes every pair."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--operators", action="store_true", help="fit operators of one machine and ask about the others, too")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     data = data_folder()
@@ -98,10 +122,15 @@ def main() -> int:
                 pairs += machines(name, frame, machine, target, reading, keys)
             columns += words(name, frame, target, reading, keys + ([machine] if machine else []))
     columns = [c for c in columns if c["column"] != TABLES[c["table"]][0]]
-    shown = [{"nothing could be held out": f"machines, {kind}", "pairs or columns": len(f), **_of(f)} for kind in ("kin", "other kinds", "nobody's") for f in [[p["factor"] for p in pairs if p["pair"] == kind]]]
+    sorts = {f"machines, {kind}": [p["factor"] for p in pairs if p["pair"] == kind and p["target"] != "power_w"] for kind in ("kin", "other kinds", "nobody's")}
+    sorts["power of machines, kin"] = [p["factor"] for p in pairs if p["pair"] == "kin" and p["target"] == "power_w"]
+    shown = [{"nothing could be held out": sort, "pairs or columns": len(factors), **_of(factors)} for sort, factors in sorts.items()]
     shown.append({"nothing could be held out": "words", "pairs or columns": len(columns), **_of([c["factor"] for c in columns])})
+    fitted = list(operators(data)) if given.operators else []
+    if fitted:
+        shown.append({"nothing could be held out": "machines, operators", "pairs or columns": len(fitted), **_of([p["factor"] for p in fitted]), "covered": float(np.mean([p["covered"] for p in fitted]))})
     print_table("factor that nine tenths of the readings lie within", shown)
-    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns})
+    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns, "operators": fitted})
     return 0
 
 

@@ -2,20 +2,26 @@
 
 The schedule is the usual one of high-level synthesis: a pipelined loop starts a round every initiation interval, a loop that is not runs its rounds one after the
 other, PARALLEL and `flatten` copy the body. Where a round needs what the one before it has written, the interval is the latency of that sum (AMD, "Vitis High-Level Synthesis User
-Guide", UG1399, on loop-carried dependencies): copies that are summed share it, other copies wait in turn. Not every pragma takes effect: a loop whose bounds vary cannot be unrolled, so no
-`flatten` goes through it (UG1399 on `pragma HLS unroll` and variable loop bounds); a loop around others that are left as loops is not pipelined; a TILE of all rounds cuts nothing, a
-shorter one has what it works on brought in anew, tile by tile, each piece of memory without a gap as a burst of its own, unless copies of a loop around it hold that already. Latencies
+Guide", UG1399, on loop-carried dependencies): copies that are summed share it, other copies wait in turn, and so do copies of a loop around such rounds. Not every pragma takes
+effect: a loop whose bounds vary cannot be unrolled, so no `flatten` goes through it (UG1399 on `pragma HLS unroll` and variable loop bounds); nor through one whose copies are to be
+summed, of what is not said, beside other writes; a loop around others that are left as loops is not pipelined; copies of a loop left as a loop bring nothing where others take an array
+it writes apart into all its elements, for no partition serves both; a TILE of all rounds cuts nothing, a shorter one has what it works on brought in anew, tile by tile, each piece of
+memory without a gap as a burst of its own, unless copies of a loop around it hold that already. How long sums wait is a matter of the tool: figures say both, and where a column tells
+the tool's version, `of_tools` says which. Latencies
 of units and of memory are round numbers at 250 MHz (assumptions); figures made of them order designs, they are no forecasts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .errors import FormatError
 from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, opened, read_hls
@@ -23,12 +29,17 @@ from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, opened, read_hls
 #: cycles of a floating-point unit, and of bringing in one element; cycles between rounds that add to one another, with reading and writing the sum (assumption: of open designs
 #: whose pragmas are all off, Vivado HLS 2018.3 takes about 14, Vitis HLS 2020.2 about 5)
 _UNIT_CYCLES, _ACCESS_CYCLES, _WAIT_CYCLES, _SHORT_WAIT = 5.0, 2.0, 12.0, 5.0
+#: the same of copies that add in turn where a sum of one copy waits briefly, of whole numbers, and what choosing among twice as many copies' pieces of memory adds (assumptions)
+_CHAIN_WAIT, _WHOLE_WAIT, _CHOICE_CYCLES = 8.0, 2.0, 0.25
 #: cycles that an element takes from memory (eight bytes of a bus of 512 bits), that starting a tile takes and each burst of it (assumptions)
 _ELEMENT_CYCLES, _TILE_CYCLES, _BURST_CYCLES = 0.125, 60.0, 20.0
 #: copies of a loop with loops inside bring this power of their number, for they share the memory; rounds of a factor that does not divide the trip count take so much longer (assumptions)
 _SHARED, _UNEVEN = 0.5, 2.0
 #: levels of the heaviest nest that are told one by one
 _LEVELS = 3
+#: a tool's version as its year: `v20`, `2020.2`, `Vitis HLS 2020.1`; the first year of tools whose sums wait briefly (Vitis HLS, which came for Vivado HLS with 2020.1: AMD, UG1391)
+_VERSION, _BRIEF_SINCE = re.compile(r"(?:\bv|\b20|v20)(\d\d)(?:\.\d{1,2}){0,2}(?![\d.])", re.IGNORECASE), 20
+_UNSAID = ("", "nan", "None", "<NA>")
 #: values a pragma is tried with, to see which loop it stands at
 _PROBES: tuple[int | str, ...] = (977, "flatten")
 
@@ -50,6 +61,21 @@ def design_of(path: Path, point: Any, fields: Mapping[str, Any]) -> tuple[HlsDes
         given: Any = PIPELINE[value] if what == "pipeline" and isinstance(value, int) and 0 <= value < len(PIPELINE) else value
         loops[at] = replace(loops[at], **{what: given})
     return HlsDesign(design.workload, tuple(loops)), figures_of(loops)
+
+
+def of_tools(columns: Mapping[str, np.ndarray], words: Sequence[str]) -> dict[str, np.ndarray]:
+    """{"network.design_cycles": (n,) cycles} of designs as the tool that made each would schedule them: `columns` hold `network.` figures of `figures_of`; those of `words` that say
+    nothing but versions (`v20`, `2018.3`, `Vitis HLS 2020.2`) tell the tool. Sums wait long where none is told. {} for columns that hold no designs."""
+    long, brief = (columns.get(f"network.{name}") for name in ("long_wait_cycles", "short_wait_cycles"))
+    if long is None or brief is None:
+        return {}
+    late = np.zeros(len(long), dtype=bool)
+    for name in words:
+        told, place = np.unique(np.asarray(columns[name]).astype(str), return_inverse=True)
+        years = [_VERSION.search(text) for text in told]
+        if columns[name].dtype == object and len(told) and all(year or text in _UNSAID for year, text in zip(years, told, strict=True)):
+            late |= np.array([year is not None and int(year[1]) >= _BRIEF_SINCE for year in years])[place]
+    return {"network.design_cycles": np.where(late, brief, long)}
 
 
 def _plain(loops: list[HlsLoop]) -> list[HlsLoop]:
@@ -81,7 +107,7 @@ def _place(path: Path, bounds: tuple[tuple[str, int], ...], name: str) -> tuple[
 
 
 def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
-    """A design as figures: cycles of the schedule in two readings (whether innermost loops are pipelined unasked), the same with nothing set, units and ports
+    """A design as figures: cycles of the schedule in three readings (sums that wait long, the same with innermost loops pipelined only where asked, sums that wait briefly), with nothing set, units and ports
     that copies ask for, how much is pipelined, unrolled and tiled."""
     parent, children = _tree(loops)
     plain = _plain(loops)
@@ -90,11 +116,11 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
     work = sum(loop.iterations * (loop.float_ops or loop.int_ops) for loop in loops)
     units = sum(c * (loop.float_ops or loop.int_ops) for c, loop in zip(copies, loops, strict=True))
     asked = {kind: sum(loop.pipeline == kind for loop in loops) for kind in ("", "flatten")}
-    eager, lazy, swift, bare = (_total(some, children, parent, *how) for some, how in ((loops, ()), (loops, (False,)), (loops, (True, True)), (plain, ())))
+    long, lazy, brief, bare = (_total(some, children, parent, *how) for some, how in ((loops, ()), (loops, (False,)), (loops, (True, True)), (plain, ())))
     granted = _Granted.of(loops, parent, children)
     elements, bursts = _reloaded(loops, parent)
     return {
-        "eager_cycles": eager, "lazy_cycles": lazy, "swift_cycles": swift, "plain_cycles": bare, "speedup": bare / max(eager, 1.0), "work": float(work), "units": units,
+        "long_wait_cycles": long, "lazy_cycles": lazy, "short_wait_cycles": brief, "plain_cycles": bare, "speedup": bare / max(long, 1.0), "work": float(work), "units": units,
         "work_per_unit": work / max(units, 1.0),
         "ports": sum(c * (loop.array_reads + loop.array_writes) for c, loop in zip(copies, loops, strict=True)), "copies_most": max(copies), "copies_heaviest": copies[heaviest],
         "copies_outer": max((loop.parallel for loop in loops if loop.depth == 1), default=1.0), "flattened": float(sum(flat)), "pipelined": float(asked[""]), "flatten_asked": float(asked["flatten"]),
@@ -109,6 +135,11 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
 
 def _tile(loop: HlsLoop) -> int:
     return loop.tile if loop.tile < loop.trip_count else 1  # a tile of all rounds cuts nothing
+
+
+def _tree_of(loop: HlsLoop) -> bool:
+    """Whether copies of a loop are summed as a tree: they are asked to be, and nothing else in it is in the way."""
+    return loop.carried and loop.reduction and not loop.mixed and not loop.met
 
 
 def _in_vain(loops: list[HlsLoop], granted: _Granted) -> dict[str, float]:
@@ -163,7 +194,8 @@ def _copies(loops: list[HlsLoop], parent: list[int]) -> tuple[list[float], list[
 @dataclass(frozen=True)
 class _Granted:
     """What of a design's pragmas takes effect, loop by loop: whether it is no loop any more, for it or one around it unrolls it; whether it is left with no loop inside; copies that bring
-    something; whether its copies wait for one another, or do not divide its rounds; whether a refused `flatten` around it keeps it from being pipelined."""
+    something; whether its copies wait for one another, or do not divide its rounds; whether a refused `flatten` around it keeps it from being pipelined; whether an array it writes is
+    taken apart into all its elements by another, so that a round's element is chosen among all of them."""
 
     gone: list[bool]
     innermost: list[bool]
@@ -171,6 +203,7 @@ class _Granted:
     waits: list[bool]
     uneven: list[bool]
     stalled: list[bool]
+    spread: list[bool]
 
     @classmethod
     def of(cls, loops: list[HlsLoop], parent: list[int], children: list[list[int]]) -> _Granted:
@@ -179,19 +212,23 @@ class _Granted:
         flat, stalled, gone = ([False] * len(loops) for _ in range(3))
         for i, up in enumerate(parent):
             stalled[i] = refused[i] or (up >= 0 and stalled[up])
-            flat[i] = up >= 0 and (flat[up] or (loops[up].pipeline == "flatten" and not refused[up]))
+            flat[i] = up >= 0 and (flat[up] or (loops[up].pipeline == "flatten" and not refused[up] and not any(loops[j].mixed for j in below[up])))
         for i in reversed(range(len(loops))):
             gone[i] = flat[i] or (not loops[i].varying and 1 < loops[i].trip_count <= loops[i].parallel and all(gone[j] for j in below[i]))
         innermost = [not gone[i] and all(gone[j] for j in below[i]) for i in range(len(loops))]
-        waits = [loop.carried and not (loop.reduction and innermost[i]) for i, loop in enumerate(loops)]
-        copies = [1.0 if waits[i] else float(min(loop.parallel, max(loop.trip_count, 1.0))) for i, loop in enumerate(loops)]
-        return cls(gone, innermost, [c if innermost[i] else c**_SHARED for i, c in enumerate(copies)], waits, [1 < loop.parallel < loop.trip_count and loop.trip_count % loop.parallel > 0 for loop in loops], stalled)
+        whole = {a for i, loop in enumerate(loops) if gone[i] for a in loop.writing}
+        spread = [innermost[i] and loop.parallel < loop.trip_count and any(a in whole for a in loop.writing) for i, loop in enumerate(loops)]
+        chained = [loop.carried and not (_tree_of(loop) and innermost[i]) for i, loop in enumerate(loops)]
+        waits = [chained[i] or spread[i] for i in range(len(loops))]
+        around = [not innermost[i] and any(innermost[j] and chained[j] and loops[j].array_writes > 0 for j in below[i]) for i in range(len(loops))]
+        copies = [1.0 if waits[i] or around[i] else float(min(loop.parallel, max(loop.trip_count, 1.0))) for i, loop in enumerate(loops)]
+        return cls(gone, innermost, [c if innermost[i] else c**_SHARED for i, c in enumerate(copies)], waits, [1 < loop.parallel < loop.trip_count and loop.trip_count % loop.parallel > 0 for loop in loops], stalled, spread)
 
 
-def _total(loops: list[HlsLoop], children: list[list[int]], parent: list[int], auto: bool = True, swift: bool = False) -> float:
-    """Cycles of a design. auto: whether innermost loops are pipelined unasked; swift: whether sums wait briefly, and not at all as a tree of copies."""
+def _total(loops: list[HlsLoop], children: list[list[int]], parent: list[int], auto: bool = True, brief: bool = False) -> float:
+    """Cycles of a design. auto: whether innermost loops are pipelined unasked; brief: whether sums wait briefly, and not at all as a tree of copies."""
     granted = _Granted.of(loops, parent, children)
-    return max(1.0, sum(_cycles(i, loops, children, granted, auto, swift) for i in range(len(loops)) if parent[i] < 0) + sum(_reloaded(loops, parent)))
+    return max(1.0, sum(_cycles(i, loops, children, granted, auto, brief) for i in range(len(loops)) if parent[i] < 0) + sum(_reloaded(loops, parent)))
 
 
 def _reloaded(loops: list[HlsLoop], parent: list[int]) -> tuple[float, float]:
@@ -202,27 +239,35 @@ def _reloaded(loops: list[HlsLoop], parent: list[int]) -> tuple[float, float]:
         if tile <= 1:
             continue
         tiles = loop.iterations / tile
-        elements += tiles * (_TILE_CYCLES + _ELEMENT_CYCLES * (loop.resting + (loop.span - loop.resting) * tile / loop.trip_count))
         held = False
         while up >= 0:
             held, up = held or (loops[up].parallel > 1 and not loops[up].carried), parent[up]
-        bursts += 0.0 if held else tiles * _BURST_CYCLES * (loop.bursts + tile * loop.bursts_round)
+        if held:  # its copies hold what the tile would bring in
+            continue
+        elements += tiles * (_TILE_CYCLES + _ELEMENT_CYCLES * (loop.resting + (loop.span - loop.resting) * tile / loop.trip_count))
+        bursts += tiles * _BURST_CYCLES * (loop.bursts + tile * loop.bursts_round)
     return elements, bursts
 
 
-def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _Granted, auto: bool, swift: bool) -> float:
+def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _Granted, auto: bool, brief: bool) -> float:
     """Cycles of one run of loop i."""
     loop, trip = loops[i], max(loops[i].trip_count, 1.0)
     own = 1.0 + (_UNIT_CYCLES * min(loop.float_ops, 4) if loop.float_ops else float(min(loop.int_ops, 4))) + (_ACCESS_CYCLES if loop.array_reads else 0.0)
-    body = own + sum(_cycles(c, loops, children, granted, auto, swift) for c in children[i])
+    body = own + sum(_cycles(c, loops, children, granted, auto, brief) for c in children[i])
     if granted.gone[i]:  # no loop any more: a tree where copies are summed, chained where they wait, side by side else
-        return body + (_UNIT_CYCLES * (math.log2(max(trip, 2.0)) if loop.reduction else trip - 1.0 if loop.carried else 0.0) if loop.float_ops else 0.0)
+        return body + (_UNIT_CYCLES * (math.log2(max(trip, 2.0)) if _tree_of(loop) else trip - 1.0 if loop.carried else 0.0) if loop.float_ops else _WHOLE_WAIT * (trip - 1.0) if loop.carried else 0.0)
     rounds = trip / granted.factor[i] * (_UNEVEN if granted.uneven[i] and granted.factor[i] > 1.0 else 1.0)
     if not granted.innermost[i] or granted.stalled[i] or not (auto or loop.pipeline != "off"):
         return rounds * body
-    summed = loop.carried or loop.reduction
     floating = loop.float_ops or any(loops[j].float_ops for j in _below(i, children))
-    wait = 1.0 if not summed or (swift and loop.reduction and loop.parallel > 1) else 2.0 if not floating else _SHORT_WAIT if swift else _WAIT_CYCLES
+    if not (loop.carried or granted.spread[i]) or (brief and _tree_of(loop) and loop.parallel > 1):
+        wait = 1.0
+    elif not floating:
+        wait = _WHOLE_WAIT
+    else:
+        wait = _WAIT_CYCLES if not brief else _SHORT_WAIT if loop.parallel == 1 else _CHAIN_WAIT
+    if granted.waits[i] and loop.parallel > 1 and floating:
+        wait += _CHOICE_CYCLES * math.log2(loop.parallel)
     return max(rounds - 1.0, 0.0) * wait + body
 
 

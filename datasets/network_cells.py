@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import cells, nested
+from . import cells, hls_designs, nested
 from .encodings import ENCODINGS, decode
 from .encodings.fbnet import blocks_of
 from .encodings.nas_bench_201 import cell_of
@@ -94,6 +94,7 @@ def network_questions(frame: pd.DataFrame, spec: Schema, where: str, folder: Pat
             columns.setdefault(name, _plain(given[[name]])[name])
     columns |= {f"network.{name}": values[known] for name, values in zip(FIGURES, networks.figures.T, strict=True)}
     columns |= {f"network.{name}": values[known] for name, values in networks.extra.items()}
+    columns |= hls_designs.of_tools(columns, spec.features)
     machines: dict[str, Any] = {}
     written = _machines(frame, spec, where)
     if written is not None:
@@ -160,9 +161,7 @@ def _reader(format: str, where: str, folder: Path | None, given: pd.DataFrame) -
         if format == "hf-config" and path.is_dir():
             path = path / "config.json"
         if path.suffix.lower() == ".gexf":
-            from .hls_designs import design_of
-
-            design, figures = design_of(path, fields.pop("point", None), fields)
+            design, figures = hls_designs.design_of(path, fields.pop("point", None), fields)
             return design.workload, figures, {}
         return read(path, dims=_dims(fields), dtype=dtype, phase=phase), {}, {}
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.networks import NetworkQuestions
@@ -26,7 +27,7 @@ from ..datasets.splits import whole_groups
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models
 from ..features.network_table import widened
-from . import classifier, new_pairs, reach, relatives
+from . import beside_schedule, classifier, new_pairs, reach, relatives
 from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
 from .kernel import Kernel
@@ -55,7 +56,7 @@ _DEEP: dict[str, Any] = {"trees": 300, "leaves": 63, "rate": 0.1, "min_leaf": 5,
 #: fewer networks with all their designs do not tell which member orders those of another one: shares stay equal (assumption; of HLSyn's 34 kernels: 0.50 in place of 0.47)
 _FEW_NETWORKS = 100
 #: target -> the column of a table of networks that it is learned as a ratio to
-_REFERENCES = {"cycles": "network.plain_cycles", "latency_s": "network.plain_cycles", "interval_cycles": "network.plain_cycles"}
+_REFERENCES = dict.fromkeys(("cycles", "latency_s", "interval_cycles"), beside_schedule.SCHEDULE)
 #: with fewer groups to a column than this the process' weights are learned anew for folds; rounds they are learned in (of plain tables twice as many brought nothing); for tables of so many rows at most
 _GROUPS_PER_COLUMN, _TUNED_ROUNDS, _MOST_TUNED = 10, 30, 10_000
 #: on logarithms an error beyond this counts as this much, when shares are chosen
@@ -84,6 +85,9 @@ class Blended(Outlying):
         self._networks, self._machines = False, ""
         self._left_out: tuple[str, ...] = ()
         self._language_models: tuple[str, ...] = ()
+        #: target -> what is said of kernels never seen (`beside_schedule.learned`); names of those that were
+        self._unseen: dict[str, dict[str, float]] = {}
+        self._kernels: list[str] = []
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
         self.out_of_fold = Prediction.nothing(self.targets)
@@ -106,6 +110,7 @@ class Blended(Outlying):
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()
+        self._unseen, self._kernels = {}, []
         self._language_models = () if self._networks else language_models.named(table.questions.frame)
         reached = {} if self._networks else reach.reach(table.questions.frame)
         self._written = tuple(map(str, table.questions.frame.columns))
@@ -140,6 +145,8 @@ class Blended(Outlying):
         learn(name for shares in self._shares.values() for name in shares)
         self._rehearse(table, candidates)
         models = self._rehearse_models(table, candidates)
+        if not self._networks and not yes_no:
+            self._look_at_values(table)
         self._reach_out(table, reached, candidates, [t for t in self.targets if t not in yes_no])
         if not self._networks and not yes_no:
             self._rehearse_values(table, candidates)
@@ -149,6 +156,9 @@ class Blended(Outlying):
         self._members = {name: candidates[name] for name in kept}
         self._settle_models(table, models, partial(self._asked_as, lambda q: self._blend(q)[0]))
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
+        points = self._rehearse_kernels(table, points, whole)
+        if not self._networks and not yes_no:
+            self._rehearse_missing(table, points)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
             j = self.targets.index(t)
@@ -164,7 +174,7 @@ class Blended(Outlying):
 
     def _speaking(self, names: Iterable[str]) -> list[str]:
         """Those members that answer usual questions, or ones about machines never seen or beyond the reach: how far they lie apart tells how unsure an answer is."""
-        beyond = [s["shares"] for s in (self._reach, self._reach.get("few", {})) if s]
+        beyond = [s["shares"] for s in self._ends if s]
         every = [self._shares, *(s["shares"] for s in self._strangers.values()), *beyond]
         middle = {name for told in self._strangers.values() for name in told.get("middle", ())}
         if any(shares.get("process carried", 0.0) > 0 for told in beyond for shares in told.values()):
@@ -184,12 +194,28 @@ class Blended(Outlying):
         return replace(wide, frame=wide.frame.drop(columns=list(self._left_out), errors="ignore")) if self._left_out else wide
 
     def _references_of(self, questions: Any) -> np.ndarray:
-        """(n, t) what targets are learned as ratios to: cycles of a kernel to those of its plain schedule, which a kernel never seen has too; 1 for others."""
+        """(n, t) what targets are learned as ratios to: cycles of a design to those of its schedule, which one of a kernel never seen has too; 1 for others."""
         out = np.ones((len(questions), len(self.targets)))
         for j, t in enumerate(self.targets):
             if t in _REFERENCES and _REFERENCES[t] in questions.frame:
                 out[:, j] = questions.frame[_REFERENCES[t]].to_numpy(dtype=np.float64)
         return out
+
+    def _rehearse_kernels(self, table: Table, points: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """(n, t) answers about rows held out, as kernels never seen are answered, which they were; learns how from them."""
+        frame = table.questions.frame
+        referred = [t for t in self.targets if t in _REFERENCES and _REFERENCES[t] in frame] if self._left_out else []
+        if not referred:
+            return points
+        kernel = beside_schedule.kernels(frame)
+        seen = pd.DataFrame({"kernel": kernel, "fold": self.fold}).groupby("kernel")["fold"].transform("nunique").to_numpy() > 1
+        for t in referred:
+            j = self.targets.index(t)
+            told = beside_schedule.learned(whole[~seen, j], points[~seen, j], table.targets[t][~seen], kernel[~seen])
+            if told:
+                self._unseen[t], self._kernels = told, sorted(set(kernel.tolist()))
+                points[~seen, j] = beside_schedule.said(points[~seen, j], told)
+        return points
 
     def _seen_table(self, table: Table) -> Table:
         return replace(table, questions=self._seen(table.questions)) if self._networks or self._language_models else table
@@ -283,6 +309,9 @@ class Blended(Outlying):
             if any("newcomer" in shares for shares in told["shares"].values()):
                 here["newcomer"] = self._as_known(questions.take(new), column, told["known"], lambda q: self._blend(q)[0], self.targets, told.get("worth", {}))
             blend[new] = mixed(here, told["shares"], self.targets, self._counted)
+        stranger = ~np.isin(beside_schedule.kernels(questions.frame), self._kernels) if self._unseen else np.zeros(len(blend), dtype=bool)  # type: ignore[attr-defined]
+        for t, kept in self._unseen.items():
+            blend[stranger, self.targets.index(t)] = beside_schedule.said(blend[stranger, self.targets.index(t)], kept)
         blend = blend * self._references_of(questions)
         points = consistent({t: blend[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
@@ -304,6 +333,7 @@ class Blended(Outlying):
             return self._plainly(self._members, self._shares, frame)
 
         blend = self._valued(questions, mixed(answers, self._shares, self.targets, self._counted), ask, partial(self._plainly, self._members, self._trees_alone))
+        blend = self._paired(questions, blend, ask)
         for column, told in self._relatives.items():
             new = np.flatnonzero(~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"]))
             if len(new):
@@ -313,18 +343,8 @@ class Blended(Outlying):
                 if column in self._served:
                     said["served"] = self._served[column].answers(frame)
                 blend[new] = mixed({name: np.where(np.isfinite(points), points, blend[new]) for name, points in said.items()}, told["shares"], self.targets, self._counted)
-        far = np.flatnonzero(self._octaves(questions) > 0.0)
-        if len(far):
-            frame = questions.frame.iloc[far].reset_index(drop=True)
-            known, since = {**self._reach["columns"], **self._few}, {name: (before, share) for name, (before, _, share) in self._reach.get("few", {}).get("columns", {}).items()}
-            said = {"usual": blend[far], "carried": reach.carried(frame, known, ask, since)}
-            if "kernel" in answers:
-                said |= {"kernel": answers["kernel"][far], "process carried": reach.carried(frame, known, lambda f: self._members["kernel"].predict(FeatureQuestions(f)).point, since)}
-            one = self._over(questions, self._reach["columns"])[far] > 0.0
-            for rows, told in ((one, self._reach), (~one, self._reach.get("few", {}))):
-                if rows.any():
-                    blend[far[rows]] = mixed({name: points[rows] for name, points in said.items()}, told["shares"], self.targets, self._counted)
-        return blend, answers
+        process = (lambda f: self._members["kernel"].predict(FeatureQuestions(f)).point) if "kernel" in answers else None
+        return self._reached(questions, blend, answers, ask, process), answers
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Shares and calibrations in JSON; every member with its files under its name."""
@@ -333,6 +353,7 @@ class Blended(Outlying):
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
         spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
+        spec |= {"unseen": self._unseen, "kernels": self._kernels} if self._unseen else {}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
             inner, content = member.weights()
@@ -354,6 +375,7 @@ class Blended(Outlying):
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
         out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
+        out._unseen, out._kernels = {t: dict(s) for t, s in spec.get("unseen", {}).items()}, list(spec.get("kernels", ()))
         for name, m in spec["members"].items():
             content = {file: files[f"{name}.{file}"] for file in m["files"] if f"{name}.{file}" in files}
             out._members[name] = member(m["member"]).from_weights(m["spec"], content, folder, member)

@@ -29,8 +29,9 @@ from .prediction import Prediction
 _BASES, _NARROWER, _LEAST_TO_SCALE = (0.25, 0.5, 1.0, 2.0, 4.0), 0.97, 200
 #: between the names of a stratum and a kind, and rows of a kind from which a rehearsal tells its width
 _BETWEEN, _LEAST_OF_KIND = " / ", 50
-#: widths about machines never seen where none could be held out, over those about known ones (assumption)
-_NEVER_REHEARSED = 2.0
+#: widths about machines never seen where none could be held out, over those about known ones (assumption); and the least of them (logarithm): of pairs of machines in open tables of operators, fitted on the one and asked about
+#: the other, four in five have nine tenths of their rows within that factor (`benchmarks/never_rehearsed.py --operators`)
+_NEVER_REHEARSED, _LEAST_NEVER_REHEARSED = 2.0, math.log(2.2)
 
 
 class Conformal:
@@ -163,13 +164,15 @@ class Conformal:
         """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
         and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. `kinds`: (n,) labels; those with
         rows enough have widths of their own. Nothing rehearsed: twice the
-        widths about what is known. Of a target whose truth is not positive throughout they are in its own unit, as all of its widths are."""
+        widths about what is known, and no less than `_LEAST_NEVER_REHEARSED` of operators. Of a target whose truth is not positive throughout they are in its own unit, as all of its widths are."""
         self._expected["strangers"] = partial(self.expect_strangers, known, scored, held, kinds)
         self._known = tuple(known)
         each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}, None if kinds is None else kinds[at])
                 for label in np.unique(held) for at in [held == label]] if held is not None else []
         self._strangers = {t: max([width, *(e[t] for e in each if t in e)]) for t, width in self._rehearsed(scored, kinds).items()}
         self._stretch = 1.0 if scored else _NEVER_REHEARSED
+        if not scored and self.shape == "op":
+            self._strangers = {name: _LEAST_NEVER_REHEARSED for name, scale in self._scale.items() if scale == "log"}
         return self
 
     def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None, apart: Sequence[str] = ()) -> Self:

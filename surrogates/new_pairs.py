@@ -1,12 +1,13 @@
 """Two values that no row of a plain table had together, though it had either: a machine never measured with eight GPUs, the corner where two sizes are both large.
 
 Each value being known, no single column tells that such a row is new, and rows held out group by group mostly have neighbours that share the pair. Looked at are pairs of columns of few values whose combinations were measured
-for the most part, each in several groups: there what is missing is missing as a block, not by chance. Answers stay as they are; how far off they are is rehearsed with a block like the missing one held out.
+for a good part, each in several groups: there what is missing is missing as a block, not by chance. Such a row is answered as it is, or as a product of factors is: what the one value takes with another partner, times what the other does, over those partners together
+(Box, Hunter and Hunter, "Statistics for Experimenters", 2005: main effects without an interaction, on logarithms). Who speaks, and how far off that is, is rehearsed with a block like the missing one held out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from ..datasets.errors import FormatError
 from .new_values import near_known
 
 #: of the combinations of two columns so many must have been measured, at least; groups that those belong to (the middle one), at least; pairs of columns that are kept, those that lack most (assumptions)
-_MEASURED, _LEAST_GROUPS, _MOST_PAIRS = 0.5, 3, 4
+_MEASURED, _LEAST_GROUPS, _MOST_PAIRS = 0.3, 3, 30
+#: other partners that a row is asked with
+_MOST_CROSSED = 3
 #: share of the combinations held out where every value of either column lacks some
 _SCATTERED = 0.2
 #: rows held out, at least, and their share of all, at most
@@ -34,6 +37,10 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, columns: Mapping[str, Sequenc
             cell = np.where((places[a] >= 0) & (places[b] >= 0), places[a] * shape[1] + places[b], -1)
             each = pd.Series(names[cell >= 0]).groupby(cell[cell >= 0]).nunique()
             missing = np.setdiff1d(np.arange(shape[0] * shape[1]), each.index.to_numpy())
+            measured = np.zeros(shape, dtype=bool)
+            measured.flat[each.index.to_numpy()] = True
+            if measured.sum(0).max() < 2 or measured.sum(1).max() < 2:  # the one settles the other: no pair of choices
+                continue
             if len(missing) and len(each) > _MEASURED * shape[0] * shape[1] and each.median() >= _LEAST_GROUPS:
                 found.append({"columns": [a, b], "values": [list(columns[a]), list(columns[b])], "missing": [[int(m // shape[1]), int(m % shape[1])] for m in missing]})
     return sorted(found, key=lambda told: -len(told["missing"]) / (len(told["values"][0]) * len(told["values"][1])))[:_MOST_PAIRS]
@@ -53,10 +60,45 @@ def missing(frame: pd.DataFrame, told: Sequence[Mapping[str, Any]]) -> np.ndarra
             if column not in places:
                 places[column] = _places(frame[column], values)
         a, b = (places[column] for column in pair["columns"])
-        lacks = np.zeros((len(pair["values"][0]), len(pair["values"][1])), dtype=bool)
-        lacks[tuple(np.transpose(pair["missing"]))] = True
-        out[:, at] = (a >= 0) & (b >= 0) & lacks[a, b]
+        out[:, at] = (a >= 0) & (b >= 0) & lacking(pair)[a, b]
     return out
+
+
+def crossed(frame: pd.DataFrame, told: Mapping[str, Any], lacks: np.ndarray, ask: Callable[[pd.DataFrame], np.ndarray]) -> np.ndarray:
+    """(n, t) answers in SI to rows whose two values were never seen together, by `ask` (rows of a frame -> (n, t)) with other partners, those nearest (of words: with the most rows): the middle of up to `_MOST_CROSSED`; NaN where
+    no partners were measured together. `lacks`: (values of the one, of the other) combinations that were not measured. By logarithms where answers are positive, else by differences."""
+    (a, b), values = told["columns"], told["values"]
+    at = [_places(frame[c], v) for c, v in zip((a, b), values, strict=True)]
+    out: np.ndarray | None = None
+    for i, j in {*zip(*(each.tolist() for each in at), strict=True)}:
+        others = [(x, y) for x in range(len(values[0])) for y in range(len(values[1])) if x != i and y != j and not (lacks[i, y] or lacks[x, j] or lacks[x, y])]
+        rows = np.flatnonzero((at[0] == i) & (at[1] == j))
+        near = sorted(others, key=lambda cell: (_steps(values[0], i, cell[0]) + _steps(values[1], j, cell[1]), cell))[:_MOST_CROSSED] if min(i, j) >= 0 else []
+        part, each = frame.iloc[rows].reset_index(drop=True), []
+        for x, y in near:
+            one, other, both = (ask(part.assign(**{a: values[0][p], b: values[1][q]})) for p, q in ((i, y), (x, j), (x, y)))
+            positive = (one > 0) & (other > 0) & (both > 0)
+            each.append(np.where(positive, one * np.where(positive, other, 1.0) / np.where(positive, both, 1.0), one + other - both))
+        if each:
+            out = np.full((len(frame), each[0].shape[1]), np.nan) if out is None else out
+            out[rows] = np.median(each, axis=0)
+    return np.full((len(frame), 1), np.nan) if out is None else out
+
+
+def lacking(told: Mapping[str, Any], frame: pd.DataFrame | None = None) -> np.ndarray:
+    """(values of the one, of the other) combinations that were not measured; those of the rows of a `frame` as if they were not, either."""
+    out = np.zeros((len(told["values"][0]), len(told["values"][1])), dtype=bool)
+    out[tuple(np.transpose(told["missing"]))] = True
+    if frame is not None:
+        at = [_places(frame[c], v) for c, v in zip(told["columns"], told["values"], strict=True)]
+        known = (at[0] >= 0) & (at[1] >= 0)
+        out[at[0][known], at[1][known]] = True
+    return out
+
+
+def _steps(values: Sequence[Any], one: int, other: int) -> int:
+    """How far a partner is: of numbers in places, of words by how many have more rows."""
+    return other if isinstance(values[0], str) else abs(one - other)
 
 
 def checked(told: Sequence[Mapping[str, Any]], where: object) -> None:
@@ -71,18 +113,17 @@ def checked(told: Sequence[Mapping[str, Any]], where: object) -> None:
 def held(frame: pd.DataFrame, told: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
     """(n,) rows that a rehearsal holds out: what is missing of some values is held out of half of those that lack nothing, of numbers those next to them; where all lack something, a share of the
     combinations at random. None where that leaves too few rows on either side."""
-    lacks = np.zeros((len(told["values"][0]), len(told["values"][1])), dtype=bool)
-    lacks[tuple(np.transpose(told["missing"]))] = True
+    lacks = lacking(told)
     places = [_places(frame[column], values) for column, values in zip(told["columns"], told["values"], strict=True)]
     whole = [np.flatnonzero(~lacks.any(1)), np.flatnonzero(~lacks.any(0))]
     axis = int(len(whole[1]) * lacks.shape[0] > len(whole[0]) * lacks.shape[1])
     block = np.zeros_like(lacks)
     if len(whole[axis]):
-        others, lacking = np.flatnonzero(lacks.any(axis)), np.flatnonzero(lacks.any(1 - axis))
+        others, gaps = np.flatnonzero(lacks.any(axis)), np.flatnonzero(lacks.any(1 - axis))
         if isinstance(told["values"][axis][0], str):
             chosen = rng.permutation(whole[axis])
         else:
-            chosen = whole[axis][np.argsort(np.abs(whole[axis] - lacking.mean()), kind="stable")]
+            chosen = whole[axis][np.argsort(np.abs(whole[axis] - gaps.mean()), kind="stable")]
         lines = chosen[:max(1, len(chosen) // 2)]
         block[np.ix_(lines, others) if axis == 0 else np.ix_(others, lines)] = True
     else:

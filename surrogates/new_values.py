@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .newcomer import weighted_median
+from .newcomer import KIN, named_alike, weighted_median
 
 #: columns of words that are looked at, the first ones; new numbers of one row that are joined or carried on together, for asking doubles with each (assumptions)
 _MOST_WORDED, _MOST_CARRIED = 8, 3
@@ -35,12 +35,15 @@ _NEAR = 0.1
 _LEAST_ROWS, _MOST_HELD, _NOBODYS = 10, 0.7, "(none of those)"
 #: powers that costs go with, at most
 _POWERS = (-1.0, 3.0)
+#: values, of which the larger is so many times the smaller, that a power is read off (assumption: a quarter of an octave); none goes on where all lie nearer
+_APART = 2.0**0.25
 
 Ask = Callable[[pd.DataFrame], np.ndarray]
 
 
 def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What must be known to ask: "columns": column -> its values (words with the most rows first, numbers in order) and square roots of their rows; "joint": frequent rows of those of words.
+    """What must be known to ask: "columns": column -> its values (words with the most rows first, numbers in order) and square roots of their rows; "joint": frequent rows of those of words; "alike": that words whose
+    names share parts count more for one another (models saved before lack it).
     Empty where no column has few values. `left_out`: columns that somebody else answers for."""
     some = np.sort(np.random.default_rng(0).permutation(len(frame))[:_MOST_ROWS])
     names = pd.factorize(groups[some].astype(str))[0]
@@ -70,7 +73,7 @@ def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = (
     if not columns:
         return {}
     joint = frame[list(words)].astype(str).value_counts().index[:_MOST_JOINT] if words else ()
-    return {"columns": columns, "joint": [[str(v) for v in row] for row in joint]}
+    return {"columns": columns, "joint": [[str(v) for v in row] for row in joint], "alike": True}
 
 
 def _crossed(frame: pd.DataFrame, columns: list[str]) -> dict[str, float]:
@@ -133,7 +136,7 @@ def without(told: Mapping[str, Any], column: str, value: Any, asked: pd.DataFram
     words = _words(told)
     left = [at for at, name in enumerate(words) if name in columns]
     joint = [[row[at] for at in left] for row in told["joint"] if all(row[at] in columns[words[at]]["values"] for at in left)]
-    return {"columns": columns, "joint": joint}
+    return {**told, "columns": columns, "joint": joint}
 
 
 def as_new(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> pd.DataFrame:
@@ -156,6 +159,22 @@ def beyond_each(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -
     return out
 
 
+def octaves_beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
+    """(n,) how many octaves farther than the last step between known numbers a row's new number lies beyond them, the farthest of its columns; 0 within, and for numbers that are not positive. `new`: (n, columns), as `strange` says."""
+    out = np.zeros(len(frame))
+    beyond = beyond_each(frame, told, new)
+    for at, (column, known) in enumerate(told["columns"].items()):
+        values = known["values"]
+        if isinstance(values[0], str) or not beyond[:, at].any() or values[0] <= 0 or len(values) < 2:
+            continue
+        x = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        there = beyond[:, at] & (x > 0)
+        x = np.where(there, x, values[0])
+        over = np.maximum(np.log2(x / values[-1]) - np.log2(values[-1] / values[-2]), np.log2(values[0] / x) - np.log2(values[1] / values[0]))
+        out = np.where(there, np.maximum(out, over), out)
+    return np.maximum(out, 0.0)
+
+
 def widest(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> np.ndarray:
     """(n,) logarithm of the ratio of the two known numbers that a row's lies between; infinite beyond them, and where they are not positive."""
     values, known = frame[column].to_numpy(dtype=np.float64, na_value=np.nan), np.array(told["columns"][column]["values"])
@@ -170,22 +189,28 @@ def sort_of(told: Mapping[str, Any], column: str) -> str:
     return "words" if isinstance(told["columns"][column]["values"][0], str) else "numbers"
 
 
-def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask: Ask) -> dict[str, np.ndarray]:
-    """{"asked", "carried"} -> (n, t) answers in SI of `ask` (rows of a frame -> (n, t)) to rows `new` ((n, columns), each row somewhere) as if they had values of the table. Each row by itself, whatever stands beside it."""
+def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask: Ask, names: pd.DataFrame | None = None) -> dict[str, np.ndarray]:
+    """{"asked", "carried"} -> (n, t) answers in SI of `ask` (rows of a frame -> (n, t)) to rows `new` ((n, columns), each row somewhere) as if they had values of the table. Each row by itself, whatever stands beside it.
+    `names`: the same rows as they were written, where the frame has a word that nobody knows in place of theirs."""
     out: dict[str, np.ndarray] = {}
+    written = frame if names is None else names
     for pattern in np.unique(new, axis=0):
-        given = list(_given(told, pattern))
         numbers = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and sort_of(told, c) == "numbers"]
-        every, worth = np.flatnonzero((new == pattern).all(1)), np.array([w for _, w in given])
-        for rows in np.array_split(every, -(-len(every) // _ROWS_AT_ONCE)):
-            part = frame.iloc[rows].reset_index(drop=True)
-            stacked = _of_numbers(pd.concat([part.assign(**words) for words, _ in given], ignore_index=True), told, numbers, ask)
-            for name, each in stacked.items():
-                found = each.reshape(len(given), len(rows), -1)
-                kept = out.setdefault(name, np.full((len(frame), found.shape[2]), np.nan))
-                for j in range(found.shape[2]):
-                    positive = (found[:, :, j] > 0).all(0)
-                    kept[rows, j] = np.where(positive, np.exp(weighted_median(np.log(np.where(positive, found[:, :, j], 1.0)), worth)), weighted_median(found[:, :, j], worth))
+        words = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and sort_of(told, c) == "words"]
+        mine = np.flatnonzero((new == pattern).all(1))
+        called = written[words].iloc[mine].astype(str).agg("\n".join, axis=1) if words and told.get("alike") else pd.Series("", index=mine)
+        for name_of, every in ((str(each), mine[called.to_numpy() == each]) for each in np.unique(called.to_numpy(dtype=object).astype(str))):
+            given = list(_given(told, words, name_of.split("\n")))
+            worth = np.array([w for _, w in given])
+            for rows in np.array_split(every, -(-len(every) // _ROWS_AT_ONCE)):
+                part = frame.iloc[rows].reset_index(drop=True)
+                stacked = _of_numbers(pd.concat([part.assign(**replaced) for replaced, _ in given], ignore_index=True), told, numbers, ask)
+                for name, each in stacked.items():
+                    found = each.reshape(len(given), len(rows), -1)
+                    kept = out.setdefault(name, np.full((len(frame), found.shape[2]), np.nan))
+                    for j in range(found.shape[2]):
+                        positive = (found[:, :, j] > 0).all(0)
+                        kept[rows, j] = np.where(positive, np.exp(weighted_median(np.log(np.where(positive, found[:, :, j], 1.0)), worth)), weighted_median(found[:, :, j], worth))
     return out
 
 
@@ -193,19 +218,25 @@ def _words(told: Mapping[str, Any]) -> list[str]:
     return [c for c in told["columns"] if sort_of(told, c) == "words"]
 
 
-def _given(told: Mapping[str, Any], pattern: np.ndarray) -> Iterator[tuple[dict[str, str], float]]:
-    """The words to ask with in place of those that are new, and what each counts; nothing to replace where numbers alone are."""
+def _given(told: Mapping[str, Any], words: list[str], called: list[str]) -> Iterator[tuple[dict[str, str], float]]:
+    """The words to ask with in place of the new ones `called`, and what each counts: those whose names are alike more, where that was rehearsed. Nothing to replace where numbers alone are new."""
     every = _words(told)
-    words = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and c in every]
+    if not words:
+        yield {}, 1.0
+        return
     if len(words) == 1:
         known = told["columns"][words[0]]
-        yield from ((({words[0]: v}, w)) for v, w in list(zip(known["values"], known["worth"], strict=True))[:_MOST_ASKED])
-    elif words:
-        at = [every.index(c) for c in words]
-        together = list(dict.fromkeys(tuple(r[i] for i in at) for r in told["joint"]))[:_MOST_ASKED] or [tuple(told["columns"][c]["values"][0] for c in words)]
-        yield from ((dict(zip(words, row, strict=True)), 1.0) for row in together)
+        rows, worth = [(v,) for v in known["values"]], np.array(known["worth"])
     else:
-        yield {}, 1.0
+        at = [every.index(c) for c in words]
+        rows = list(dict.fromkeys(tuple(r[i] for i in at) for r in told["joint"]))
+        rows = rows or [tuple(told["columns"][c]["values"][0] for c in words)]
+        worth = np.ones(len(rows))
+    if told.get("alike"):
+        for at_word, word in enumerate(called):
+            worth = worth * KIN ** named_alike(word, [row[at_word] for row in rows])
+    for i in np.argsort(-worth, kind="stable")[:_MOST_ASKED]:
+        yield dict(zip(words, rows[i], strict=True)), float(worth[i])
 
 
 def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str], ask: Ask) -> dict[str, np.ndarray]:
@@ -222,6 +253,9 @@ def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str],
         return _of_numbers(part.assign(**{column: values[0]}), told, others, ask)
     above = np.clip(np.searchsorted(values, x), 1, len(values) - 1)
     below, beyond = values[above - 1], values[above]
+    if values[0] > 0:  # a power is read off values that lie apart, where any do: what two near ones differ by may be chance
+        below = np.where(x > values[-1], values[max(np.searchsorted(values, values[-1] / _APART, side="right") - 1, 0)], below)
+        beyond = np.where(x < values[0], values[min(np.searchsorted(values, values[0] * _APART), len(values) - 1)], beyond)
     low, high = (_of_numbers(part.assign(**{column: v}), told, others, ask) for v in (below, beyond))
     log = (values[0] > 0) & (x > 0)
     safe = [np.where(log, v, other) for v, other in ((x, 1.0), (below, 1.0), (beyond, 2.0))]
@@ -229,7 +263,7 @@ def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str],
     over = np.where(log, np.log(np.minimum(safe[0] / np.where(log, values[0], 1.0), 1.0)) + np.log(np.maximum(safe[0] / np.where(log, values[-1], 1.0), 1.0)), 0.0)[:, None]
     asked = _joined(low["asked"], high["asked"], np.clip(share, 0.0, 1.0))[0]
     carried, ratio = _joined(low["carried"], high["carried"], np.clip(share, 0.0, 1.0))
-    power = np.clip(ratio / np.where(log, np.log(safe[2] / safe[1]), 1.0)[:, None], *_POWERS)
+    power = np.clip(ratio / np.where(log, np.log(safe[2] / safe[1]), 1.0)[:, None], *_POWERS) * (values[-1] >= _APART * values[0])
     return {"asked": asked, "carried": np.where(log[:, None], carried * np.exp(power * over), carried)}
 
 

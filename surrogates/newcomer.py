@@ -12,10 +12,13 @@ unused), says less about the next. Each counts with the square root of its rows,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..datasets.measurement import TARGETS
 from ..features.device import DEVICE_FEATURES, named_machine
@@ -23,7 +26,7 @@ from .kin import machine_figures
 
 #: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions, chosen by looking
 #: at machines held out of LLM-Inference-Bench and Zeus)
-_KIN, _POWER = 8.0, 0.35
+KIN, _POWER = 8.0, 0.35
 #: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption, chosen by looking at
 #: Accel-NASBench's as well)
 _SOFTWARE = 0.69
@@ -31,6 +34,8 @@ _SOFTWARE = 0.69
 _FLOOR = 0.2
 #: of more machines than this, which tell each other's worth? none: all are worth the same
 MOST_COMPARED = 16
+#: what a word of a name is; rows of a machine from which a column that never varies on it is its own
+_WORDS, _LEAST_SETTLED = re.compile(r"[a-z]+\d*[a-z]*|\d+[a-z]*"), 5
 #: a column of more words than this names no machines
 MOST_NAMED = 200
 #: machines that a row is asked for at most, nearest first
@@ -58,16 +63,56 @@ def worth(rows: np.ndarray, apart: np.ndarray) -> np.ndarray:
 
 
 def shares(new: str, known: Sequence[str], worth: Sequence[float] | None = None) -> np.ndarray:
-    """(D,) how much each known machine counts for a new one, summing to 1; `MOST_ASKED` at most are not zero. Without a `worth` of each, equal ones for a machine no catalogue knows."""
+    """(D,) how much each known machine counts for a new one, summing to 1; `MOST_ASKED` at most are not zero. Without a `worth` of each, equal ones for a machine no catalogue knows and whose name tells nothing."""
     figures, kin = _beside(new, known)
     apart = figures - _figures(new)
     told = np.isfinite(apart)
     distance = np.sqrt((np.where(told, apart, 0.0) ** 2).sum(1) / np.maximum(told.sum(1), 1))
-    weight = np.where(kin, _KIN, 1.0) * np.exp(-np.where(told.any(1), distance, 0.0))
-    if len(known) > MOST_ASKED:
-        weight[np.argsort(-weight, kind="stable")[MOST_ASKED:]] = 0.0
+    alike = np.where(told.any(1), 0.0, named_alike(new, known))
+    weight = np.where(kin, KIN, KIN**alike) * np.exp(-np.where(told.any(1), distance, 0.0))
+    if len(known) > MOST_ASKED:  # of equals not those whose names come first
+        chance = np.random.default_rng(0).permutation(len(known))
+        weight[np.lexsort((chance, -weight))[MOST_ASKED:]] = 0.0
     weight = weight * (1.0 if worth is None else np.asarray(worth))
     return np.asarray(weight / weight.sum())
+
+
+def named_alike(new: str, known: Sequence[str]) -> np.ndarray:
+    """(D,) how much of a name, 0 to 1, each known name shares: of its words (letters and digits), the rarer the more; numbers that no known name has count for nothing, for they tell one of a family from the next
+    ("Snapdragon 835", "3090 * 4")."""
+    words, own = [set(_WORDS.findall(name.lower())) for name in known], set(_WORDS.findall(new.lower()))
+    counts = {word: sum(word in each for each in words) for word in own}
+    weight = {word: float(np.log((len(known) + 1.0) / max(count, 1))) for word, count in counts.items() if count or word.isalpha()}
+    return np.array([sum(w for word, w in weight.items() if word in each) for each in words]) / max(sum(weight.values()), 1e-300)
+
+
+def settled(frame: pd.DataFrame, column: str) -> dict[str, dict[str, Any]]:
+    """Columns that the machine settles, each machine having one value of them but not all the same (its cores, its memory): column -> machine -> that value, None for an empty cell. They are the machine's own figures:
+    one that is asked in place of another brings its own. None where machines have `_LEAST_SETTLED` rows or fewer (the middle one)."""
+    names, machines = pd.factorize(frame[column].astype(str))
+    if len(machines) < 2 or np.median(np.bincount(names)) < _LEAST_SETTLED:
+        return {}
+    first = np.unique(names, return_index=True)[1]
+    out: dict[str, dict[str, Any]] = {}
+    for other in (c for c in map(str, frame.columns) if c != column):
+        codes = pd.factorize(frame[other], use_na_sentinel=False)[0]
+        if (codes == codes[first][names]).all() and len(np.unique(codes[first])) > 1:
+            values = frame[other].iloc[first].tolist()
+            out[other] = {str(machine): None if pd.isna(value) else value if isinstance(value, str | bool) else float(value) for machine, value in zip(machines, values, strict=True)}
+    return out
+
+
+def nearness(own: Mapping[str, Any], settled: Mapping[str, Mapping[str, Any]], known: Sequence[str]) -> np.ndarray:
+    """(D,) how near each known machine is to a new one by the positive numbers among the columns that machines settle (`own`: column -> its value), 1 where none tells: as much as figures of the catalogue do in `shares`."""
+    apart = [[np.log(float(own[c]) / float(each[name])) if _positive(own.get(c)) and _positive(each.get(name)) else np.nan for name in known] for c, each in settled.items()]
+    if not apart:
+        return np.ones(len(known))
+    told = np.isfinite(apart)
+    return np.asarray(np.exp(-np.sqrt((np.where(told, apart, 0.0) ** 2).sum(0) / np.maximum(told.sum(0), 1))))
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) and value > 0
 
 
 def factors(new: str, known: Sequence[str], target: str) -> np.ndarray:

@@ -14,12 +14,14 @@ import numpy as np
 
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models, served_models
-from . import newcomer, reach, relatives
+from ..features.device import named_machine
+from . import newcomer, relatives
 from .boosted import Boosted
 from .kernel import Kernel
+from .reaching import SIZE, SMALL, STEP, Reaching
 from .served import Served
 from .shares import best_shares, mixed, of_those
-from .valued import KEPT, Valued
+from .valued import KEPT
 
 #: of a table with more rows no machine is held out
 MOST_FOLDED = 50_000
@@ -28,26 +30,22 @@ _REHEARSED = 4
 #: with fewer machines than this a rehearsal cannot tell which member carries over to another one (assumption: eight). Then the machines themselves are asked (`newcomer`);
 #: of networks, priced on the machine itself, the middle one of all answers counts
 _FEW_MACHINES = 8
+#: share that asking known machines is given beforehand where there are more (assumption: half)
+_KNOWN = 0.5
 #: rows on which machines are compared
 _MOST_COMPARED = 1_500
-#: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, and about one of another vendor or kind, or of which no catalogue
+#: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, those about its power, and answers about one of another vendor or kind, or of which no catalogue
 #: knows either. Of pairs of machines in open tables, each brought over to the other by what both are rated at, four in five have nine tenths of their rows within such a factor (`benchmarks/never_rehearsed.py`)
-_KIN_OFF, _ALIEN_OFF = 3.5, 15.0
-#: rows from which the largest sizes are held out
-_MOST_REACHED = 12_000
-#: share that carrying a column of few values on is given beforehand (assumption)
-_CARRIED = 0.5
+_KIN_OFF, _KIN_POWER_OFF, _ALIEN_OFF = 3.9, 2.0, 15.0
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
 #: how much wider than about models held out, whose figures are known, intervals are about one that nobody knows (assumption)
 _NAMELESS = 2.0
-#: why a row lies beyond all that was learned from: of a machine or a language model never seen, beyond the reach of a size, beyond a column of few values; and a machine none of whose vendor and kind the table has,
-#: whose widths say nothing of the others
-_MACHINE, _MODEL, _SIZE, _STEP = "machine", "model", "size", "step"
-_ALIEN = "machine of another kind"
+#: why a row lies beyond all that was learned from: of a machine or a language model never seen; and a machine none of whose vendor and kind the table has, whose widths say nothing of the others
+_MACHINE, _MODEL, _ALIEN = "machine", "model", "machine of another kind"
 
 
-class Outlying(Valued):
+class Outlying(Reaching):
     """The part of a blend that rehearses. What it needs of the blend: members for a table of so many rows, shares by answers, answers about known machines."""
 
     targets: tuple[str, ...]
@@ -63,16 +61,15 @@ class Outlying(Valued):
     def _forget(self) -> None:
         """Nothing is known of an earlier table."""
         self._strangers: dict[str, dict[str, Any]] = {}
-        #: what columns reach, how many octaves were rehearsed and who speaks beyond; empty where that was of no use
-        self._reach: dict[str, Any] = {}
         #: column of language models -> those of the table, the powers that costs go with, and how much their relatives count about one never seen
         self._relatives: dict[str, dict[str, Any]] = {}
         #: column of language models -> what serving one never seen takes
         self._served: dict[str, Served] = {}
         self._forget_values()
-        #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, on language models so held out, of those with the largest sizes, and of those with the largest of few values; empty where
-        #: none could be
-        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _ALIEN: {}, _MODEL: {}, _SIZE: {}, _STEP: {}}
+        self._forget_reach()
+        #: after `fit`: why -> target -> (truth, answer), in SI, of rows on machines held out in turn, on language models so held out, of those with the largest sizes, with the largest of few values, and with the smallest sizes;
+        #: empty where none could be
+        self.rehearsed: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {_MACHINE: {}, _ALIEN: {}, _MODEL: {}, SIZE: {}, STEP: {}, SMALL: {}}
 
     def _candidates(self, rows: int, targets: Sequence[str] = ()) -> dict[str, Any]:
         raise NotImplementedError
@@ -90,6 +87,8 @@ class Outlying(Valued):
             names, counts = np.unique(values, return_counts=True)
             few = len(names) < _FEW_MACHINES
             told: dict[str, Any] = {"known": [str(n) for n in names], "shares": {t: {"newcomer": 1.0} for t in self.targets}}
+            own = newcomer.settled(frame[[c for c in self._written if c in frame and c not in self._language_models]], column) if not self._networks and column in self._written else {}
+            told |= {"settled": own} if own else {}
             if (self._networks or not few) and (len(names) < 3 or len(table) > MOST_FOLDED):
                 continue
             self._strangers[column] = told
@@ -103,6 +102,8 @@ class Outlying(Valued):
                 self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
             if self._networks or (not few and answers):
                 told["shares"] = self._weigh(table, answers)
+                if "newcomer" in answers:  # a few machines, as unlike one another as they may be, do not tell who is right about the next
+                    told["shares"] = {t: {name: (1.0 - _KNOWN) * each.get(name, 0.0) + _KNOWN * (name == "newcomer") for name in {**each, "newcomer": 0.0}} for t, each in told["shares"].items()}
             if self._networks and few:
                 told["middle"] = list(candidates)
             self._remember(table, values, answers, told, few, np.isin(values, names[alien]))
@@ -197,8 +198,20 @@ class Outlying(Valued):
         return out
 
     def _moved(self, questions: Any, column: str, machine: str) -> Any:
-        """The same rows on another machine."""
-        return replace(questions, frame=language_models.widened(questions.frame.assign(**{column: machine}), self._language_models))
+        """The same rows on another machine, with what is its own (`newcomer.settled`)."""
+        its = {c: values[machine] for c, values in self._strangers.get(column, {}).get("settled", {}).items() if machine in values}
+        changed = questions.frame.assign(**{column: machine}, **{c: np.nan if v is None else v for c, v in its.items()})
+        return replace(questions, frame=language_models.widened(changed, self._language_models))
+
+    def _settled_as_known(self, questions: Any) -> Any:
+        """The rows, those about machines never seen with what is settled of a known one: what differs there is the machine, not a size or a value of its own."""
+        for column, told in self._strangers.items():
+            if told.get("settled") and column in questions.frame.columns:
+                new = ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])
+                its = {c: values.get(told["known"][0]) for c, values in told["settled"].items() if c in questions.frame.columns}
+                if new.any():
+                    questions = replace(questions, frame=questions.frame.assign(**{c: questions.frame[c].astype(object).where(~new, np.nan if v is None else v).infer_objects() for c, v in its.items()}))
+        return questions
 
     def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], worth: Mapping[str, np.ndarray]) -> None:
         """Into `answers`: what each member, and `newcomer`, says of the rows `here`, a machine that no one saw."""
@@ -226,55 +239,6 @@ class Outlying(Valued):
         return {"absolute": Boosted(targets=tuple(targets), trees=150, leaves=15, min_leaf=5, seed=seed, threads=1).fit(rest),
                 "kernel": candidates["kernel"].sibling().learn_rows(rest) if list(targets) == list(self.targets) else Kernel(targets=tuple(targets), seed=seed).fit(rest)}
 
-    def _reach_out(self, table: Table, known: Mapping[str, float], candidates: Mapping[str, Any], targets: Sequence[str]) -> None:
-        """Who speaks of numbers beyond the reach `known`, and how far off that is: chosen with the largest ones held out; and so, apart from them, for columns of few values, with the largest
-        value of each. Three shares are chosen by the rows that then say how far off they are, so the widths are a little narrow."""
-        table = table.take(np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_REACHED]))
-        frame = table.questions.frame
-        held, octaves = reach.largest(frame, known)
-        found = self._without_largest(table, held, lambda rest: (reach.reach(rest[list(known)]), {}), candidates, targets, _SIZE)
-        if found:
-            self._reach = {"columns": dict(known), "octaves": octaves, "shares": found}
-        steps = {} if self._networks else {name: step for name, step in reach.few(frame).items() if name in self._written}
-        held, octaves = reach.at_most(frame, steps)
-
-        def below(rest: Any) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-            values = {name: v for name in steps if len(v := reach.values_of(rest[name]))}
-            return {name: float(v[-1]) for name, v in values.items()}, {name: (float(v[-2] if len(v) > 1 else v[-1]), steps[name][2]) for name, v in values.items()}
-
-        # what lies beyond a single value tells nothing of what lies beyond two, and what lies beyond two little of the next
-        certain = 1.0 if all(len(reach.values_of(frame[name])) < 3 for name in steps) else _CARRIED
-        found = self._without_largest(table, held, below, candidates, targets, _STEP, certain)
-        if found:
-            self._reach = {"columns": {}, "octaves": 0.0, "shares": {t: {"usual": 1.0} for t in self.targets}, **self._reach, "few": {"columns": steps, "octaves": octaves, "shares": found}}
-
-    def _without_largest(self, table: Table, held: np.ndarray, below: Callable[[Any], tuple[dict[str, float], dict[str, tuple[float, float]]]], candidates: Mapping[str, Any],
-                         targets: Sequence[str], why: str, certain: float = 0.0) -> dict[str, dict[str, float]]:
-        """Shares of those who answer the rows `held`, by what they say of them without them; what that was is remembered under `why`. `below`: of the other rows' frame, its reach and where the last step to
-        it began; `certain`: the share that is given to carrying on whatever they say. Empty where it cannot be tried."""
-        rest, asked = table.take(~held), table.take(held)
-        varied = [t for t in targets if held.any() and all(np.isfinite(part.targets[t]).sum() >= 10 for part in (rest, asked)) and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
-        if not varied:
-            return {}
-        fresh = self._small(rest, varied, candidates)
-        usual = {t: of_those(self._shares[t], fresh) for t in varied}
-
-        def ask(frame: Any) -> np.ndarray:
-            return mixed({name: member.predict(FeatureQuestions(frame)).point for name, member in fresh.items()}, usual, varied, self._counted)
-
-        frame = asked.questions.frame
-        known, since = below(rest.questions.frame)
-        found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point, "carried": reach.carried(frame, known, ask, since),
-                 "process carried": reach.carried(frame, known, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since)}
-        answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
-        for name, points in found.items():
-            answers[name][:, [self.targets.index(t) for t in varied]] = points
-        shares = {t: _with(told, certain) if t in varied else {"usual": 1.0} for t, told in self._weigh(asked, answers).items()}
-        points = mixed(answers, shares, self.targets, self._counted)
-        for t in varied:
-            self.rehearsed[why][t] = (asked.targets[t], points[:, self.targets.index(t)])
-        return shares
-
     def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray, tuple[str, ...]]:
         """After `fit`: (target -> (truth, answer) in SI of rows that lay beyond all the members had learned from, NaN where there is none; (n,) what they are, as `kinds` says; kinds that say
         nothing of the others: each column's values never seen are a matter of their own)."""
@@ -285,7 +249,7 @@ class Outlying(Valued):
             if any(t in told for _, told in parts):
                 each = [np.pad(np.stack(told.get(t, (np.zeros(0), np.zeros(0)))), ((0, 0), (0, n - len(told.get(t, ([],))[0]))), constant_values=np.nan) for n, (_, told) in zip(rows, parts, strict=True)]
                 out[t] = (np.concatenate([e[0] for e in each]), np.concatenate([e[1] for e in each]))
-        return out, np.repeat(np.array([kind for kind, _ in parts], dtype=object), rows), tuple(kind for kind, _ in parts if kind not in (_MACHINE, _MODEL, _SIZE, _STEP))
+        return out, np.repeat(np.array([kind for kind, _ in parts], dtype=object), rows), tuple(kind for kind, _ in parts if kind not in (_MACHINE, _MODEL, SIZE, STEP))
 
     def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], worth: Mapping[str, Any]) -> np.ndarray:
         """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
@@ -296,11 +260,13 @@ class Outlying(Valued):
             counts = newcomer.shares(str(name), known) > 0
             every = np.full((len(known), len(rows), len(targets)), np.nan)
             mine = questions.take(rows)
+            own = self._strangers[column].get("settled", {})
+            near = newcomer.nearness({c: mine.frame[c].iloc[0] for c in own}, own, known) if own and named_machine(str(name)) is None else np.ones(len(known))
             for at, machine in enumerate(known):
                 if counts[at]:
                     every[at] = ask(self._moved(mine, column, machine))
             for j, t in enumerate(targets):
-                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], worth.get(t))
+                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], near * worth.get(t, 1.0))
         return out
 
     def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool, alien: np.ndarray) -> None:
@@ -324,7 +290,7 @@ class Outlying(Valued):
                     found[kind] = truth[rows], point[rows, j]
             if len(found) < 2 and (truth[np.isfinite(truth)] > 0).all():
                 tried = next(iter(found.values()), None)
-                for kind, factor in ((_MACHINE, _KIN_OFF), (_ALIEN, _ALIEN_OFF)):
+                for kind, factor in ((_MACHINE, _KIN_POWER_OFF if newcomer.quantity(t) == "power" else _KIN_OFF), (_ALIEN, _ALIEN_OFF)):
                     if kind not in found:
                         worse = tried is not None and np.quantile(np.abs(np.log(tried[1] / tried[0])), 0.9) > np.log(factor)
                         found[kind] = tried if tried is not None and worse == (kind == _ALIEN) else (truth, truth * factor)
@@ -341,20 +307,23 @@ class Outlying(Valued):
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was
         learned counts half as much with every octave, an assumption) or where both are so. Intervals are as wide there as errors were in the rehearsals, times this."""
         new, model = self._new(questions), self._new_model(questions)
+        questions = self._settled_as_known(questions)
         out = np.where(model, np.where(self._nameless(questions), _NAMELESS, 1.0), 0.0) if model.any() else np.zeros(len(questions))
-        for columns, told in ((self._reach.get("columns", {}), self._reach), (self._few, self._reach.get("few", {}))):
-            over = self._over(questions, columns)
+        for over, told in zip(self._overs(questions), self._ends, strict=True):
             out = np.fmax(out, np.where(over > 0.0, 2.0 - 2.0 ** -np.maximum(over - told.get("octaves", 0.0), 0.0), 0.0))
         values = self._values_new(questions)
         out = np.where((out > 0.0) & (values > 0), np.minimum(np.fmax(out, 1.0) + 0.5 * values, 2.0), np.fmax(out, np.where(values > 0, np.minimum(0.5 + 0.5 * values, 2.0), 0.0)))
-        out = np.where(self._never_together(questions).any(1), np.fmax(out, 1.0), out)
+        if (values > 0).any():  # what a step beyond the ends told says less of several
+            over = self._beyond_ends(questions)
+            out = np.where(over > 0.0, np.minimum(out + 1.0 - 2.0**-over, 2.0), out)
+        out = np.where(self._never_together(questions).any(1) | self._lacking(questions).any(1), np.fmax(out, 1.0), out)
         return np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
 
     def kinds(self, questions: Questions) -> np.ndarray:
         """(n,) why a row lies beyond all that was learned from; "" for one that does not."""
-        size, step = (self._over(questions, columns) > 0.0 for columns in (self._reach.get("columns", {}), self._few))
-        new = self._new(questions)
-        known = np.select([new & self._alien(questions), new, self._new_model(questions), size, step], [_ALIEN, _MACHINE, _MODEL, _SIZE, _STEP], "").astype(object)
+        new, questions = self._new(questions), self._settled_as_known(questions)
+        size, step, small = (over > 0.0 for over in self._overs(questions))
+        known = np.select([new & self._alien(questions), new, self._new_model(questions), size, step, small], [_ALIEN, _MACHINE, _MODEL, SIZE, STEP, SMALL], "").astype(object)
         return np.where(known == "", self._kinds_of_values(questions), known)
 
     def _new_model(self, questions: Any) -> np.ndarray:
@@ -391,18 +360,6 @@ class Outlying(Valued):
                 out |= np.isin(words, [word for word in new if not newcomer.of_kin(str(word), told["known"]).any()])
         return out
 
-    def _octaves(self, questions: Any) -> np.ndarray:
-        """(n,) octaves that rows lie beyond the reach of their farthest column."""
-        return np.fmax(self._over(questions, self._reach.get("columns", {})), self._over(questions, self._few))
-
-    def _over(self, questions: Any, known: Mapping[str, float]) -> np.ndarray:
-        return reach.octaves(questions.frame, known) if all(c in questions.frame.columns for c in known) else np.zeros(len(questions))
-
-    @property
-    def _few(self) -> dict[str, float]:
-        """Column of few values -> its largest."""
-        return {name: most for name, (_, most, _) in self._reach.get("few", {}).get("columns", {}).items()}
-
 
 def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
     """Places of those with most rows, so many at most; the last is of the other sort (alien or not) where those before it are all of one."""
@@ -410,13 +367,6 @@ def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
     if len(order) > most and len(np.unique(alien[order[:most]])) < len(np.unique(alien)):
         order[most - 1] = next(at for at in order[most:] if alien[at] != alien[order[0]])
     return order[:most]
-
-
-def _with(shares: Mapping[str, float], certain: float) -> dict[str, float]:
-    """The shares, drawn to those who carry on by so much."""
-    out = {name: (1.0 - certain) * share for name, share in shares.items()}
-    out["carried"] = out.get("carried", 0.0) + certain
-    return {name: share for name, share in out.items() if share > 0.0}
 
 
 def _or(member: Served | None, table: Table, frame: Any, usual: np.ndarray) -> np.ndarray:

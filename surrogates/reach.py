@@ -1,13 +1,13 @@
-"""How far the numbers of a plain table reach, and what is said of rows beyond them.
+"""How far the numbers of a plain table reach, up and down, and what is said of rows beyond them.
 
 Trees answer a size beyond the largest they saw as they answer the largest, and a process drifts back to its mean. What a cost does with a size it mostly goes on doing: beyond its reach a
 row is asked at the reach, and the power of the size that the model itself shows over the last octaves carries it on. How far that may be trusted, beside the members' own answers, is
-rehearsed with the largest sizes held out.
+rehearsed with the largest sizes held out; and so below the least of a number that is never zero (clocks, power limits, batches) with the smallest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ import pandas as pd
 
 #: a column has a reach where it is a number with at least so many different values, none below zero, the largest so many times the smallest above zero (assumption)
 _LEAST_VALUES, _LEAST_RATIO = 5, 4.0
-#: the last octaves: from this share of the reach up to it
-_LAST = 0.25
+#: the last octaves: from this share of the reach up to it; and the last one alone, for costs settle (a clock beyond what the power limit allows): the rehearsal tells
+_LAST, LAST_OCTAVE = 0.25, 0.5
 #: a number of fewer different values, all above zero, goes on from its largest as from the one before to that, if they lie so far apart (assumption)
 _LEAST_STEP = 1.5
 #: of a power that a single step tells, this share goes on: nothing tells whether it is one (assumption)
@@ -45,6 +45,18 @@ def reach(frame: pd.DataFrame) -> dict[str, float]:
     return out
 
 
+def floor(frame: pd.DataFrame, known: Mapping[str, float]) -> dict[str, float]:
+    """Column -> the least value of it, for columns with a reach `known` that are never zero."""
+    each = {name: values_of(frame[name]) for name in known}
+    return {name: float(values[0]) for name, values in each.items() if len(values) and values[0] > 0.0}
+
+
+def turned(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The frame with these columns' reciprocals: below the least is beyond the largest of those. What is not positive has none."""
+    each = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns}
+    return frame.assign(**{name: np.where(values > 0, 1.0 / np.where(values > 0, values, 1.0), np.nan) for name, values in each.items()})
+
+
 def octaves(frame: pd.DataFrame, known: Mapping[str, float]) -> np.ndarray:
     """(n,) octaves that a row lies beyond the reach, its farthest column; 0 within (a tenth more is not beyond)."""
     over = np.ones(len(frame))
@@ -54,13 +66,20 @@ def octaves(frame: pd.DataFrame, known: Mapping[str, float]) -> np.ndarray:
 
 
 def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray, float]:
-    """((n,) whether a row is among the largest sizes, how many octaves they reach beyond the rest); none where too few rows would be left on either side."""
-    for over in _OVER:
-        held = np.zeros(len(frame), dtype=bool)
-        for name, most in known.items():
-            held |= frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > most / over
-        if held.sum() >= _LEAST_ROWS and (~held).sum() >= max(_LEFT * len(frame), _LEAST_ROWS):
-            return held, float(np.log2(over))
+    """((n,) whether a row is among the largest sizes, how many octaves they reach beyond the rest); none where too few rows would be left on either side. A column that is at its largest in most rows tells nothing;
+    where the largest of all columns are too many, those of as many columns as leave rows enough, columns with the fewest such rows first."""
+    values = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in known}
+    enough = max(_LEFT * len(frame), _LEAST_ROWS)
+    told = [name for name, most in known.items() if (~(values[name] > most / _OVER[-1])).sum() >= enough]
+    for all_of_them in (True, False):
+        for over in _OVER:
+            held = np.zeros(len(frame), dtype=bool)
+            top = {name: values[name] > known[name] / over for name in told}
+            for name in sorted(top, key=lambda n: int(top[n].sum())):
+                if all_of_them or (~(held | top[name])).sum() >= enough:
+                    held |= top[name]
+            if held.sum() >= _LEAST_ROWS and (~held).sum() >= enough:
+                return held, float(np.log2(over))
     return np.zeros(len(frame), dtype=bool), 0.0
 
 
@@ -87,15 +106,16 @@ def at_most(frame: pd.DataFrame, known: Mapping[str, list[float]]) -> tuple[np.n
     return (held, over) if held.sum() >= _LEAST_ROWS else (np.zeros(len(frame), dtype=bool), 0.0)
 
 
-def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray], since: Mapping[str, Sequence[float]] | None = None) -> np.ndarray:
-    """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves, or where `since` tells of it
+def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray], since: Mapping[str, Sequence[float]] | None = None,
+            last: float = _LAST) -> np.ndarray:
+    """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves (from the share `last` of the reach), or where `since` tells of it
     (a value, a share) by that share of its power from the value on (from the reach itself: not carried on); as `ask` says them where they are not positive."""
     at = frame.assign(**{name: np.minimum(frame[name].to_numpy(dtype=np.float64, na_value=np.nan), most) for name, most in known.items()})
     point = ask(at)
     out = point.copy()
     for name, most in known.items():
         rows = np.flatnonzero(frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > most)
-        start, share = (since or {}).get(name, (most * _LAST, 1.0))
+        start, share = (since or {}).get(name, (most * last, 1.0))
         if not len(rows) or start >= most:
             continue
         there = at.iloc[rows]

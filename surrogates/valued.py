@@ -7,16 +7,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..datasets.table import FeatureQuestions, Table
 from ..features import language_models
 from . import new_pairs, new_values, newcomer
 from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
-#: values of a column held out in a rehearsal, fits of it in all, rows of the table that it looks at, and rows of a value asked about
-_VALUES_REHEARSED, _MOST_FITS, _MOST_VALUED, _MOST_ASKED = 3, 8, 1_000, 200
-#: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, and how much that counts against who was best (assumptions)
-_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0}}
+#: values of a column held out in a rehearsal, fits of it in all, pairs of columns of which a block is, rows of the table that it looks at, and rows of a value asked about
+_VALUES_REHEARSED, _MOST_FITS, _PAIRS_REHEARSED, _MOST_VALUED, _MOST_ASKED = 3, 8, 4, 1_000, 200
+#: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, crossing two values never seen together, and how much that counts against who was best (assumptions)
+_ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0},
+                                                "pairs": {"usual": 0.5, "crossed": 0.5}}
 _LIKELY = 0.5
 #: errors remembered of a column, evenly from the least to the worst, some twice where there are fewer: enough for a width of its own
 KEPT = 100
@@ -26,6 +28,9 @@ _NEVER_REHEARSED = 6.0
 _VALUE = "value "
 #: a number between two known ones that lie no farther apart than was rehearsed, where that was rehearsed apart from one beyond them
 _BETWEEN = " between"
+#: a cell that is empty, of a column that others of the table have; rows that tell what that is worth, at least, and how much farther off (logarithms) than about other rows answers
+#: must be to have a width of their own (assumptions)
+_LACKS, _LEAST_LACKING, _MUCH_WORSE = " missing", 5, 1.5
 
 
 class Valued:
@@ -47,6 +52,8 @@ class Valued:
         """Nothing is known of an earlier table."""
         #: columns of few values (`new_values.learn`), and "shares": a key of `_ASKED` -> target -> how much each way of asking counts about a value never seen
         self._values: dict[str, Any] = {}
+        #: the same while it is rehearsed: columns and their values
+        self._looked_at: dict[str, Any] = {}
 
     def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
@@ -58,12 +65,16 @@ class Valued:
     def _few(self) -> dict[str, float]:
         raise NotImplementedError
 
+    def _look_at_values(self, table: Table) -> None:
+        """Which columns are looked at."""
+        frame = table.questions.frame
+        machines = (*self._strangers, *newcomer.machine_columns(frame), getattr(table.questions, "machine_column", ""))  # `newcomer` answers for those
+        self._looked_at = new_values.learn(frame[[c for c in self._written if c in frame]], table.groups, machines)
+
     def _rehearse_values(self, table: Table, candidates: Mapping[str, Any]) -> None:
         """Who speaks about values that a column never had (`new_values`), with values held out in turn: as it is, or as known values are answered. What is remembered, column by column, are the errors about the value
         that was answered worst, and `_NEVER_REHEARSED` off where none could be held out."""
-        frame = table.questions.frame
-        machines = (*self._strangers, *newcomer.machine_columns(frame), getattr(table.questions, "machine_column", ""))  # `newcomer` answers for those
-        told = new_values.learn(frame[[c for c in self._written if c in frame]], table.groups, machines)
+        told, frame = self._looked_at, table.questions.frame
         if not told:
             return
         rng = np.random.default_rng(int(self._settings["seed"]))
@@ -82,7 +93,7 @@ class Valued:
             ask, trees = (partial(self._plainly, fresh, shares) for shares in ({t: of_those(self._shares[t], fresh) for t in self.targets}, self._trees_alone))
             others, unknown = new_values.without(told, column, value, asked.questions.frame, rest.questions.frame), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
             new = new_values.strange(unknown, others)
-            points = {"usual": ask(unknown), **new_values.answered(unknown, others, new, ask), "trees": new_values.answered(unknown, others, new, trees)["asked"]}
+            points = {"usual": ask(unknown), **new_values.answered(unknown, others, new, ask, asked.questions.frame), "trees": new_values.answered(unknown, others, new, trees, asked.questions.frame)["asked"]}
             sort = "ends" if new_values.beyond(unknown, others, new).any() else self._sort_of(told, column)
             if sort == "numbers":
                 gaps[column] = max(gaps.get(column, 0.0), float(new_values.widest(unknown, others, column).max()))
@@ -103,20 +114,67 @@ class Valued:
                 told["columns"][column] |= {"between": self._remember_values(table, column + _BETWEEN, between), "gap": round(gaps[column], 6)}
         self._rehearse_pairs(table, candidates, pairs)
 
+    def _rehearse_missing(self, table: Table, points: np.ndarray) -> None:
+        """How far off answers were about rows that lack a cell of a column which other rows have, by answers (n, t) of members that saw none of their groups."""
+        truth, off = np.column_stack([table.targets[t] for t in self.targets]), {}
+        for column in (c for c in self._written if c in table.questions.frame):
+            lacks = table.questions.frame[column].isna().to_numpy()
+            known = lacks & np.isfinite(points).all(1) & np.isfinite(truth).any(1)
+            if known.sum() >= _LEAST_LACKING and _by_chance(table.questions.frame, column, self._written) and self._much_worse(truth, points, known):
+                off[column] = self._remember_values(table, column + _LACKS, [(truth[known], points[known])])
+        if off:
+            self._values = {"columns": {}, "joint": [], "shares": {}, **self._values, "lacking": off}
+
+    def _much_worse(self, truth: np.ndarray, points: np.ndarray, here: np.ndarray) -> bool:
+        """Whether answers (n, t) to some rows are off by `_MUCH_WORSE` times those to the others, or more, for some target (nine in ten of either)."""
+        for j in range(truth.shape[1]):
+            good = np.isfinite(truth[:, j]) & np.isfinite(points[:, j])
+            off = np.abs(scaled(points[:, j], truth[:, j]) - scaled(truth[:, j], truth[:, j]))
+            if (good & here).any() and (good & ~here).any() and np.quantile(off[good & here], 0.9) > _MUCH_WORSE * np.quantile(off[good & ~here], 0.9):
+                return True
+        return False
+
+    def _lacking(self, questions: Any) -> np.ndarray:
+        """(n, columns) whether a row lacks a cell of those columns that rows of the table lacked."""
+        columns = [c for c in self._values.get("lacking", ()) if c in questions.frame.columns]
+        return np.column_stack([questions.frame[c].isna().to_numpy() for c in columns]) if columns else np.zeros((len(questions), 0), dtype=bool)
+
     def _rehearse_pairs(self, table: Table, candidates: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> None:
-        """How far off the usual answers are about two values never seen together (`new_pairs`): of pairs of columns for which a block could be held out."""
-        rng, kept = np.random.default_rng(int(self._settings["seed"])), []
+        """Who speaks about two values never seen together (`new_pairs`), and how far off that is: of pairs of columns for which a block could be held out. Of others the usual answers stay, as unsure as about a value never seen
+        of the one column or of the other, whichever is surer: a pair is less new than that."""
+        rng, kept, tried = np.random.default_rng(int(self._settings["seed"])), [], 0
         for pair in pairs:
             here = new_pairs.held(table.questions.frame, pair, rng)
             asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
-            if not here.any() or any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
+            if not here.any() or tried == _PAIRS_REHEARSED or any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
+                column = min((c for c in pair["columns"] if c in self._values["columns"]), key=lambda c: self._values["columns"][c]["off"], default="")
+                if column:
+                    kept.append({**pair, "off": self._values["columns"][column]["off"], "as": column})
                 continue
+            tried += 1
             fresh = self._small(rest, self.targets, candidates)
-            points = self._plainly(fresh, {t: of_those(self._shares[t], fresh) for t in self.targets}, asked.questions.frame)
-            off = self._remember_values(table, new_pairs.name(pair), [(np.column_stack([asked.targets[t] for t in self.targets]), points)])
-            kept.append({**pair, "off": off})
+            ask = partial(self._plainly, fresh, {t: of_those(self._shares[t], fresh) for t in self.targets})
+            frame, truth = asked.questions.frame, np.column_stack([asked.targets[t] for t in self.targets])
+            points = {"usual": ask(frame)}
+            points["crossed"] = _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair, frame), ask), points["usual"])
+            shares = {t: _who(_ASKED["pairs"], truth[:, j], {name: p[:, j] for name, p in points.items()}) for j, t in enumerate(self.targets)}
+            off = self._remember_values(table, new_pairs.name(pair), [(truth, mixed(points, shares, self.targets, self._counted))])
+            kept.append({**pair, "off": off, "shares": shares})
         if kept:
             self._values["pairs"] = kept
+
+    def _paired(self, questions: Any, blend: np.ndarray, ask: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """The answers (n, t), those to rows with two values never seen together by who speaks there; of several pairs by the first."""
+        apart = self._never_together(questions)
+        left = apart.any(1) & ~self._strange(questions).any(1) if apart.any() else np.zeros(len(blend), dtype=bool)
+        for at, pair in enumerate(self._values.get("pairs", ()) if left.any() else ()):
+            rows = np.flatnonzero(left & apart[:, at])
+            if len(rows) and any("crossed" in shares for shares in pair.get("shares", {}).values()):
+                frame = questions.frame.iloc[rows].reset_index(drop=True)
+                said = {"usual": blend[rows], "crossed": _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair), ask), blend[rows])}
+                blend[rows] = mixed(said, pair["shares"], self.targets, self._counted)
+            left &= ~apart[:, at]
+        return blend
 
     def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
         """Keeps what answers about values of the column were off by; the 90 % of that of the target that was answered worst (logarithms)."""
@@ -197,6 +255,10 @@ class Valued:
         new = self._strange(questions)
         return np.asarray(new[:, [at for at, column in enumerate(self._values.get("columns", ())) if column not in self._relatives]].sum(1) if new.shape[1] else np.zeros(len(new), dtype=np.int64))
 
+    def _beyond_ends(self, questions: Any) -> np.ndarray:
+        """(n,) octaves that a row's new numbers lie beyond those of their columns and a step more."""
+        return new_values.octaves_beyond(questions.frame, self._values, self._strange(questions))
+
     def _kinds_of_values(self, questions: Any) -> np.ndarray:
         """(n,) why a row lies beyond what was learned from, by the column whose value is new, of several the one about which answers were farthest off; "" where none is."""
         new, columns = self._strange(questions), self._values.get("columns", {})
@@ -209,9 +271,17 @@ class Valued:
             names = np.array([[_VALUE + column, _VALUE + column + _BETWEEN] for column in columns], dtype=object)
             kinds = np.where(new.any(1), names[worst, within[np.arange(len(new)), worst].astype(np.int64)], "").astype(object)
         apart, pairs = self._never_together(questions), self._values.get("pairs", ())
+        lacks, off_of = self._lacking(questions), self._values.get("lacking", {})
+        if lacks.any():
+            names = np.array([_VALUE + c + _LACKS for c in off_of if c in questions.frame.columns], dtype=object)
+            kinds = np.where((kinds == "") & lacks.any(1), names[np.where(lacks, [off_of[c] for c in off_of if c in questions.frame.columns], -1.0).argmax(1)], kinds)
         if not apart.any():
             return kinds
-        names, off = np.array([_VALUE + new_pairs.name(pair) for pair in pairs], dtype=object), np.array([pair["off"] for pair in pairs])
+        return self._kinds_of_pairs(kinds, apart, pairs)
+
+    def _kinds_of_pairs(self, kinds: np.ndarray, apart: np.ndarray, pairs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """The kinds, with those of rows with two values never seen together."""
+        names, off = np.array([_VALUE + pair.get("as", new_pairs.name(pair)) for pair in pairs], dtype=object), np.array([pair["off"] for pair in pairs])
         return np.where((kinds == "") & apart.any(1), names[np.where(apart, off, -1.0).argmax(1)], kinds)
 
     def _never_together(self, questions: Any) -> np.ndarray:
@@ -220,6 +290,21 @@ class Valued:
         if not all(column in questions.frame.columns for pair in pairs for column in pair["columns"]):
             return np.zeros((len(questions), 0), dtype=bool)
         return new_pairs.missing(questions.frame, pairs)
+
+
+def _by_chance(frame: Any, column: str, every: Sequence[str]) -> bool:
+    """Whether cells of a column are empty by chance: most rows that lack one are like some that have it, in their words and in what else they lack. Where they are not, a row that lacks one is of another sort (a pragma that a
+    kernel has not)."""
+    lacks = frame[column].isna().to_numpy()
+    others = [c for c in every if c in frame and c != column]
+    keys = pd.DataFrame({c: frame[c].isna().to_numpy() if pd.api.types.is_numeric_dtype(frame[c]) else frame[c].astype(str).to_numpy() for c in others}, index=range(len(frame)))
+    key = pd.util.hash_pandas_object(keys, index=False).to_numpy() if others else np.zeros(len(frame), dtype=np.uint64)
+    return bool(lacks.mean() < 0.5 and np.isin(key[lacks], key[~lacks]).mean() >= 0.5)
+
+
+def _or(points: Any, usual: Any) -> np.ndarray:
+    """(n, t) points, the usual ones where there are none."""
+    return np.where(np.isfinite(points), points, usual)
 
 
 def _who(likely: Mapping[str, float], truth: np.ndarray, points: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -43,6 +43,7 @@ ATTRIBUTES = ("depth", "trip_count", "iterations", "float_ops", "int_ops", "arra
               "pipeline", "parallel", "tile", "reduction")
 _DTYPES = {"double": "float64", "float": "float32", "half": "float16", "i64": "int64", "i32": "int32", "i16": "int16", "i8": "int8", "i1": "bool"}
 _PLACE = re.compile(r"auto\{(\w+)\}")
+_NAMED = re.compile(r"reduction\s*=\s*\w")
 _FACTOR = re.compile(r"FACTOR\s*=\s*(\d+)", re.IGNORECASE)
 
 
@@ -53,11 +54,12 @@ class HlsLoop:
     depth: loops around it, itself included. trip_count: rounds each time it is entered, a mean where they differ. iterations: rounds in all.
     float_ops, int_ops: arithmetic per iteration, divisions as 4. array_reads, array_writes: accesses per iteration. distinct_reads,
     distinct_writes: different elements touched in all, at most (the trip counts of the loops that the index moves with). pipeline: "off", "" or
-    "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are summed. varying: its bounds move with a loop around
-    it, or with data. carried: some array is written in it, or in a loop inside it, at an index that does not move with its rounds, or is written and accessed at another index, so one
-    round may wait for another. span: distinct elements that one run of it touches, loops inside included; resting: those of them whose index does not move with its rounds.
-    bursts, bursts_round: pieces of memory without a gap that some of its rounds touch, whatever their number, and those that each round adds.
-    moving: arrays whose index in its own body moves with its rounds, so that copies of it divide them.
+    "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are asked to be summed. varying: its bounds move with a loop around
+    it, or with data. carried: some array is written in it, or in a loop inside it, at an index that does not move with its rounds, or is written and accessed at another index, or some
+    variable is added to, so one round may wait for another. mixed: its copies are to be summed, of what is not said, and its body writes arrays that its index moves with. met: its
+    body accesses an array it writes at an index of another expression, too. span: distinct elements that one run of it touches, loops inside included; resting: those of them whose
+    index does not move with its rounds. bursts, bursts_round: pieces of memory without a gap that some of its rounds touch, whatever their number, and those that each round adds.
+    moving: arrays whose index in its own body moves with its rounds, so that copies of it divide them; writing: those of them that it writes.
     """
 
     name: str
@@ -81,6 +83,9 @@ class HlsLoop:
     bursts: float = 0.0
     bursts_round: float = 0.0
     moving: tuple[str, ...] = ()
+    mixed: bool = False
+    met: bool = False
+    writing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pipeline not in PIPELINE:
@@ -150,7 +155,7 @@ def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
         there = settings.setdefault(holders[0], {})
         there[kind.lower()] = _pipeline(place[1] if place else kind, value) if kind == "PIPELINE" else _count(place[1] if place else kind, value)
         if "reduction" in pragma.text:
-            there["reduction"] = True
+            there |= {"reduction": True, "unnamed": _NAMED.search(pragma.text) is None}
     for name in choices:
         if name not in names:
             raise UnknownNameError("pragma or loop", name, names, f"in {file}")
@@ -216,6 +221,8 @@ def _carried(regions: list[Region]) -> set[int]:
     written: dict[int, set[str]] = {}
     places: dict[int, dict[str, set[str]]] = {}
     loops: dict[int, Region] = {}
+    sums: dict[int, set[str]] = {}
+    sets: dict[int, set[str]] = {}
     for region in regions:
         around: Region | None = region
         while around is not None and around.header is not None:
@@ -223,10 +230,12 @@ def _carried(regions: list[Region]) -> set[int]:
             if any(around.variable not in moving for indices in region.writes.values() for moving in indices):
                 out.add(id(around))
             written.setdefault(id(around), set()).update(region.writes)
+            sums.setdefault(id(around), set()).update(region.sums)
+            sets.setdefault(id(around), set()).update(region.sets)
             for array, texts in region.places.items():
                 places.setdefault(id(around), {}).setdefault(array, set()).update(texts)
             around = around.parent
-    return out | {loop for loop in loops if any(len(places[loop].get(array, ())) > 1 for array in written[loop])}
+    return out | {loop for loop in loops if sums[loop] - sets[loop] or any(len(places[loop].get(array, ())) > 1 for array in written[loop])}
 
 
 def _spans(regions: list[Region]) -> dict[int, tuple[float, float, float, float]]:
@@ -261,12 +270,14 @@ def _side_by_side(steps: list[tuple[float, float]]) -> float:
 
 def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: tuple[float, float, float, float]) -> HlsLoop:
     reads, writes = (sum(map(len, side.values())) for side in (region.reads, region.writes))
+    writing = tuple(sorted(a for a, indices in region.writes.items() if region.header is not None and any(region.variable in moving for moving in indices)))
     return HlsLoop(
         region.label, region.depth, region.trip, _rounds(region), region.float_ops, region.int_ops, reads, writes,
         sum(_distinct(region, region.reads).values()), sum(_distinct(region, region.writes).values()),
         str(setting.get("pipeline", "off")), int(setting.get("parallel", 1)), int(setting.get("tile", 1)), bool(setting.get("reduction", False)),
         region.header is not None and (region.varying or not region.variable), carried, *span,
-        tuple(sorted({array for side in (region.reads, region.writes) for array, indices in side.items() if region.header is not None and any(region.variable in moving for moving in indices)})))
+        tuple(sorted({array for side in (region.reads, region.writes) for array, indices in side.items() if region.header is not None and any(region.variable in moving for moving in indices)})),
+        bool(writing) and bool(setting.get("unnamed", False)), region.header is not None and any(len(region.places.get(array, ())) > 1 for array in region.writes), writing)
 
 
 def _rounds(region: Region) -> int:

@@ -62,6 +62,9 @@ class Region:
     places: dict[str, set[str]] = field(default_factory=dict)
     #: (array, variables) of an access -> elements that it moves by when a variable grows by one; variables of no constant step are left out
     strides: dict[tuple[str, frozenset[str]], dict[str, float]] = field(default_factory=dict)
+    #: floating-point scalars that it stores: those it adds to what they were, and those it sets to something else
+    sums: set[str] = field(default_factory=set)
+    sets: set[str] = field(default_factory=set)
 
     @property
     def depth(self) -> int:
@@ -319,6 +322,16 @@ class Program:
                     region.strides.setdefault((array, into[1]), self._strides(function, i.operands[-1]) or {})
                     if not region.element or element[1] in ("double", "float"):
                         region.element = element[1]
+                elif i.opcode == "store" and element and element[1] in ("double", "float", "half"):
+                    scalar = i.operands[-1]
+                    (region.sums if len(i.operands) == 2 and self._reads_on(function, i.operands[0], scalar) else region.sets).add(scalar)
+
+    def _reads_on(self, function: int, name: str, scalar: str, depth: int = 0) -> bool:
+        """Whether a value is computed from what a scalar variable holds, other variables left out."""
+        made = self._defined.get((function, name))
+        if made is None or depth > 16 or made.opcode == "alloca":
+            return False
+        return scalar in made.operands if made.opcode == "load" else any(self._reads_on(function, o, scalar, depth + 1) for o in made.operands)
 
     def _count_rounds(self) -> None:
         calls: dict[int, list[Instruction]] = defaultdict(list)

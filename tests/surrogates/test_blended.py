@@ -14,6 +14,7 @@ from silicast.datasets.catalog.transformers import transformer
 from silicast.datasets.errors import TableError
 from silicast.datasets.splits import whole_groups
 from silicast.datasets.table import FeatureQuestions, Table
+from silicast.surrogates import beside_schedule
 from silicast.surrogates.blended import Blended, _of_some_groups
 from silicast.surrogates.boosted import Boosted
 from silicast.surrogates.kernel import Kernel
@@ -125,3 +126,48 @@ def test_few_networks_do_not_tell_which_member_orders_another_ones_designs() -> 
     assert model._weigh(rows, answers)["works"] == {"absolute": 1.0}
     model._left_out = ("pragma",)
     assert model._weigh(rows, answers)["works"] == {"absolute": 0.5, "kernel": 0.5}
+
+
+def designs(kinds: int = 8, each: int = 20) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
+    """(columns, scheduled cycles, ratios answered, true ratios) of designs whose schedules order them and whose answered ratios are noise."""
+    rng = np.random.default_rng(3)
+    kernel = np.repeat(np.arange(kinds), each)
+    schedule = np.exp(rng.uniform(3.0, 9.0, kinds * each))
+    frame = pd.DataFrame({"network.ops": kernel + 1.0, "network.plain_cycles": 1e5 * (kernel + 1.0), "network.design_cycles": schedule})
+    return frame, schedule, np.exp(rng.normal(size=len(kernel))), np.exp(0.7 + 0.1 * rng.normal(size=len(kernel)))
+
+
+def test_designs_of_kernels_never_seen_are_said_by_their_schedule_where_that_orders_others() -> None:
+    frame, schedule, noise, real = designs()
+    kernel = beside_schedule.kernels(frame)
+    assert len(np.unique(kernel)) == 8
+    told = beside_schedule.learned(schedule, noise, real, kernel)
+    assert told["share"] == 0.0
+    assert told["ratio"] == pytest.approx(np.exp(0.7), rel=0.05)
+    assert np.ptp(beside_schedule.said(noise, told)) == pytest.approx(0.0)
+    assert beside_schedule.learned(np.ones(160), real, real, kernel)["share"] > 0.0  # a schedule that says nothing
+    assert beside_schedule.learned(schedule, noise, real, np.repeat(["a", "b"], 80)) == {}  # two kernels do not tell
+    assert beside_schedule.learned(schedule, np.full(160, np.nan), real, kernel) == {}
+    np.testing.assert_array_equal(beside_schedule.said(noise, {"share": 1.0, "ratio": 5.0}), noise)
+
+
+def test_kernels_that_were_seen_are_answered_as_learned(tmp_path: Path) -> None:
+    frame, schedule, noise, real = designs()
+    kernel = beside_schedule.kernels(frame)
+    rows = Table(FeatureQuestions(frame), {"cycles": real}, kernel.astype(object), pd.DataFrame(index=range(160)), "made")
+    model = Blended(targets=("cycles",), threads=1)
+    model._left_out, model.fold = ("pragma",), np.arange(160) // 20 % 4
+    held = model._rehearse_kernels(rows, noise[:, None].copy(), schedule[:, None])
+    assert np.ptp(held) == pytest.approx(0.0)
+    assert model._kernels == sorted(set(kernel))
+    model.fold = np.arange(160) % 4  # every kernel is seen by every fold: what they say is no stranger's
+    model._unseen, model._kernels = {}, []
+    np.testing.assert_array_equal(model._rehearse_kernels(rows, noise[:, None].copy(), schedule[:, None])[:, 0], noise)
+    assert model._unseen == {}
+    plain = Blended(targets=("cycles",), threads=1).fit(replace(rows, questions=FeatureQuestions(frame)))
+    usual = plain.predict(rows.questions).point
+    plain._unseen, plain._kernels = {"cycles": {"share": 0.0, "ratio": 2.0}}, kernel[:20].tolist()
+    spec, files = plain.weights()
+    again = Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, member).predict(rows.questions).point
+    np.testing.assert_allclose(again[:20], usual[:20])
+    np.testing.assert_allclose(again[20:, 0], 2.0 * schedule[20:])

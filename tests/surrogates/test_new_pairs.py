@@ -72,3 +72,20 @@ def test_intervals_of_a_blend_are_as_wide_as_the_block_was_missed_by() -> None:
     asked = FeatureQuestions(pd.DataFrame({"m": [8.0, 2.0], "n": [8.0, 2.0], "run": [1, 1]}))
     assert model.kinds(asked).tolist() == ["value m with n", ""]
     assert model.beyond(asked).tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_partners_measured_together_say_what_a_pair_takes() -> None:
+    """Costs that are a product of factors: by hand 8 x 8 where m of 2 and 4 took n of 8, and so on; with a gap in the partners the next are asked; where none was measured, nobody says."""
+    rows = frame().drop(columns="machine")
+    told = new_pairs.learn(rows, np.arange(len(rows)), {"m": list(WIDTHS), "n": list(WIDTHS)})[0]
+    asked = pd.DataFrame({"m": [8.0, 4.0], "n": [8.0, 4.0], "run": [1, 1]})
+
+    def ask(f: pd.DataFrame) -> np.ndarray:
+        known = ~((f["m"] > 2) & (f["n"] > 2))
+        return np.where(known, f["m"] ** 2 * f["n"], np.nan)[:, None]
+
+    assert new_pairs.crossed(asked, told, new_pairs.lacking(told), ask)[:, 0] == pytest.approx([512.0, 64.0])
+    assert new_pairs.crossed(asked, told, new_pairs.lacking(told, rows[rows["m"] < 4]), ask).shape == (2, 1)
+    assert not np.isfinite(new_pairs.crossed(asked, told, np.ones((4, 4), dtype=bool), ask)).any()
+    below = new_pairs.crossed(asked, told, new_pairs.lacking(told), lambda f: (f["m"] - f["n"]).to_numpy()[:, None] - 100.0)  # not positive: by differences
+    assert below[:, 0] == pytest.approx([-100.0, -100.0])

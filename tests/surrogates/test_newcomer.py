@@ -60,7 +60,7 @@ def test_a_machine_beside_a_single_one_is_faster_by_its_rates_and_its_interval_i
     assert found.point[:2, 0] == pytest.approx([1e-3 * 16**0.7, 1e-3 * 64**0.7 * faster], rel=0.1)
     width = np.log(found.high[:, 0] / found.low[:, 0])
     assert width[0] < 0.5
-    assert width[1:] == pytest.approx(2.0 * np.log([3.5, 15.0, 15.0]))  # of one vendor and kind, of another, and of which nobody knows
+    assert width[1:] == pytest.approx(2.0 * np.log([3.9, 15.0, 15.0]))  # of one vendor and kind, of another, and of which nobody knows
 
 
 def test_a_machine_of_another_kind_is_as_unsure_as_those_were_or_more_than_the_kin_that_was_held_out() -> None:
@@ -138,3 +138,47 @@ def test_machines_that_the_schema_names_are_machines_though_no_catalogue_knows_t
     assert found.high[1, 0] > 3.0e-3 * 64**0.7
     assert np.log(found.high[0, 0] / found.low[0, 0]) < 0.5
     assert Blended(targets=("latency_s",), threads=1).fit(table(seconds)).kinds(asked).tolist() == ["", "value gpu"]  # a word as any other
+
+
+def test_names_that_share_words_are_alike_the_rarer_the_word() -> None:
+    known = ["Snapdragon 820", "Snapdragon 660", "Kirin 970", "Board 77 24GB", "Board 77 24GB * 2"]
+    alike = newcomer.named_alike("Snapdragon 835", known)
+    assert alike[0] == alike[1] == 1.0  # of its words the table has one
+    assert not alike[2:].any()
+    two = newcomer.named_alike("board 77 * 4", known)
+    assert two[3] == pytest.approx(1.0)
+    assert not two[:3].any()
+    assert newcomer.shares("Snapdragon 835", known)[:2] == pytest.approx(8.0 / 19.0)
+    assert newcomer.named_alike("Snapdragon Elite", known)[0] == pytest.approx(np.log(3.0) / (np.log(3.0) + np.log(6.0)))
+    assert not newcomer.named_alike("nobody", known).any()
+
+
+def test_of_many_machines_nobody_knows_not_those_are_asked_whose_names_come_first() -> None:
+    known = [f"board {chr(97 + i)}" for i in range(16)]
+    asked = np.flatnonzero(newcomer.shares("another", known) > 0)
+    assert len(asked) == newcomer.MOST_ASKED
+    assert asked.max() > 8
+
+
+def test_columns_that_a_machine_settles_are_its_own() -> None:
+    frame = pd.DataFrame({"gpu": np.repeat(["a", "b", "c"], 6), "cores": np.repeat([80, 108, 132], 6), "maker": np.repeat(["x", "x", None], 6), "batch": np.tile([1, 2, 4], 6), "same": 1})
+    assert newcomer.settled(frame, "gpu") == {"cores": {"a": 80.0, "b": 108.0, "c": 132.0}, "maker": {"a": "x", "b": "x", "c": None}}
+    assert newcomer.settled(frame.iloc[::3], "gpu") == {}  # two rows of each tell nothing
+    near = newcomer.nearness({"cores": 80.0, "maker": "x"}, newcomer.settled(frame, "gpu"), ["a", "b", "c"])
+    assert near == pytest.approx([1.0, 80 / 108, 80 / 132])
+
+
+def test_a_machine_asked_in_place_of_another_brings_what_is_its_own(tmp_path: object) -> None:
+    """Cores beside three machines nobody knows: one of half as many cores is neither a size below the least nor a machine with cores it has not; it is answered as the others are, the nearest counting most."""
+    cores, seconds = {"board a": 80.0, "board b": 108.0, "board c": 132.0}, {"board a": 1.3, "board b": 1.1, "board c": 0.9}
+    rows = table(seconds)
+    frame = rows.questions.frame.assign(cores=rows.questions.frame["gpu"].map(cores))
+    rows = Table(FeatureQuestions(frame, "gpu"), rows.targets, rows.groups, rows.slices, rows.source)
+    model = Blended(targets=("latency_s",), threads=1).fit(rows)
+    asked = FeatureQuestions(pd.DataFrame({"batch": [16.0], "gpu": ["board z"], "cores": [40.0]}))
+    assert model.predict(asked).point[0, 0] == pytest.approx(1e-3 * 16**0.7 * 1.2, rel=0.15)
+    assert model.beyond(asked).tolist() == [1.0]
+    assert model.kinds(asked).tolist() == ["machine of another kind"]
+    spec, files = model.weights()
+    again = Blended.from_weights(spec, files, tmp_path, store.member)  # type: ignore[arg-type]
+    assert again.predict(asked).point == pytest.approx(model.predict(asked).point, rel=1e-6)

@@ -14,7 +14,7 @@ from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
 from silicast.surrogates import store
 from silicast.surrogates.blended import Blended
-from silicast.surrogates.reach import at_most, carried, few, largest, octaves, reach
+from silicast.surrogates.reach import at_most, carried, few, floor, largest, octaves, reach, turned
 from silicast.training.fitting import evaluate_table, fit_table
 
 SCHEMA: dict[str, Any] = {"features": ["bytes", "how"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
@@ -139,3 +139,39 @@ def test_a_word_where_a_number_was_learned_is_told(tmp_path: Path) -> None:
     fit_table(transfers(200, 1e6), SCHEMA, (), tmp_path / "m")
     with pytest.raises(TableError, match="bytes"):
         evaluate_table(tmp_path / "m", transfers(20, 1e6).assign(bytes="large"))
+
+
+def test_what_is_at_its_largest_in_most_rows_keeps_no_other_from_being_held_out() -> None:
+    """A batch of 1024 in nearly all rows; sizes 1 to 400."""
+    frame = pd.DataFrame({"n": np.arange(1.0, 401.0), "batch": np.where(np.arange(400) % 20 == 0, 64.0, 1024.0)})
+    held, beyond = largest(frame, {"n": 400.0, "batch": 1024.0})
+    assert (beyond, held.sum()) == (2.0, 300)
+
+
+def test_the_least_of_columns_that_are_never_zero() -> None:
+    frame = pd.DataFrame({"n": [4.0, 2.0, np.nan], "zero": [0.0, 1.0, 2.0], "none": [np.nan] * 3})
+    assert floor(frame, {"n": 4.0, "zero": 2.0, "none": 1.0}) == {"n": 2.0}
+    back = turned(turned(frame, ["n"]), ["n"])["n"]
+    assert back.to_numpy() == pytest.approx([4.0, 2.0, np.nan], nan_ok=True)
+
+
+def test_a_clock_below_the_least_is_carried_down(tmp_path: Path) -> None:
+    """Kernels that go with the clock: at a half and a quarter of the least known they take twice and four times as long; trees alone answer the least."""
+    rng = np.random.default_rng(0)
+
+    def work(clocks: np.ndarray) -> pd.DataFrame:
+        size = 2.0 ** rng.integers(4, 20, len(clocks))
+        return pd.DataFrame({"clock_mhz": clocks, "elements": size, "s": 1e-3 * size**0.5 / clocks * np.exp(0.02 * rng.normal(size=len(clocks)))})
+
+    schema = {"features": ["clock_mhz", "elements"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    fit_table(work(rng.uniform(400, 3000, 400).round()), schema, (), tmp_path / "m")
+    surrogate, _ = store.load(tmp_path / "m")
+    low = work(rng.uniform(150, 350, 100).round())
+    questions = read_measured(low, schema).questions
+    assert set(surrogate.inner.kinds(questions)) == {"small"}
+    assert (surrogate.inner.beyond(questions) >= 1.0).all()
+    whole = evaluate_table(tmp_path / "m", low).frame.iloc[0]
+    assert whole["median_ape"] < 0.1
+    assert whole["coverage"] > 0.8
+    inside = read_measured(work(rng.uniform(500, 2500, 20).round()), schema).questions
+    assert not surrogate.inner.beyond(inside).any()

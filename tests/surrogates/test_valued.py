@@ -60,11 +60,11 @@ def test_folders_made_before_know_no_columns_of_few_values(tmp_path: Path) -> No
     assert "(values never seen)" not in Blended(targets=("latency_s",)).fit(read_measured(table(["one"], (4,)).drop(columns=["backend", "bits"]), {**SCHEMA, "features": ["size"]})).weights()[0]["strangers"]
 
 
-def test_what_could_not_be_held_out_may_be_twice_as_much() -> None:
+def test_what_could_not_be_held_out_may_be_six_times_as_much() -> None:
     frame = pd.concat([table(["one"])] * 4 + [table(["two"]).head(9)], ignore_index=True)  # one backend has nearly all rows
     model = Blended(targets=("latency_s",)).fit(read_measured(frame, {**SCHEMA, "features": ["backend", "size"]}))
     truth, point = model.rehearsed["value backend"]["latency_s"]
-    assert np.allclose(point, 2.0 * truth)
+    assert np.allclose(point, 6.0 * truth)
 
 
 def test_a_value_of_few_rows_has_a_width_of_its_own_all_the_same() -> None:
@@ -105,6 +105,25 @@ def test_what_nobody_rehearsed_is_told_by_all_of_a_target_that_is_sometimes_zero
     frame["bram_18k"] = np.where(frame["run"] < 120, 0.0, frame["size"] * 3.0)
     model = Blended(targets=("bram_18k",)).fit(read_measured(frame, {"features": ["size", "run", "clock"], "targets": {"bram_18k": {"column": "bram_18k", "unit": "1"}}}))
     truth, point = model.rehearsed["value clock"]["bram_18k"]
-    assert (np.abs(point - truth) == truth).all()
+    assert (np.abs(point - truth) == 5.0 * truth).all()
     assert truth.min() == 3.0
     assert truth.max() == 3.0 * 128
+
+
+def test_an_empty_cell_that_others_fill_is_as_unsure_as_such_rows_were() -> None:
+    """Bits set the time; one row in eight does not tell them. In a second table all rows of one backend lack them: they are of another sort, and no less sure for it."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": 2.0 ** rng.integers(4, 20, 400), "bits": rng.choice([1.0, 2.0, 4.0, 8.0], 400), "backend": rng.choice(["one", "two"], 400)})
+    frame["s"] = 1e-6 * frame["size"] ** 0.5 * frame["bits"]
+    schema = {"features": ["size", "bits", "backend"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    by_chance = frame.assign(bits=frame["bits"].where(np.arange(400) % 8 > 0))
+    surrogate = fit_folds(read_measured(by_chance, schema), ("latency_s",), "row", 0, 0.9, lambda text: None).surrogate
+    asked = read_measured(frame.head(61).assign(bits=np.where(np.arange(61) < 60, np.nan, 4.0)), schema)
+    assert surrogate.inner.kinds(asked.questions).tolist() == ["value bits missing"] * 60 + [""]
+    found = surrogate.predict(asked.questions)
+    assert np.mean((found.low[:, 0] <= asked.targets["latency_s"]) & (asked.targets["latency_s"] <= found.high[:, 0])) > 0.8
+    assert set(surrogate.inner.kinds(read_measured(frame.head(60), schema).questions)) == {""}
+    other = frame.assign(bits=frame["bits"].where(frame["backend"] == "one"))
+    other["s"] = np.where(other["backend"] == "one", other["s"], other["s"] * np.exp(rng.normal(size=400)))
+    model = Blended(targets=("latency_s",)).fit(read_measured(other, schema))
+    assert "value bits missing" not in model.rehearsed
