@@ -59,7 +59,8 @@ def _sampled(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
     return frame.sample(min(rows, len(frame)), random_state=seed).reset_index(drop=True)
 
 
-def _ai(data: Path, name: str) -> pd.DataFrame:
+def aiconfigurator(data: Path, name: str) -> pd.DataFrame:
+    """One of the tables of kernels of language models, empty cells told and formats by our names."""
     frame = pd.read_parquet(data / "aiconfigurator" / f"{name}.parquet")
     if "window_size" in frame:
         frame["window_size"] = frame["window_size"].astype("Float64").fillna(0.0)  # an empty cell is no window
@@ -87,14 +88,14 @@ def _by(table: Table, column: str) -> dict[str, np.ndarray]:
 
 def gemm_sites(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """GEMM with whole (n, k) held out."""
-    table = read_measured(_sampled(_ai(data, "gemm"), rows, seed), GEMM)
+    table = read_measured(_sampled(aiconfigurator(data, "gemm"), rows, seed), GEMM)
     each = _by(table, "device")
     yield Case("GEMM, site held out", table, _sites(table, seed), dict.fromkeys(("all", *each), ("3.63 / 14.7", "1.8 / 8")), each)
 
 
 def gemm_frontier(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """GEMM beyond the largest n: trained up to 8,192, asked at 65,536."""
-    frame = _ai(data, "gemm")
+    frame = aiconfigurator(data, "gemm")
     frame = _sampled(frame[(frame["n"] <= 8192) | (frame["n"] == 65536)], rows, seed)
     table = read_measured(frame, GEMM)
     yield Case("GEMM, n = 65536 from n <= 8192", table, (frame["n"] > 8192).to_numpy(), {"all": ("9 to 15 / 51 to 112", "6 / 30")}, _by(table, "device"))
@@ -102,7 +103,7 @@ def gemm_frontier(data: Path, seed: int, rows: int) -> Iterator[Case]:
 
 def gemm_gpu(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """GEMM with one GPU never seen."""
-    frame = _ai(data, "gemm")
+    frame = aiconfigurator(data, "gemm")
     frame = frame.groupby("hardware").sample(rows // 4, random_state=seed).reset_index(drop=True)
     table = read_measured(frame, GEMM)
     for device in sorted(frame["hardware"].unique()):
@@ -114,17 +115,17 @@ def gemm_gpu(data: Path, seed: int, rows: int) -> Iterator[Case]:
 
 def attention(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """Attention of prompts with whole head shapes, or whole sequence lengths, held out; of generation with head shapes held out."""
-    frame = _sampled(_ai(data, "attention_context"), rows, seed)
+    frame = _sampled(aiconfigurator(data, "attention_context"), rows, seed)
     for what, group, published in (("head shape", ATTENTION["group"], "2.0"), ("sequence", ["isl"], "3.21")):
         table = read_measured(frame, {**ATTENTION, "group": group})
         yield Case(f"context attention, {what} held out", table, _sites(table, seed), {"all": (published, "2")}, _by(table, "device"))
-    table = read_measured(_sampled(_ai(data, "attention_generation"), rows, seed), GENERATION)
+    table = read_measured(_sampled(aiconfigurator(data, "attention_generation"), rows, seed), GENERATION)
     yield Case("generation attention, head shape held out", table, _sites(table, seed), {"all": ("1.1", "1")}, _by(table, "device"))
 
 
 def moe(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """Layers of experts with whole layer shapes held out."""
-    frame = _sampled(_ai(data, "moe"), rows, seed)
+    frame = _sampled(aiconfigurator(data, "moe"), rows, seed)
     # one device's share: of the experts, of the rows given to them, and of each expert's width
     spread = frame["moe_ep_size"].astype(float)
     frame["experts"], frame["given"] = np.maximum(frame["num_experts"] / spread, 1.0), np.maximum(frame["num_tokens"] * frame["topk"] / spread, 1.0)
@@ -135,14 +136,14 @@ def moe(data: Path, seed: int, rows: int) -> Iterator[Case]:
 
 def mla(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """Latent attention of prompts with whole (heads, batch) held out."""
-    table = read_measured(_sampled(_ai(data, "mla_context"), rows, seed), MLA)
+    table = read_measured(_sampled(aiconfigurator(data, "mla_context"), rows, seed), MLA)
     yield Case("context MLA, shape held out", table, _sites(table, seed), {"all": ("2.19 / 10", "2")}, _by(table, "device"))
 
 
 def power(data: Path, seed: int, rows: int) -> Iterator[Case]:
     """NVML power of GEMM and attention, sites held out, and with GB200 never seen."""
     for name, schema in (("gemm", GEMM), ("attention_context", ATTENTION), ("attention_generation", GENERATION)):
-        frame = _sampled(_ai(data, f"power_{name}"), rows, seed)
+        frame = _sampled(aiconfigurator(data, f"power_{name}"), rows, seed)
         table = read_measured(frame, {**schema, "targets": POWER})
         yield Case(f"power of {name.replace('_', ', ')}, site held out", table, _sites(table, seed), {"power_w": ("8 (Ampere)", "4"), "latency_s": ("-", "-")}, {})
         held = (frame["hardware"] == "gb200").to_numpy()
@@ -200,7 +201,7 @@ def noise_floors(data: Path) -> list[dict[str, Any]]:
     the same product by the same kernel, their systematic ratio taken out: what copying one machine's readings for the other would miss by."""
     out = []
     for name, column in (("gemm", "latency_ms"), ("power_gemm", "power_w")):
-        frame = _ai(data, name)
+        frame = aiconfigurator(data, name)
         for device, part in frame[frame["dtype"] == "bfloat16"].groupby("hardware"):
             wide = part.assign(source=part["framework"] + " " + part["kernel_source"]).pivot_table(index=["m", "n", "k"], columns="source", values=column)
             for i, one in enumerate(wide.columns):
@@ -209,7 +210,7 @@ def noise_floors(data: Path) -> list[dict[str, Any]]:
                     if len(off) >= 200:
                         off = (off - off.median()).abs() * 100.0 / np.sqrt(2.0)
                         out.append({"reading": column, "device": device, "one": one, "other": other, "median %": float(off.median()), "p90 %": float(off.quantile(0.9)), "pairs": len(off)})
-    frame = _ai(data, "power_gemm").pivot_table(index=["m", "n", "k", "dtype", "framework", "kernel_source"], columns="hardware", values=["latency_ms", "power_w"])
+    frame = aiconfigurator(data, "power_gemm").pivot_table(index=["m", "n", "k", "dtype", "framework", "kernel_source"], columns="hardware", values=["latency_ms", "power_w"])
     for column in ("latency_ms", "power_w"):
         for i, one in enumerate(frame[column].columns):
             for other in frame[column].columns[:i]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from _tables import data_folder, print_table, write_json
-from accuracy_ops import GEMM, PROTOCOLS, _ai, _neusight, _sampled
+from accuracy_ops import GEMM, PROTOCOLS, _neusight, _sampled, aiconfigurator
 
 from silicast.datasets.generate import generate, read_generated
 from silicast.datasets.measured import read_measured
@@ -49,7 +49,7 @@ class Trial:
 
 def gemm(data: Path, rows: int) -> Iterator[Trial]:
     """GEMM of four GPUs, one never seen, sizes beyond the table."""
-    table = read_measured(_sampled(_ai(data, "gemm"), rows, 0), GEMM)
+    table = read_measured(_sampled(aiconfigurator(data, "gemm"), rows, 0), GEMM)
     ops = table.questions.ops
     large = (ops.n > 16384) | (ops.m > 8192) | (ops.k > 16384)
     for device in ("l40s", "b200_sxm"):

@@ -90,7 +90,7 @@ def operators(data: Path) -> Iterator[dict[str, Any]]:
         if name == "neusight":
             table = next(accuracy_ops.neusight_a100(data, 0, 16_000)).table
         else:
-            frame = accuracy_ops._ai(data, name)
+            frame = accuracy_ops.aiconfigurator(data, name)
             table = read_measured(pd.concat([part.sample(min(PER_MACHINE, len(part)), random_state=0) for _, part in frame.groupby("hardware")], ignore_index=True), schema)
         machine = np.asarray(table.questions.strata).astype(str)
         for one in np.unique(machine):

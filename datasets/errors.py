@@ -41,6 +41,10 @@ class UnsupportedOpError(InputError):
     """An operator that silicast cannot count. Never counted as zero."""
 
 
+#: so many known names are all told, beside the nearest
+_FEW = 12
+
+
 class UnknownNameError(InputError):
     """A name that is not in a registry; the message lists the nearest ones."""
 
@@ -50,7 +54,8 @@ class UnknownNameError(InputError):
         by_lower = {n.lower(): n for n in names}
         shown = [by_lower[n] for n in near] or names[:8]
         lead = "nearest" if near else "known"
-        super().__init__(f"unknown {what} {got!r}; {lead}: {', '.join(shown)}" + (f". {hint}" if hint else ""))
+        every = f"; all: {', '.join(names)}" if near and len(shown) < len(names) <= _FEW else ""
+        super().__init__(f"unknown {what} {got!r}; {lead}: {', '.join(shown)}{every}" + (f". {hint}" if hint else ""))
         self.nearest = tuple(shown)
 
 

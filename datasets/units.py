@@ -28,7 +28,7 @@ UNITS: dict[str, dict[str, float]] = {
     "area": {"mm2": 1.0, "um2": 1e-6},
     "count": {"1": 1.0},
     "fraction": {"1": 1.0, "%": 0.01},
-    "throughput": {"tok/s": 1.0, "1/s": 1.0},
+    "throughput": dict.fromkeys(("tok/s", "1/s", "req/s", "samples/s", "images/s", "img/s", "inf/s", "fps", "FPS"), 1.0),
 }
 
 

@@ -19,7 +19,7 @@ def test_one_tree_drawn_in_the_docstring():
 
 def test_the_nearest_names_whatever_their_case():
     error = UnknownNameError("device", "A100-sxm", ["a100_sxm", "H100_SXM", "t4"], "Give a path")
-    assert str(error) == "unknown device 'A100-sxm'; nearest: a100_sxm, H100_SXM. Give a path"
+    assert str(error) == "unknown device 'A100-sxm'; nearest: a100_sxm, H100_SXM; all: H100_SXM, a100_sxm, t4. Give a path"
     assert error.nearest == ("a100_sxm", "H100_SXM")
 
 
