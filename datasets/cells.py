@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,12 @@ def machine(name: str) -> Any:
         return None
 
 
-def machine_names(written: pd.Series) -> pd.Series:
+def machine_names(written: pd.Series, known: Collection[str] = ()) -> pd.Series:
     """The column with catalogue keys where the catalogue knows the name, so that one machine is one device. A file's path and a name
-    that nobody knows stay as written."""
+    that nobody knows stay as written, and so do those that a fitted model knows as they are (`known`)."""
     words = written.map(lambda number: f"{number:.15g}").astype(str) if pd.api.types.is_numeric_dtype(written) else written.astype(str)  # "3090" is a name, too
     names = {}
     for name in words.unique():
-        found = None if name.lower().endswith(catalog.SUFFIXES) else machine(name)
+        found = None if name.lower().endswith(catalog.SUFFIXES) or name in known else machine(name)
         names[name] = name if found is None else found.key
     return words.map(names)

@@ -158,7 +158,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         frame, targets = frame[~bad], {k: v[~bad] for k, v in targets.items()}
         networks = None if networks is None else networks.take(~bad)
     frame = frame.reset_index(drop=True)
-    questions: Any = _op_questions(frame, spec, where) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units)
+    questions: Any = _op_questions(frame, spec, where) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units, words)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
         slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
@@ -384,13 +384,15 @@ def _feature_names(frame: pd.DataFrame, spec: Schema, where: str) -> list[str]:
     return [str(c) for c in frame.columns if c not in used and not (c in spec.group and nested.keys_of(frame, str(c)))]
 
 
-def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str, units: Mapping[str, str]) -> FeatureQuestions:
+def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str, units: Mapping[str, str], words: Collection[str] | None) -> FeatureQuestions:
     names = _feature_names(frame, spec, where)
     if spec.hardware and spec.hardware not in names:
         names.append(spec.hardware)
     if not names:
         raise TableError(f"{where}: no column is left to be an input: all of {', '.join(map(str, frame.columns))} are targets or the group; add columns that say what was measured")
-    columns = {n: cells.machine_names(frame[n]) if n == spec.hardware else pd.Series(frame[n].to_numpy(dtype=np.float64, na_value=np.nan)) if pd.api.types.is_numeric_dtype(frame[n]) else frame[n].astype(str)
+    known = words.get(spec.hardware, ()) if isinstance(words, Mapping) and spec.hardware else ()
+    numbered = isinstance(words, Mapping) and spec.hardware not in words and spec.hardware in frame and pd.api.types.is_numeric_dtype(frame[spec.hardware])  # a model made when such names were numbers
+    columns = {n: cells.machine_names(frame[n], known) if n == spec.hardware and not numbered else pd.Series(frame[n].to_numpy(dtype=np.float64, na_value=np.nan)) if pd.api.types.is_numeric_dtype(frame[n]) else frame[n].astype(str)
                for n in names}
     return FeatureQuestions(pd.DataFrame(columns), spec.hardware or "", units)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..datasets.networks import NetworkQuestions
 from ..datasets.table import FeatureQuestions
+from . import language_models
 from .device import named_machine
 
 #: share of the rows held out whose word was new, from which new words are what was calibrated on
@@ -25,13 +26,14 @@ def labels(questions: Any, fold: np.ndarray, held_out: np.ndarray) -> list[str]:
     """The columns of words of a plain table whose word stands in no other fold in more than half of the rows held out; none for other questions.
 
     `fold` (n,): rows of one were held out together; `held_out` (n,) bool: the rows that were answered by a model that saw none of their fold.
-    A column of machines (the schema's, or one most of whose words the catalogue knows) is never among them.
+    A column of machines (the schema's, or one most of whose words the catalogue knows) is never among them, nor is one of language models.
     """
     if not isinstance(questions, FeatureQuestions) or isinstance(questions, NetworkQuestions) or not held_out.any():
         return []
+    named = language_models.named(questions.frame)
     found = []
     for name, cells in questions.frame.items():
-        if pd.api.types.is_numeric_dtype(cells) or name == questions.machine_column:
+        if pd.api.types.is_numeric_dtype(cells) or name == questions.machine_column or name in named:
             continue
         words = cells.astype(str)
         new = pd.Series(fold).groupby(words.to_numpy()).transform("nunique").to_numpy() == 1

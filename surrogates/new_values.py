@@ -9,7 +9,7 @@ Columns of few values that groups do not settle are looked at: where a value is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ Ask = Callable[[pd.DataFrame], np.ndarray]
 
 def learn(frame: pd.DataFrame, groups: np.ndarray, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """What must be known to ask: "columns": column -> its values (words with the most rows first, numbers in order) and square roots of their rows; "joint": frequent rows of those of words; "alike": that words whose
-    names share parts count more for one another (models saved before lack it).
+    names share parts count more for one another, powers are read off numbers that lie apart, and intervals grow beyond the ends (models saved before lack it).
     Empty where no column has few values. `left_out`: columns that somebody else answers for."""
     some = np.sort(np.random.default_rng(0).permutation(len(frame))[:_MOST_ROWS])
     names = pd.factorize(groups[some].astype(str))[0]
@@ -162,6 +162,8 @@ def beyond_each(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -
 def octaves_beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
     """(n,) how many octaves farther than the last step between known numbers a row's new number lies beyond them, the farthest of its columns; 0 within, and for numbers that are not positive. `new`: (n, columns), as `strange` says."""
     out = np.zeros(len(frame))
+    if not told.get("alike"):
+        return out
     beyond = beyond_each(frame, told, new)
     for at, (column, known) in enumerate(told["columns"].items()):
         values = known["values"]
@@ -198,19 +200,20 @@ def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask:
         numbers = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and sort_of(told, c) == "numbers"]
         words = [c for c, is_new in zip(told["columns"], pattern, strict=True) if is_new and sort_of(told, c) == "words"]
         mine = np.flatnonzero((new == pattern).all(1))
-        called = written[words].iloc[mine].astype(str).agg("\n".join, axis=1) if words and told.get("alike") else pd.Series("", index=mine)
-        for name_of, every in ((str(each), mine[called.to_numpy() == each]) for each in np.unique(called.to_numpy(dtype=object).astype(str))):
-            given = list(_given(told, words, name_of.split("\n")))
-            worth = np.array([w for _, w in given])
-            for rows in np.array_split(every, -(-len(every) // _ROWS_AT_ONCE)):
-                part = frame.iloc[rows].reset_index(drop=True)
-                stacked = _of_numbers(pd.concat([part.assign(**replaced) for replaced, _ in given], ignore_index=True), told, numbers, ask)
-                for name, each in stacked.items():
-                    found = each.reshape(len(given), len(rows), -1)
-                    kept = out.setdefault(name, np.full((len(frame), found.shape[2]), np.nan))
-                    for j in range(found.shape[2]):
-                        positive = (found[:, :, j] > 0).all(0)
-                        kept[rows, j] = np.where(positive, np.exp(weighted_median(np.log(np.where(positive, found[:, :, j], 1.0)), worth)), weighted_median(found[:, :, j], worth))
+        called = list(map(tuple, written[words].iloc[mine].astype(str).to_numpy().tolist())) if told.get("alike") else [()] * len(mine)
+        given = {names_of: list(_given(told, words, names_of)) for names_of in dict.fromkeys(called)}
+        counts = np.array([len(given[names_of]) for names_of in called])
+        for rows, most in ((part, int(count)) for count in np.unique(counts) for same in [np.flatnonzero(counts == count)] for part in np.array_split(same, -(-len(same) // _ROWS_AT_ONCE))):
+            each = [given[called[i]] for i in rows]
+            part = frame.iloc[mine[rows]].reset_index(drop=True)
+            asked = pd.concat([part.assign(**{c: [own[k][0][c] for own in each] for c in words}) for k in range(most)], ignore_index=True)
+            worth = np.array([[own[k][1] for own in each] for k in range(most)])
+            for name, points in _of_numbers(asked, told, numbers, ask).items():
+                found = points.reshape(most, len(rows), -1)
+                kept = out.setdefault(name, np.full((len(frame), found.shape[2]), np.nan))
+                for j in range(found.shape[2]):
+                    positive = (found[:, :, j] > 0).all(0)
+                    kept[mine[rows], j] = np.where(positive, np.exp(weighted_median(np.log(np.where(positive, found[:, :, j], 1.0)), worth)), weighted_median(found[:, :, j], worth))
     return out
 
 
@@ -218,7 +221,7 @@ def _words(told: Mapping[str, Any]) -> list[str]:
     return [c for c in told["columns"] if sort_of(told, c) == "words"]
 
 
-def _given(told: Mapping[str, Any], words: list[str], called: list[str]) -> Iterator[tuple[dict[str, str], float]]:
+def _given(told: Mapping[str, Any], words: list[str], called: Sequence[str]) -> Iterator[tuple[dict[str, str], float]]:
     """The words to ask with in place of the new ones `called`, and what each counts: those whose names are alike more, where that was rehearsed. Nothing to replace where numbers alone are new."""
     every = _words(told)
     if not words:
@@ -253,7 +256,7 @@ def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str],
         return _of_numbers(part.assign(**{column: values[0]}), told, others, ask)
     above = np.clip(np.searchsorted(values, x), 1, len(values) - 1)
     below, beyond = values[above - 1], values[above]
-    if values[0] > 0:  # a power is read off values that lie apart, where any do: what two near ones differ by may be chance
+    if values[0] > 0 and told.get("alike"):  # a power is read off values that lie apart, where any do: what two near ones differ by may be chance
         below = np.where(x > values[-1], values[max(np.searchsorted(values, values[-1] / _APART, side="right") - 1, 0)], below)
         beyond = np.where(x < values[0], values[min(np.searchsorted(values, values[0] * _APART), len(values) - 1)], beyond)
     low, high = (_of_numbers(part.assign(**{column: v}), told, others, ask) for v in (below, beyond))
@@ -263,7 +266,7 @@ def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str],
     over = np.where(log, np.log(np.minimum(safe[0] / np.where(log, values[0], 1.0), 1.0)) + np.log(np.maximum(safe[0] / np.where(log, values[-1], 1.0), 1.0)), 0.0)[:, None]
     asked = _joined(low["asked"], high["asked"], np.clip(share, 0.0, 1.0))[0]
     carried, ratio = _joined(low["carried"], high["carried"], np.clip(share, 0.0, 1.0))
-    power = np.clip(ratio / np.where(log, np.log(safe[2] / safe[1]), 1.0)[:, None], *_POWERS) * (values[-1] >= _APART * values[0])
+    power = np.clip(ratio / np.where(log, np.log(safe[2] / safe[1]), 1.0)[:, None], *_POWERS) * (values[-1] >= _APART * values[0] or not told.get("alike"))
     return {"asked": asked, "carried": np.where(log[:, None], carried * np.exp(power * over), carried)}
 
 

@@ -36,6 +36,9 @@ _FLOOR = 0.2
 MOST_COMPARED = 16
 #: what a word of a name is; rows of a machine from which a column that never varies on it is its own
 _WORDS, _LEAST_SETTLED = re.compile(r"[a-z]+\d*[a-z]*|\d+[a-z]*"), 5
+#: what columns are called (letters and digits, lower case) that say how work is run or what it is, never what a machine is, though a table may have one value of them on each
+_CHOSEN = re.compile(r"(num|n|max)?(gpus?|devices?|accelerators?|nodes?|ranks?|workers?|threads?|streams?|users|requests|proc(esse)?s)(count|num)?|[tpde]p(size)?|[io]sl|bs|size|model(name|id)?|"
+                     r".*(batch|concurren|parallel|length|seqlen|tokens|framework|backend|library|runtime|engine|compiler|version|precision|dtype|quant|mode|optimi[sz]er|dataset|network|workload|limit|applied).*")
 #: a column of more words than this names no machines
 MOST_NAMED = 200
 #: machines that a row is asked for at most, nearest first
@@ -88,13 +91,13 @@ def named_alike(new: str, known: Sequence[str]) -> np.ndarray:
 
 def settled(frame: pd.DataFrame, column: str) -> dict[str, dict[str, Any]]:
     """Columns that the machine settles, each machine having one value of them but not all the same (its cores, its memory): column -> machine -> that value, None for an empty cell. They are the machine's own figures:
-    one that is asked in place of another brings its own. None where machines have `_LEAST_SETTLED` rows or fewer (the middle one)."""
+    one that is asked in place of another brings its own. None where machines have fewer than `_LEAST_SETTLED` rows (the middle one); not columns whose names say how work is run."""
     names, machines = pd.factorize(frame[column].astype(str))
     if len(machines) < 2 or np.median(np.bincount(names)) < _LEAST_SETTLED:
         return {}
     first = np.unique(names, return_index=True)[1]
     out: dict[str, dict[str, Any]] = {}
-    for other in (c for c in map(str, frame.columns) if c != column):
+    for other in (c for c in map(str, frame.columns) if c != column and not _CHOSEN.fullmatch(re.sub(r"[^a-z0-9]", "", c.lower()))):
         codes = pd.factorize(frame[other], use_na_sentinel=False)[0]
         if (codes == codes[first][names]).all() and len(np.unique(codes[first])) > 1:
             values = frame[other].iloc[first].tolist()
@@ -145,9 +148,8 @@ def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, wor
     weight = shares(new, known, worth)
     asked = weight > 0
     values, weight, log = answers[asked], weight[asked], factors(new, known, target)[asked]
-    if (values > 0).all():
-        return np.exp(weighted_median(np.log(values) + log[:, None], weight))
-    return weighted_median(values, weight)
+    positive = (values > 0).all(0)
+    return np.where(positive, np.exp(weighted_median(np.log(np.where(positive, values, 1.0)) + log[:, None], weight)), weighted_median(values, weight))
 
 
 def machine_columns(frame: object) -> list[str]:
@@ -163,9 +165,10 @@ def machine_columns(frame: object) -> list[str]:
 
 
 def weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(n,) weighted medians of (D, n) values, between two by interpolation."""
+    """(n,) weighted medians of (D, n) values, between two by interpolation; `weight`: (D,), or (D, n) where each has its own."""
     order = np.argsort(values, axis=0, kind="stable")
-    ranked, w = np.take_along_axis(values, order, 0), (weight / weight.sum())[order]
+    shared = weight / weight.sum(0)
+    ranked, w = np.take_along_axis(values, order, 0), shared[order] if shared.ndim == 1 else np.take_along_axis(shared, order, 0)
     middle = np.cumsum(w, axis=0) - w / 2.0
     above = np.clip((middle < 0.5).sum(0), 0, len(values) - 1)[None, :]
     below = np.maximum(above - 1, 0)

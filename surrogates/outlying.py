@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models, served_models
@@ -255,13 +256,15 @@ class Outlying(Reaching):
         """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
         out = np.full((len(questions), len(targets)), np.nan)
         written = questions.frame[column].astype(str).to_numpy(dtype=str)
-        for name in np.unique(written):
-            rows = np.flatnonzero(written == name)
+        own = self._strangers[column].get("settled", {})
+        figures = [tuple(row) for row in questions.frame[[c for c in own if c in questions.frame]].astype(str).to_numpy().tolist()]  # each row by itself, whatever another of that name says
+        alike = pd.factorize(pd.Series(list(zip(written.tolist(), figures, strict=True)), dtype=object))[0]
+        for rows in (np.flatnonzero(alike == place) for place in range(int(alike.max(initial=-1)) + 1)):
+            name = written[rows[0]]
             counts = newcomer.shares(str(name), known) > 0
             every = np.full((len(known), len(rows), len(targets)), np.nan)
             mine = questions.take(rows)
-            own = self._strangers[column].get("settled", {})
-            near = newcomer.nearness({c: mine.frame[c].iloc[0] for c in own}, own, known) if own and named_machine(str(name)) is None else np.ones(len(known))
+            near = newcomer.nearness({c: mine.frame[c].iloc[0] for c in own if c in mine.frame}, own, known) if own and named_machine(str(name)) is None else np.ones(len(known))
             for at, machine in enumerate(known):
                 if counts[at]:
                     every[at] = ask(self._moved(mine, column, machine))

@@ -57,6 +57,11 @@ def turned(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     return frame.assign(**{name: np.where(values > 0, 1.0 / np.where(values > 0, values, 1.0), np.nan) for name, values in each.items()})
 
 
+def never_positive(frame: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
+    """(n,) whether a row has zero or less where a column never had: infinitely far below, with no power that leads there."""
+    return np.logical_or.reduce([frame[name].to_numpy(dtype=np.float64, na_value=np.nan) <= 0.0 for name in columns]) if columns else np.zeros(len(frame), dtype=bool)
+
+
 def octaves(frame: pd.DataFrame, known: Mapping[str, float]) -> np.ndarray:
     """(n,) octaves that a row lies beyond the reach, its farthest column; 0 within (a tenth more is not beyond)."""
     over = np.ones(len(frame))

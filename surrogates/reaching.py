@@ -118,6 +118,7 @@ class Reaching(Valued):
                 if rows.any():
                     blend[far[rows]] = mixed({name: points[rows] for name, points in said.items()}, told["shares"], self.targets, self._counted)
         below = np.flatnonzero(small & ~size & ~step)
+        below = below[~reach.never_positive(questions.frame.iloc[below], self._reach["low"]["columns"])] if len(below) else below
         if len(below):
             frame, low = questions.frame.iloc[below].reset_index(drop=True), self._reach["low"]
             said = {"usual": blend[below], **self._carried(frame, low["columns"], ask, process, {}, list(low["columns"]))}
@@ -130,7 +131,9 @@ class Reaching(Valued):
         """(n,) octaves that rows lie beyond the reach of sizes, beyond columns of few values, and below the least of sizes."""
         low = self._reach.get("low", {}).get("columns", {})
         there = all(c in questions.frame.columns for c in low)
-        return [*(self._over(questions, columns) for columns in (self._reach.get("columns", {}), self._few)), reach.octaves(reach.turned(questions.frame, low), low) if low and there else np.zeros(len(questions))]
+        below = reach.octaves(reach.turned(questions.frame, low), low) if low and there else np.zeros(len(questions))
+        never = reach.never_positive(questions.frame, low) if low and there else np.zeros(len(questions), dtype=bool)
+        return [*(self._over(questions, columns) for columns in (self._reach.get("columns", {}), self._few)), np.where(never, np.fmax(below, 1.0 + self._reach.get("low", {}).get("octaves", 0.0)), below)]
 
     @property
     def _ends(self) -> list[dict[str, Any]]:

@@ -78,7 +78,8 @@ class Valued:
         if not told:
             return
         rng = np.random.default_rng(int(self._settings["seed"]))
-        few = {c: known["values"] for c, known in told["columns"].items()} | {c: each["known"] for c, each in self._strangers.items()}
+        own = {c for each in self._strangers.values() for c in each.get("settled", {})}  # what a machine settles is no choice of its own; machines as words, those with most rows first
+        few = {c: known["values"] for c, known in told["columns"].items() if c not in own} | {c: frame[c].astype(str).value_counts(sort=True).index.tolist() for c in self._strangers if c in frame}
         pairs = new_pairs.learn(frame, table.groups, few)
         table = table.take(np.sort(rng.permutation(len(table))[:_MOST_VALUED]))
         frame, fits = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
@@ -153,7 +154,7 @@ class Valued:
                 continue
             tried += 1
             fresh = self._small(rest, self.targets, candidates)
-            ask = partial(self._plainly, fresh, {t: of_those(self._shares[t], fresh) for t in self.targets})
+            ask = self._with_own(pair, partial(self._plainly, fresh, {t: of_those(self._shares[t], fresh) for t in self.targets}))
             frame, truth = asked.questions.frame, np.column_stack([asked.targets[t] for t in self.targets])
             points = {"usual": ask(frame)}
             points["crossed"] = _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair, frame), ask), points["usual"])
@@ -163,6 +164,17 @@ class Valued:
         if kept:
             self._values["pairs"] = kept
 
+    def _with_own(self, pair: Mapping[str, Any], ask: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
+        """`ask`, machines of the pair bringing what is their own (`newcomer.settled`)."""
+        settled = {c: self._strangers.get(c, {}).get("settled", {}) for c in pair["columns"]}
+
+        def asked(frame: Any) -> np.ndarray:
+            for column, own in settled.items():
+                frame = frame.assign(**{c: frame[column].astype(str).map({m: np.nan if v is None else v for m, v in values.items()}) for c, values in own.items() if c in frame})
+            return ask(frame)
+
+        return asked if any(settled.values()) else ask
+
     def _paired(self, questions: Any, blend: np.ndarray, ask: Callable[[Any], np.ndarray]) -> np.ndarray:
         """The answers (n, t), those to rows with two values never seen together by who speaks there; of several pairs by the first."""
         apart = self._never_together(questions)
@@ -171,7 +183,7 @@ class Valued:
             rows = np.flatnonzero(left & apart[:, at])
             if len(rows) and any("crossed" in shares for shares in pair.get("shares", {}).values()):
                 frame = questions.frame.iloc[rows].reset_index(drop=True)
-                said = {"usual": blend[rows], "crossed": _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair), ask), blend[rows])}
+                said = {"usual": blend[rows], "crossed": _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair), self._with_own(pair, ask)), blend[rows])}
                 blend[rows] = mixed(said, pair["shares"], self.targets, self._counted)
             left &= ~apart[:, at]
         return blend

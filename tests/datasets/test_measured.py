@@ -422,3 +422,13 @@ def test_one_column_needs_no_list() -> None:
     table = read_measured(frame, {"features": "x", "group": "who", "targets": {"latency_s": {"column": "s", "unit": "s"}}})
     assert table.groups.tolist() == ["a", "a", "b"]
     assert list(table.questions.frame.columns) == ["x"]
+
+
+def test_names_that_a_fitted_model_knows_stay_as_it_knows_them() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "gpu": ["NVIDIA RTX3090", "Tesla T4"], "s": [1.0, 2.0]})
+    schema = {"features": ["x"], "hardware": "gpu", "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    assert read_measured(frame, schema).questions.frame["gpu"].tolist() == ["rtx_3090", "t4"]
+    assert read_measured(frame, schema, words={"gpu": ["NVIDIA RTX3090"]}).questions.frame["gpu"].tolist() == ["NVIDIA RTX3090", "t4"]
+    numbers = frame.assign(gpu=[3090, 4])
+    assert read_measured(numbers, schema, words={"lib": ["a"]}).questions.frame["gpu"].tolist() == [3090.0, 4.0]  # a model made when they were numbers
+    assert read_measured(numbers, schema, words={"gpu": ["3090"]}).questions.frame["gpu"].tolist()[0] == "3090"

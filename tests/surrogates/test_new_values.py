@@ -129,3 +129,33 @@ def test_the_middle_is_held_out_first_and_the_gap_of_a_number_is_known() -> None
     assert new_values.held(frame, told, "x") == [4.0, 1.0, 2.0, 8.0]
     gaps = new_values.widest(pd.DataFrame({"x": [3.0, 0.5, 32.0]}), told, "x")
     assert gaps == pytest.approx([np.log(2.0), np.inf, np.inf])
+
+
+def test_words_whose_names_share_parts_count_more_and_every_row_by_itself() -> None:
+    """A backend called alike costs alike; names with odd letters are names, too, and what stands beside a row is nothing to it."""
+    frame = table().assign(backend=lambda f: f["backend"].map({"a": "one fast", "b": "one slow", "c": "two"}))
+    told = new_values.learn(frame.drop(columns=["site", "label"]), np.arange(len(frame)))
+    cost = {"one fast": 1.0, "one slow": 2.0, "two": 30.0}
+
+    def ask(f: pd.DataFrame) -> np.ndarray:
+        return f["backend"].map(cost).to_numpy(dtype=np.float64)[:, None]
+
+    asked = frame.head(5).assign(backend=["two times", "one faster", "two\ntimes", "nothing like it", ""])
+    new = new_values.strange(asked, told)
+    together = new_values.answered(asked, told, new, ask)["asked"][:, 0]
+    alone = [new_values.answered(asked.iloc[[i]].reset_index(drop=True), told, new[[i]], ask)["asked"][0, 0] for i in range(5)]
+    assert together.tolist() == alone
+    assert together[0] > together[3] > together[1]
+    old = {key: value for key, value in told.items() if key != "alike"}  # a model saved before
+    assert len(set(new_values.answered(asked, old, new, ask)["asked"][:, 0])) == 1
+    assert not new_values.octaves_beyond(asked.assign(bits=1e6), old, np.ones((5, 3), dtype=bool)).any()
+
+
+def test_a_power_is_read_off_numbers_that_lie_apart_and_intervals_grow_with_octaves_beyond() -> None:
+    """Known at 100, 852 and 864: what the last two differ by is chance; 512 is some way below the least of 1,000 to 4,000."""
+    told = {"columns": {"blocks": {"values": [100.0, 852.0, 864.0], "worth": [1.0] * 3}}, "joint": [], "alike": True}
+    asked = pd.DataFrame({"blocks": [1728.0, 3456.0, 50.0]})
+    new = new_values.strange(asked, told)
+    found = new_values.answered(asked, told, new, lambda f: np.where(f["blocks"] == 852.0, 0.5, f["blocks"].to_numpy() / 864.0)[:, None])["carried"][:, 0]
+    assert found[:2] == pytest.approx([2.0, 4.0], rel=0.01)
+    assert new_values.octaves_beyond(asked, told, new) == pytest.approx([1.0 - np.log2(864 / 852), 2.0 - np.log2(864 / 852), 0.0])

@@ -164,6 +164,8 @@ def test_columns_that_a_machine_settles_are_its_own() -> None:
     frame = pd.DataFrame({"gpu": np.repeat(["a", "b", "c"], 6), "cores": np.repeat([80, 108, 132], 6), "maker": np.repeat(["x", "x", None], 6), "batch": np.tile([1, 2, 4], 6), "same": 1})
     assert newcomer.settled(frame, "gpu") == {"cores": {"a": 80.0, "b": 108.0, "c": 132.0}, "maker": {"a": "x", "b": "x", "c": None}}
     assert newcomer.settled(frame.iloc[::3], "gpu") == {}  # two rows of each tell nothing
+    run = frame.assign(**{"num_gpus": frame["cores"], "Batch Size": frame["cores"], "framework": frame["gpu"], "tp": frame["cores"]}).drop(columns=["cores", "maker"])
+    assert newcomer.settled(run, "gpu") == {}  # how work is run is no machine's own
     near = newcomer.nearness({"cores": 80.0, "maker": "x"}, newcomer.settled(frame, "gpu"), ["a", "b", "c"])
     assert near == pytest.approx([1.0, 80 / 108, 80 / 132])
 
@@ -182,3 +184,6 @@ def test_a_machine_asked_in_place_of_another_brings_what_is_its_own(tmp_path: ob
     spec, files = model.weights()
     again = Blended.from_weights(spec, files, tmp_path, store.member)  # type: ignore[arg-type]
     assert again.predict(asked).point == pytest.approx(model.predict(asked).point, rel=1e-6)
+    both = FeatureQuestions(pd.DataFrame({"batch": [16.0, 16.0], "gpu": ["board z"] * 2, "cores": [40.0, 4000.0]}))
+    alone = [model.predict(both.take(np.array([i]))).point[0, 0] for i in (0, 1)]
+    assert model.predict(both).point[:, 0].tolist() == alone  # whatever another row says of that name

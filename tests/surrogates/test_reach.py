@@ -173,5 +173,8 @@ def test_a_clock_below_the_least_is_carried_down(tmp_path: Path) -> None:
     whole = evaluate_table(tmp_path / "m", low).frame.iloc[0]
     assert whole["median_ape"] < 0.1
     assert whole["coverage"] > 0.8
+    zero = read_measured(low.assign(clock_mhz=0.0), schema).questions  # nobody knows what that is; no narrower than what is far below
+    assert (surrogate.inner.beyond(zero) >= surrogate.inner.beyond(questions).max() - 1e-9).all()
+    assert np.isfinite(surrogate.predict(zero).point).all()
     inside = read_measured(work(rng.uniform(500, 2500, 20).round()), schema).questions
     assert not surrogate.inner.beyond(inside).any()
