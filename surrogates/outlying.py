@@ -35,8 +35,8 @@ _FEW_MACHINES = 8
 _KNOWN = 0.5
 #: rows on which machines are compared
 _MOST_COMPARED = 1_500
-#: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, those about its power, and answers about one of another vendor or kind, or of which no catalogue
-#: knows either. Of pairs of machines in open tables, each brought over to the other by what both are rated at, four in five have nine tenths of their rows within such a factor (`benchmarks/never_rehearsed.py`)
+#: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, those about its power, and answers about one of another vendor or kind (and, an assumption, of which no catalogue
+#: knows either). Of pairs of machines in open tables, each brought over to the other by what both are rated at, four in five have nine tenths of their rows within such a factor (`benchmarks/never_rehearsed.py`)
 _KIN_OFF, _KIN_POWER_OFF, _ALIEN_OFF = 3.9, 2.0, 15.0
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9

@@ -111,7 +111,7 @@ class Reaching(Valued):
             said = {"usual": blend[far], **self._carried(frame, known, ask, process, since)}
             if "kernel" in answers:
                 said["kernel"] = answers["kernel"][far]
-            if any("carried last" in shares for shares in self._reach["shares"].values()):
+            if since and any("carried last" in shares for shares in self._reach["shares"].values()):
                 said["carried last"] = reach.carried(frame, known, ask, since, reach.LAST_OCTAVE)
             one = size[far]
             for rows, told in ((one, self._reach), (~one, self._reach.get("few", {}))):

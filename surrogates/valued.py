@@ -157,7 +157,7 @@ class Valued:
             ask = self._with_own(pair, partial(self._plainly, fresh, {t: of_those(self._shares[t], fresh) for t in self.targets}))
             frame, truth = asked.questions.frame, np.column_stack([asked.targets[t] for t in self.targets])
             points = {"usual": ask(frame)}
-            points["crossed"] = _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair, frame), ask), points["usual"])
+            points["crossed"] = _filled(new_pairs.crossed(frame, pair, new_pairs.lacking(pair, frame), ask), points["usual"])
             shares = {t: _who(_ASKED["pairs"], truth[:, j], {name: p[:, j] for name, p in points.items()}) for j, t in enumerate(self.targets)}
             off = self._remember_values(table, new_pairs.name(pair), [(truth, mixed(points, shares, self.targets, self._counted))])
             kept.append({**pair, "off": off, "shares": shares})
@@ -183,7 +183,7 @@ class Valued:
             rows = np.flatnonzero(left & apart[:, at])
             if len(rows) and any("crossed" in shares for shares in pair.get("shares", {}).values()):
                 frame = questions.frame.iloc[rows].reset_index(drop=True)
-                said = {"usual": blend[rows], "crossed": _or(new_pairs.crossed(frame, pair, new_pairs.lacking(pair), self._with_own(pair, ask)), blend[rows])}
+                said = {"usual": blend[rows], "crossed": _filled(new_pairs.crossed(frame, pair, new_pairs.lacking(pair), self._with_own(pair, ask)), blend[rows])}
                 blend[rows] = mixed(said, pair["shares"], self.targets, self._counted)
             left &= ~apart[:, at]
         return blend
@@ -314,7 +314,7 @@ def _by_chance(frame: Any, column: str, every: Sequence[str]) -> bool:
     return bool(lacks.mean() < 0.5 and np.isin(key[lacks], key[~lacks]).mean() >= 0.5)
 
 
-def _or(points: Any, usual: Any) -> np.ndarray:
+def _filled(points: Any, usual: Any) -> np.ndarray:
     """(n, t) points, the usual ones where there are none."""
     return np.where(np.isfinite(points), points, usual)
 
