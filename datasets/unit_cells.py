@@ -23,6 +23,8 @@ __all__ = ["inputs_as_numbers", "quantity_of", "target_as_numbers"]
 _CELL = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d.+-]\S*)?\s*")
 #: units that, alone in a column of inputs, are more often something else: billions and millions of parameters, number formats
 _UNSURE = frozenset({"B", "m", "bit"})
+#: a column of words this share of whose cells are numbers was meant as one of numbers, as like as not
+MOSTLY = 0.8
 
 
 def quantity_of(unit: str) -> str | None:
@@ -68,6 +70,10 @@ def inputs_as_numbers(frame: pd.DataFrame, names: Sequence[str], units: Mapping[
         if (name not in units and words is not None) or (words is not None and name in words):
             continue
         told = _parsed(frame[name])
+        if told is None and words is None:
+            notes += _nearly_numbers(frame[name], name)
+        elif told is not None and words is None and name not in units and any(told[1]) and not all(told[1]):
+            notes.append(f"{name}: some cells carry a unit and others none: taken as words; for numbers name the unit of the others under units in the schema")
         if told is None or not any(told[1]) or (name not in units and not all(told[1])):
             continue
         values, found, at = told
@@ -102,6 +108,19 @@ def _parsed(column: pd.Series) -> tuple[list[float], list[str], list[Any]] | Non
         numbers.append(known[0])
         units.append(known[1])
     return (numbers, units, list(at)) if units else None
+
+
+def _nearly_numbers(column: pd.Series, name: str) -> list[str]:
+    """What to tell of an input column nearly all of whose cells are numbers, alone or with a known unit, and which is one of words for the sake of a few others."""
+    if pd.api.types.is_numeric_dtype(column):
+        return []
+    counts = column.dropna().map(lambda cell: cell if isinstance(cell, (str, int, float)) else None).value_counts()
+    others = [cell for cell in counts.index if _cell(cell) is None]
+    lost, numbers = int(counts[others].sum()), int(counts.sum() - counts[others].sum())
+    if not lost or numbers < MOSTLY * (numbers + lost) or len(counts) - len(others) < 3:
+        return []
+    first = column.index[column.isin(others).to_numpy()][0]
+    return [f"{name}: {numbers} of {numbers + lost} cells are numbers, row {first}, counting from 0, is {column.loc[first]!r}: taken as words; for numbers leave such cells empty"]
 
 
 def _cell(cell: Any) -> tuple[float, str] | None:

@@ -6,7 +6,7 @@
   at more than that many times the data-sheet bandwidth. Machines run above published clocks, and rates of sparse operands get published as those of dense ones, hence so much; only machines whose figures are known are judged.
 * **over the limit**: a power more than `OVER_LIMIT` times the machine's power limit.
 * **disagreeing**: rows of equal inputs whose answers differ by more than `APART` from each other. Of three or more, those that far from their median go; of two
-  nobody can tell which is right, and both go.
+  nobody can tell which is right, and both go. A row that lacks a cell which most rows have (a column empty in fewer than `LACKING` of them) is equal to no other.
 
 A rule that more than `MOST_BROKEN` of the rows break speaks against the schema or the machine's figures, not against the rows: they stay, and that is said.
 Nothing is dropped in silence: every rule's rows are counted and the first is named, in what `fit` says and in the model's card.
@@ -29,6 +29,7 @@ MOST_BROKEN = 0.05
 RUNNING_OVER = 2.0
 OVER_LIMIT = 1.2
 APART = 1.5
+LACKING = 0.5
 
 
 def quarantine(data: Table, wanted: Collection[str] = ()) -> Table:
@@ -101,4 +102,10 @@ def _inputs(data: Table) -> np.ndarray:
         frame = q.frame.reset_index(drop=True)
     else:
         return np.arange(len(data))
-    return pd.util.hash_pandas_object(frame, index=False).to_numpy() if frame.shape[1] else np.arange(len(data))
+    if not frame.shape[1]:
+        return np.arange(len(data))
+    empty = frame.isna()
+    unknown = empty.loc[:, empty.mean() < LACKING].any(axis=1).to_numpy()
+    same = pd.util.hash_pandas_object(frame, index=False).to_numpy().astype(object)
+    same[unknown] = [f"row {row}" for row in np.flatnonzero(unknown)]
+    return pd.factorize(same)[0]

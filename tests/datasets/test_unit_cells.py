@@ -62,6 +62,14 @@ def test_words_remain_words(period: list[str]) -> None:
     assert found.questions.units == {}
 
 
+@pytest.mark.parametrize(("cell", "told"), [("-", "19 of 20 cells are numbers, row 19, counting from 0, is '-'"), ("20", "some cells carry a unit and others none")])
+def test_a_column_that_is_nearly_numbers_is_told(cell: str, told: str) -> None:
+    frame = pd.DataFrame({"size": np.arange(20), "period": [f"{i} ns" for i in range(1, 20)] + [cell], "Latency": np.arange(1.0, 21.0)})
+    assert any(told in note for note in read_measured(frame, SCHEMA).notes)
+    names = [f"{i}b" for i in range(1, 15)] + ["base"] * 6  # names with a number are names
+    assert not any("period" in note for note in read_measured(frame.assign(period=names), SCHEMA).notes)
+
+
 def test_an_empty_cell_is_a_number_that_is_not_known() -> None:
     found = read_measured(table(period=["4 GHz", None, "500 MHz"]), SCHEMA)
     assert found.questions.frame["period"].tolist() == pytest.approx([4.0, np.nan, 0.5], nan_ok=True)

@@ -50,6 +50,15 @@ def test_duplicates_that_disagree() -> None:
     assert "3 of 104 rows set aside: latency_s of equal inputs disagrees" in notes
 
 
+def test_rows_that_lack_a_cell_are_equal_to_no_other() -> None:
+    frame = pd.DataFrame({"size": np.arange(1.0, 41.0), "unroll": [np.nan, np.nan, *[4.0] * 38], "ms": np.arange(1.0, 41.0)})
+    frame.loc[1, "size"] = 1.0                                      # rows 0 and 1: twice the time, and the unrolling of neither is known
+    frame.loc[3, ["size", "ms"]] = [3.0, 9.0]                       # rows 2 and 3: equal in all that is known, three times the time
+    table = quarantine(read_measured(frame, {"features": ["size", "unroll"], "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}))
+    assert len(table) == 38
+    assert any("2 of 40 rows set aside: latency_s of equal inputs disagrees" in note and "row 2," in note for note in table.notes)
+
+
 def test_a_rule_that_many_rows_break_speaks_against_the_schema() -> None:
     frame = rows()
     frame.loc[:9, "w"] = 200.0
