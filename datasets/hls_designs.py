@@ -5,9 +5,11 @@ other, PARALLEL and `flatten` copy the body. Where a round needs what the one be
 Guide", UG1399, on loop-carried dependencies): copies that are summed share it, other copies wait in turn, and so do copies of a loop around such rounds. Not every pragma takes
 effect: a loop whose bounds vary cannot be unrolled, so no `flatten` goes through it (UG1399 on `pragma HLS unroll` and variable loop bounds); nor through one whose copies are to be
 summed, of what is not said, beside other writes; a loop around others that are left as loops is not pipelined; copies of a loop left as a loop bring nothing where others take an array
-it writes apart into all its elements, for no partition serves both; a TILE of all rounds cuts nothing, a shorter one has what it works on brought in anew, tile by tile, each piece of
-memory without a gap as a burst of its own, unless copies of a loop around it hold that already. How long sums wait is a matter of the tool: figures say both, and where a column tells
-the tool's version, `of_tools` says which. Latencies
+it writes apart into all its elements, for no partition serves both; as many copies as rounds of a loop left around others bring nothing, for none of those is unrolled with it. Copies of
+a loop inside another one that have loops of their own bring nothing either, and no buffer of theirs is shared: their rounds go to memory, and where a round adds to an array element,
+it is read and written there. A TILE of all rounds cuts nothing, a shorter one has what it works on brought in anew, tile by tile, each piece of memory without a gap as a burst of its
+own, unless copies of a loop around it hold that already; from the chip comes, element by element, what another nest of the kernel uses too, or what copies around that wait in turn hold;
+an array whose index is data stays whole. How long sums wait is a matter of the tool: figures say both, and where a column tells the tool's version, `of_tools` says which. Latencies
 of units and of memory are round numbers at 250 MHz (assumptions); figures made of them order designs, they are no forecasts.
 """
 
@@ -32,9 +34,14 @@ _UNIT_CYCLES, _ACCESS_CYCLES, _WAIT_CYCLES, _SHORT_WAIT = 5.0, 2.0, 12.0, 5.0
 #: the same of copies that add in turn where a sum of one copy waits briefly, of whole numbers, and what choosing among twice as many copies' pieces of memory adds (assumptions)
 _CHAIN_WAIT, _WHOLE_WAIT, _CHOICE_CYCLES = 8.0, 2.0, 0.25
 #: cycles that an element takes from memory (eight bytes of a bus of 512 bits), that starting a tile takes and each burst of it (assumptions)
-_ELEMENT_CYCLES, _TILE_CYCLES, _BURST_CYCLES = 0.125, 60.0, 20.0
+_ELEMENT_CYCLES, _TILE_CYCLES, _BURST_CYCLES = 0.125, 100.0, 20.0
+#: cycles that an element takes from one piece of the chip's memory to another (one port); cycles between rounds that go to memory: that add to an array's element, to a variable, to
+#: nothing (assumptions)
+_COPY_CYCLES, _AWAY_SUM, _AWAY_VARIABLE, _AWAY = 1.0, 60.0, 20.0, 2.0
 #: copies of a loop with loops inside bring this power of their number, for they share the memory; rounds of a factor that does not divide the trip count take so much longer (assumptions)
 _SHARED, _UNEVEN = 0.5, 2.0
+#: cycles that each round left by such a factor adds to a tree of sums, where sums wait briefly (assumption)
+_LEFT_CYCLES = 3.0
 #: levels of the heaviest nest that are told one by one
 _LEVELS = 3
 #: a tool's version as its year: `v20`, `2020.2`, `Vitis HLS 2020.1`; the first year of tools whose sums wait briefly (Vitis HLS, which came for Vivado HLS with 2020.1: AMD, UG1391)
@@ -66,7 +73,7 @@ def design_of(path: Path, point: Any, fields: Mapping[str, Any]) -> tuple[HlsDes
 def of_tools(columns: Mapping[str, np.ndarray], words: Sequence[str]) -> dict[str, np.ndarray]:
     """{"network.design_cycles": (n,) cycles} of designs as the tool that made each would schedule them: `columns` hold `network.` figures of `figures_of`; those of `words` that say
     nothing but versions (`v20`, `2018.3`, `Vitis HLS 2020.2`) tell the tool. Sums wait long where none is told. {} for columns that hold no designs."""
-    long, brief = (columns.get(f"network.{name}") for name in ("long_wait_cycles", "short_wait_cycles"))
+    long, brief = (columns.get(f"network.{name}") for name in ("slow_sum_cycles", "quick_sum_cycles"))
     if long is None or brief is None:
         return {}
     late = np.zeros(len(long), dtype=bool)
@@ -120,7 +127,7 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
     granted = _Granted.of(loops, parent, children)
     elements, bursts = _reloaded(loops, parent)
     return {
-        "long_wait_cycles": long, "lazy_cycles": lazy, "short_wait_cycles": brief, "plain_cycles": bare, "speedup": bare / max(long, 1.0), "work": float(work), "units": units,
+        "slow_sum_cycles": long, "lazy_cycles": lazy, "quick_sum_cycles": brief, "plain_cycles": bare, "speedup": bare / max(long, 1.0), "work": float(work), "units": units,
         "work_per_unit": work / max(units, 1.0),
         "ports": sum(c * (loop.array_reads + loop.array_writes) for c, loop in zip(copies, loops, strict=True)), "copies_most": max(copies), "copies_heaviest": copies[heaviest],
         "copies_outer": max((loop.parallel for loop in loops if loop.depth == 1), default=1.0), "flattened": float(sum(flat)), "pipelined": float(asked[""]), "flatten_asked": float(asked["flatten"]),
@@ -195,7 +202,8 @@ def _copies(loops: list[HlsLoop], parent: list[int]) -> tuple[list[float], list[
 class _Granted:
     """What of a design's pragmas takes effect, loop by loop: whether it is no loop any more, for it or one around it unrolls it; whether it is left with no loop inside; copies that bring
     something; whether its copies wait for one another, or do not divide its rounds; whether a refused `flatten` around it keeps it from being pipelined; whether an array it writes is
-    taken apart into all its elements by another, so that a round's element is chosen among all of them."""
+    taken apart into all its elements by another, so that a round's element is chosen among all of them; whether it is inside copies, of a loop inside another one, that make its rounds
+    go to memory."""
 
     gone: list[bool]
     innermost: list[bool]
@@ -204,6 +212,7 @@ class _Granted:
     uneven: list[bool]
     stalled: list[bool]
     spread: list[bool]
+    away: list[bool]
 
     @classmethod
     def of(cls, loops: list[HlsLoop], parent: list[int], children: list[list[int]]) -> _Granted:
@@ -222,7 +231,12 @@ class _Granted:
         waits = [chained[i] or spread[i] for i in range(len(loops))]
         around = [not innermost[i] and any(innermost[j] and chained[j] and loops[j].array_writes > 0 for j in below[i]) for i in range(len(loops))]
         copies = [1.0 if waits[i] or around[i] else float(min(loop.parallel, max(loop.trip_count, 1.0))) for i, loop in enumerate(loops)]
-        return cls(gone, innermost, [c if innermost[i] else c**_SHARED for i, c in enumerate(copies)], waits, [1 < loop.parallel < loop.trip_count and loop.trip_count % loop.parallel > 0 for loop in loops], stalled, spread)
+        factor = [c if innermost[i] else 1.0 if c >= loops[i].trip_count else c**_SHARED for i, c in enumerate(copies)]
+        coarse = [not (gone[i] or innermost[i] or loop.carried) and 1 < loop.parallel < loop.trip_count and parent[i] >= 0 and loops[parent[i]].depth > 0 for i, loop in enumerate(loops)]
+        away = [False] * len(loops)
+        for i, up in enumerate(parent):
+            away[i] = up >= 0 and (away[up] or coarse[up])
+        return cls(gone, innermost, factor, waits, [1 < loop.parallel < loop.trip_count and loop.trip_count % loop.parallel > 0 for loop in loops], stalled, spread, away)
 
 
 def _total(loops: list[HlsLoop], children: list[list[int]], parent: list[int], auto: bool = True, brief: bool = False) -> float:
@@ -239,13 +253,16 @@ def _reloaded(loops: list[HlsLoop], parent: list[int]) -> tuple[float, float]:
         if tile <= 1:
             continue
         tiles = loop.iterations / tile
-        held = False
+        held = kept = False
         while up >= 0:
-            held, up = held or (loops[up].parallel > 1 and not loops[up].carried), parent[up]
+            copied = loops[up].parallel > 1
+            held, kept, up = held or (copied and not loops[up].carried), kept or copied, parent[up]
         if held:  # its copies hold what the tile would bring in
             continue
-        elements += tiles * (_TILE_CYCLES + _ELEMENT_CYCLES * (loop.resting + (loop.span - loop.resting) * tile / loop.trip_count))
-        bursts += tiles * _BURST_CYCLES * (loop.bursts + tile * loop.bursts_round)
+        share = tile / loop.trip_count
+        brought, copied_in = loop.resting + (loop.span - loop.resting) * share, loop.copied_resting + (loop.copied - loop.copied_resting) * share
+        elements += tiles * (_TILE_CYCLES + (_COPY_CYCLES if kept else _ELEMENT_CYCLES) * brought + _COPY_CYCLES * copied_in)
+        bursts += 0.0 if kept else tiles * _BURST_CYCLES * (loop.bursts + tile * loop.bursts_round)
     return elements, bursts
 
 
@@ -255,8 +272,13 @@ def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _G
     own = 1.0 + (_UNIT_CYCLES * min(loop.float_ops, 4) if loop.float_ops else float(min(loop.int_ops, 4))) + (_ACCESS_CYCLES if loop.array_reads else 0.0)
     body = own + sum(_cycles(c, loops, children, granted, auto, brief) for c in children[i])
     if granted.gone[i]:  # no loop any more: a tree where copies are summed, chained where they wait, side by side else
-        return body + (_UNIT_CYCLES * (math.log2(max(trip, 2.0)) if _tree_of(loop) else trip - 1.0 if loop.carried else 0.0) if loop.float_ops else _WHOLE_WAIT * (trip - 1.0) if loop.carried else 0.0)
-    rounds = trip / granted.factor[i] * (_UNEVEN if granted.uneven[i] and granted.factor[i] > 1.0 else 1.0)
+        step = (_SHORT_WAIT if brief else _WAIT_CYCLES) if loop.met else _UNIT_CYCLES  # what is met again at another index is written and read, however the loop is unrolled
+        chain = _UNIT_CYCLES * math.log2(max(trip, 2.0)) if _tree_of(loop) else step * (trip - 1.0) if loop.carried else 0.0
+        return body + (chain if loop.float_ops else _WHOLE_WAIT * (trip - 1.0) if loop.carried else 0.0)
+    uneven, left = granted.uneven[i] and granted.factor[i] > 1.0, 0.0
+    if uneven and brief and granted.innermost[i] and loop.float_ops and _tree_of(loop):  # rounds that are left add one after the other
+        uneven, left = False, _LEFT_CYCLES * (trip % granted.factor[i])
+    rounds = math.floor(trip / granted.factor[i]) if left else trip / granted.factor[i] * (_UNEVEN if uneven else 1.0)
     if not granted.innermost[i] or granted.stalled[i] or not (auto or loop.pipeline != "off"):
         return rounds * body
     floating = loop.float_ops or any(loops[j].float_ops for j in _below(i, children))
@@ -268,7 +290,9 @@ def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _G
         wait = _WAIT_CYCLES if not brief else _SHORT_WAIT if loop.parallel == 1 else _CHAIN_WAIT
     if granted.waits[i] and loop.parallel > 1 and floating:
         wait += _CHOICE_CYCLES * math.log2(loop.parallel)
-    return max(rounds - 1.0, 0.0) * wait + body
+    if granted.away[i]:
+        rounds, wait = trip, max(wait, _AWAY if not loop.carried else _AWAY_SUM if loop.array_writes else _AWAY_VARIABLE)
+    return max(rounds - 1.0, 0.0) * wait + body + left
 
 
 def _below(i: int, children: list[list[int]]) -> list[int]:

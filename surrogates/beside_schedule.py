@@ -6,6 +6,7 @@ worse order than the schedule has them in. Kernels held out in turn say which: a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,8 @@ def kernels(frame: pd.DataFrame) -> np.ndarray:
 
 def learned(schedule: np.ndarray, ratios: np.ndarray, truth: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
     """{"share", "ratio"} from (n,) scheduled cycles, ratios to them answered about kernels held out, and true ratios: the share whose answers order the designs of each kernel best, by
-    the mean of Spearman's correlations, and the middle of the kernels' mean ratios. {} where too few kernels tell."""
+    the mean of Spearman's correlations, or the least whose mean is not further from that than a standard error (of the kernels' differences: the one-standard-error rule of Breiman et
+    al., "Classification and Regression Trees", 1984), and the middle of the kernels' mean ratios. {} where too few kernels tell."""
     good = np.isfinite(ratios) & np.isfinite(truth) & (ratios > 0) & (truth > 0) & (schedule > 0)
     labels, place, rows = np.unique(kernel[good], return_inverse=True, return_counts=True)
     if not len(labels):
@@ -38,10 +40,11 @@ def learned(schedule: np.ndarray, ratios: np.ndarray, truth: np.ndarray, kernel:
     if len(parts) < _LEAST_KERNELS:
         return {}
 
-    def order(share: float) -> float:
-        return float(np.mean([_correlation((base + share * off)[here], (base + real)[here]) for here in parts]))
-
-    return {"share": max(_SHARES, key=order), "ratio": float(np.exp(middle))}
+    orders = {share: np.array([_correlation((base + share * off)[here], (base + real)[here]) for here in parts]) for share in _SHARES}
+    best = orders[max(_SHARES, key=lambda share: float(np.mean(orders[share])))]
+    lost = {share: best - each for share, each in orders.items()}
+    share = next(share for share in _SHARES if np.mean(lost[share]) <= np.std(lost[share], ddof=1) / math.sqrt(len(parts)))
+    return {"share": share, "ratio": float(np.exp(middle))}
 
 
 def said(ratios: np.ndarray, told: Mapping[str, Any]) -> np.ndarray:

@@ -31,11 +31,13 @@ from ..errors import FormatError, GraphError, UnknownNameError
 from ..ops import MAX_SIZE, Op, shown
 from ..workload import Tensor, Workload
 from .hls_gexf import PRAGMA, PRAGMA_OF, load_graph
-from .hls_instruction import Block
+from .hls_instruction import DATA, Block
 from .hls_program import Program, Region
 from .recast import recast
 from .saying import saying
 
+#: `span`, `resting`, `bursts`, `bursts_round`, `copied`, `copied_resting` of a loop
+_Touched = tuple[float, float, float, float, float, float]
 #: how a loop may be pipelined, by number as `dims` gives it: not, itself, or with every loop inside unrolled
 PIPELINE = ("off", "", "flatten")
 #: columns of `HlsDesign.columns`
@@ -57,8 +59,10 @@ class HlsLoop:
     "flatten". parallel, tile: factors, 1 where there is none. reduction: the parallel copies are asked to be summed. varying: its bounds move with a loop around
     it, or with data. carried: some array is written in it, or in a loop inside it, at an index that does not move with its rounds, or is written and accessed at another index, or some
     variable is added to, so one round may wait for another. mixed: its copies are to be summed, of what is not said, and its body writes arrays that its index moves with. met: its
-    body accesses an array it writes at an index of another expression, too. span: distinct elements that one run of it touches, loops inside included; resting: those of them whose
-    index does not move with its rounds. bursts, bursts_round: pieces of memory without a gap that some of its rounds touch, whatever their number, and those that each round adds.
+    body accesses an array it writes at an index of another expression, too. span: distinct elements that one run of it touches, loops inside included, of arrays that no other nest of
+    the kernel uses; resting: those of them whose index does not move with its rounds. copied, copied_resting: the same of arrays that another nest uses too. Arrays whose index is data
+    are in neither: which elements are touched is not known beforehand. bursts, bursts_round: pieces of memory without a gap, of the `span`, that some of its rounds touch, whatever
+    their number, and those that each round adds.
     moving: arrays whose index in its own body moves with its rounds, so that copies of it divide them; writing: those of them that it writes.
     """
 
@@ -82,6 +86,8 @@ class HlsLoop:
     resting: float = 0.0
     bursts: float = 0.0
     bursts_round: float = 0.0
+    copied: float = 0.0
+    copied_resting: float = 0.0
     moving: tuple[str, ...] = ()
     mixed: bool = False
     met: bool = False
@@ -163,7 +169,7 @@ def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
     if not kept:
         raise GraphError(f"{file}: no loop that runs and no array access in {len(program.instructions)} instructions")
     carried, spans = _carried(program.regions), _spans(program.regions)
-    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), (1.0, 0.0, 0.0, 0.0))) for r in kept)
+    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0))) for r in kept)
     return HlsDesign(_workload(file, kept, loops, any(r.float_ops for r in program.regions)), loops)
 
 
@@ -238,10 +244,14 @@ def _carried(regions: list[Region]) -> set[int]:
     return out | {loop for loop in loops if sums[loop] - sets[loop] or any(len(places[loop].get(array, ())) > 1 for array in written[loop])}
 
 
-def _spans(regions: list[Region]) -> dict[int, tuple[float, float, float, float]]:
-    """Loop (by `id`) -> `span`, `resting`, `bursts` and `bursts_round` of `HlsLoop`: of each array the widest access, rounds multiplied of the loops inside that its index moves with;
-    elements that lie side by side come in one burst."""
-    touched: dict[int, dict[str, tuple[float, float, float, float]]] = {}
+def _spans(regions: list[Region]) -> dict[int, _Touched]:
+    """Loop (by `id`) -> `span`, `resting`, `bursts`, `bursts_round`, `copied` and `copied_resting` of `HlsLoop`: of each array the widest access, rounds multiplied of the loops inside
+    that its index moves with; elements that lie side by side come in one burst."""
+    touched: dict[int, dict[str, _Touched]] = {}
+    nests: dict[str, set[int]] = {}
+    for region in regions:
+        for array in {*region.reads, *region.writes}:
+            nests.setdefault(array, set()).add(id(_outermost(region)))
     for region in regions:
         for (array, moving), strides in region.strides.items():
             inside, steps, around = 1.0, list[tuple[float, float]](), region
@@ -250,12 +260,21 @@ def _spans(regions: list[Region]) -> dict[int, tuple[float, float, float, float]
                 step, rounds = abs(strides.get(around.variable, math.inf) * around.step), max(around.trip, 1.0) if moves else 1.0
                 each = inside / _side_by_side(steps)
                 goes_on = not moves or _side_by_side([*steps, (step, 2.0)]) > _side_by_side(steps)
-                told = (inside * rounds, 0.0 if moves else inside, *((each, 0.0) if goes_on else (0.0, each)))
+                whole, rest = inside * rounds, 0.0 if moves else inside
+                told: _Touched = (whole, rest, *((each, 0.0) if goes_on else (0.0, each)), 0.0, 0.0)
+                if DATA in strides or len(nests[array]) > 1:
+                    told = (0.0, 0.0, 0.0, 0.0, *((0.0, 0.0) if DATA in strides else (whole, rest)))
                 widest = touched.setdefault(id(around), {})
                 widest[array] = max(widest.get(array, told), told)
                 inside, steps = inside * rounds, [*steps, (step, rounds)] if moves else steps
                 around = around.parent  # type: ignore[assignment]
     return {loop: tuple(map(math.fsum, zip(*arrays.values(), strict=True))) for loop, arrays in touched.items()}  # type: ignore[misc]
+
+
+def _outermost(region: Region) -> Region:
+    while region.parent is not None and region.parent.header is not None:
+        region = region.parent
+    return region
 
 
 def _side_by_side(steps: list[tuple[float, float]]) -> float:
@@ -268,7 +287,7 @@ def _side_by_side(steps: list[tuple[float, float]]) -> float:
     return run
 
 
-def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: tuple[float, float, float, float]) -> HlsLoop:
+def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: _Touched) -> HlsLoop:
     reads, writes = (sum(map(len, side.values())) for side in (region.reads, region.writes))
     writing = tuple(sorted(a for a, indices in region.writes.items() if region.header is not None and any(region.variable in moving for moving in indices)))
     return HlsLoop(

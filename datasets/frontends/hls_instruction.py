@@ -9,6 +9,8 @@ from .hls_gexf import INSTRUCTION, GraphNode
 
 #: (function, number)
 Block = tuple[int, int]
+#: what an index that is data, not a counter, is said to grow with
+DATA = "[data]"
 _TEXT = re.compile(r"(?:(%[\w.$-]+) = )?(?:(?:tail |musttail |notail )?)(\w+)\b(.*)", re.DOTALL)
 _NAME = re.compile(r"[%@][\w.$-]+")
 #: the whole number that ends an instruction, attributes aside

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import GraphError
 from .hls_gexf import CALL, CONTROL, GraphEdge, GraphNode
-from .hls_instruction import CASTS, ELEMENT, FLOAT_OPS, INT_OPS, LAST_NUMBER, MATH, Block, Instruction, parsed
+from .hls_instruction import CASTS, DATA, ELEMENT, FLOAT_OPS, INT_OPS, LAST_NUMBER, MATH, Block, Instruction, parsed
 
 #: steps of an outer loop that a triangle is summed over; beyond it the mean of the ends stands in
 _MOST_STEPS = 1 << 16
@@ -286,7 +286,7 @@ class Program:
             return inside or {name: 1.0}
         if made.opcode == "load" or made.opcode in CASTS:
             if made.opcode == "load" and made.operands and not self._is_scalar(function, made.operands[-1]):
-                return None  # an index that is data
+                return {DATA: 1.0}
             return parts[0] if parts else None
         if made.opcode == "getelementptr" and made.operands:
             sizes = [int(n) for n in _SIZES.findall(made.rest.split("*")[0].split(",")[0])]

@@ -151,6 +151,16 @@ def test_designs_of_kernels_never_seen_are_said_by_their_schedule_where_that_ord
     np.testing.assert_array_equal(beside_schedule.said(noise, {"share": 1.0, "ratio": 5.0}), noise)
 
 
+def test_a_share_that_one_kernel_alone_asks_for_is_not_kept() -> None:
+    """Of eight kernels one is in the wrong order by its schedule: the gain is its standard error, so nothing is kept of what was learned; two are more than chance."""
+    kernel, schedule = np.repeat([f"k{i}" for i in range(8)], 20), np.tile(np.linspace(1.0, 2.0, 20), 8)
+    shares = []
+    for wrong in (1, 2):
+        ratios = np.where(np.arange(160) < 20 * wrong, schedule**-3.0, 1.0)
+        shares.append(beside_schedule.learned(schedule, ratios, ratios, kernel)["share"])
+    assert shares[0] == 0.0 < shares[1]
+
+
 def test_kernels_that_were_seen_are_answered_as_learned(tmp_path: Path) -> None:
     frame, schedule, noise, real = designs()
     kernel = beside_schedule.kernels(frame)

@@ -247,6 +247,20 @@ def test_pieces_of_memory_are_those_of_the_c_sources(tmp_path):
             assert [(loop.bursts, loop.bursts_round) for loop in read_hls(tmp_path / "k.gexf").loops if loop.name.startswith("loop")] == pieces, name
 
 
+def test_arrays_of_two_nests_and_arrays_at_indices_that_are_data_are_those_of_the_c_sources(tmp_path):
+    """Both nests of mvt use the 400 x 400 elements of `A`, one of them `x1` and `y_1`, the latter whole in each round; `vec[cols[10 i + j]]` of spmv-ellpack may touch anything, so of a run
+    of all rounds 4,940 of `nzval` and `cols` each and 494 of `out` are told, of one over j 10 and 10."""
+    archive = DATA / "hlsyn" / "graphs.tar.gz"
+    if not archive.exists():
+        pytest.skip("no open table hlsyn/graphs.tar.gz: set SILICAST_DATA")
+    by_hand = {"mvt-medium": [(800, 400, 160_000, 0), (400 + 1, 1, 400, 0)] * 2, "spmv-ellpack": [(2 * 4940 + 494, 0, 0, 0), (20, 0, 0, 0)]}
+    with tarfile.open(archive) as tar:
+        for name, told in by_hand.items():
+            (tmp_path / "k.gexf").write_bytes(tar.extractfile(f"graphs/{name}_processed_result.gexf").read())
+            loops = [loop for loop in read_hls(tmp_path / "k.gexf").loops if loop.name.startswith("loop")]
+            assert [(loop.span, loop.resting, loop.copied, loop.copied_resting) for loop in loops] == told, name
+
+
 def test_every_published_kernel_reads(tmp_path):
     archive = DATA / "hlsyn" / "graphs.tar.gz"
     if not archive.exists():
