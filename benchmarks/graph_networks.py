@@ -17,6 +17,7 @@ import numpy as np
 from _tables import print_table, write_json
 
 from silicast.datasets import catalog
+from silicast.datasets.catalog.drawn import DRAWN
 from silicast.datasets.generate import generate, read_generated
 from silicast.datasets.splits import hold_out, split_by_group
 from silicast.datasets.table import GraphQuestions, Table
@@ -86,7 +87,7 @@ def _milliseconds(net: GraphNet, part: Table, count: int = 60) -> float:
     """Median over questions about one middling network on machines in turn."""
     questions = part.questions
     workload = sorted(questions.workloads, key=lambda w: len(w.ops))[int(0.75 * len(questions.workloads))]
-    machines = [d for d in map(catalog.hardware, catalog.keys()) if not d.fabric]
+    machines = [d for d in map(catalog.hardware, DRAWN) if not d.fabric]
     seconds = []
     for i in range(count + 5):
         asked = GraphQuestions.cross(workload, [machines[i % len(machines)]])

@@ -32,6 +32,7 @@ from _tables import data_folder, print_table, write_json
 
 from silicast.datasets import catalog
 from silicast.datasets.catalog import hardware
+from silicast.datasets.catalog.drawn import DRAWN
 from silicast.datasets.columns import OpColumns
 from silicast.datasets.devices import sample_device
 from silicast.datasets.dtypes import DTYPE_CODES
@@ -241,7 +242,7 @@ def columns(gemm: Predictor, out: dict[str, Any], rng: np.random.Generator, repe
 
 def wholes(networks: Predictor, out: dict[str, Any], rng: np.random.Generator, repeats: int, scratch: Path, quick: bool) -> list[dict[str, Any]]:
     """ResNet-50 on one machine, on ten thousand; the graph network; the simulator."""
-    machines = [d for d in map(catalog.hardware, catalog.keys()) if d.kind in ("gpu", "cpu") and not d.array]
+    machines = [d for d in map(catalog.hardware, DRAWN) if d.kind in ("gpu", "cpu") and not d.array]
     nets = [resnet50(batch) for batch in (1, 2, 4, 8, 16, 32)]
     asks = [GraphQuestions.cross(nets[i % len(nets)], [machines[(i * 7) % len(machines)]]) for i in range(240)]
     p50, p99 = best(lambda i: networks.predict_many(asks[i]), len(asks), repeats)
@@ -273,7 +274,7 @@ def wholes(networks: Predictor, out: dict[str, Any], rng: np.random.Generator, r
 
 def against_simulator(networks: Predictor, out: dict[str, Any], rng: np.random.Generator, repeats: int) -> list[dict[str, Any]]:
     """The same layers: how long the simulator searches for one mapping after another, how long the student takes in columns, and what it is off."""
-    machines = [d for d in map(catalog.hardware, catalog.keys()) if d.kind == "gpu"][:_SEARCHES]
+    machines = [d for d in map(catalog.hardware, DRAWN) if d.kind == "gpu"][:_SEARCHES]
     layers = [sample_layer(rng) for _ in range(_SEARCHES)]
     ops = [OpColumns.from_ops([layer]) for layer in layers]
     p50, _ = best(lambda i: simulate_ops(ops[i], [machines[i % len(machines)]]), _SEARCHES, 2)

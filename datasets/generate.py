@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from . import catalog
+from .catalog.drawn import DRAWN
 from .devices import sample_device
 from .errors import FormatError, InputError, TableError, UnknownNameError, VersionError
 from .families import FAMILIES, MIX, sample
@@ -114,10 +115,10 @@ def generate(out: str | Path, *, count: int, seed: int = 0, devices: Sequence[st
              say: Callable[[str], None] = print, progress: bool = True) -> Manifest:
     """Makes (or finishes) the data set in `out`: `count` labelled rows, in the same bytes whatever `workers` is.
 
-    `sampled` machines are made up around each kind of device, none of them around the `unrelated` ones (which will be held out).
+    `devices`: those of `catalog/drawn.py` unless given. `sampled` machines are made up around each kind of device, none of them around the `unrelated` ones (which will be held out).
     Raises InputError for an impossible plan, FormatError when `out` holds something else or another plan.
     """
-    asked = Plan(seed, count, per_workload, tuple(families or MIX), tuple(devices or catalog.keys()), sampled, tuple(unrelated))
+    asked = Plan(seed, count, per_workload, tuple(families or MIX), tuple(devices or DRAWN), sampled, tuple(unrelated))
     plan = _possible(asked)
     if plan != asked:
         say(f"only {plan.per_workload} machines can run every family: {plan.per_workload} a workload instead of {asked.per_workload}")

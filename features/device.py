@@ -9,7 +9,6 @@ import numpy as np
 from ..datasets import catalog
 from ..datasets.columns import DeviceColumns
 from ..datasets.dtypes import DTYPE_CODES
-from ..datasets.errors import SilicastError
 from ..datasets.hardware import DATAFLOWS, KINDS, Hardware
 
 #: (name, unit) of each column; log is the natural logarithm
@@ -41,7 +40,4 @@ def named_machine(word: str) -> Hardware | None:
     """The machine of the catalogue that a word of a table names; None for any other word. A path is no name: no file is opened for what stands in a table."""
     if "/" in word or word.lower().endswith(catalog.SUFFIXES):
         return None
-    try:
-        return catalog.hardware(word)
-    except SilicastError:
-        return None
+    return catalog.find(word)

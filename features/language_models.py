@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from ..datasets.catalog.drawn import LAWFUL
 from ..datasets.catalog.transformers import keys, transformer
 from ..datasets.columns import DeviceColumns
 from ..datasets.dtypes import DTYPE_CODES
@@ -127,8 +128,8 @@ def _shape(model: Transformer) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1)
 def _laws() -> np.ndarray:
-    """(3, len(SHAPE)) of the laws that models of the catalogue follow."""
-    models = [transformer(key) for key in keys()]
+    """(3, len(SHAPE)) of the laws that models of the catalogue follow (`LAWFUL`: adding a model to the catalogue changes no forecast about others)."""
+    models = [transformer(key) for key in LAWFUL]
     told = np.log([[m.params, m.active_params] for m in models])
     return np.linalg.lstsq(np.column_stack([np.ones(len(models)), told]), np.log(np.maximum([_shape(m) for m in models], 1.0)), rcond=None)[0]
 

@@ -125,7 +125,7 @@ def simulate(file: File, on: On = None, dim: Dim = None, unknown_ops: UnknownOps
 def generate(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the table; a run that was cut short goes on here.")],
              count: Annotated[int, typer.Option("--count", min=1, help="Labelled rows (workload x device).")] = 2000, seed: Seed = 0,
              workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes [default: all cores].", show_default=False)] = None,
-             devices: Annotated[list[str] | None, typer.Option("--devices", metavar="KEY[,KEY]", help="[default: the whole catalogue]", show_default=False)] = None,
+             devices: Annotated[list[str] | None, typer.Option("--devices", metavar="KEY[,KEY]", help="[default: a list of 95 of all kinds]", show_default=False)] = None,
              families: Annotated[list[str] | None, typer.Option("--families", metavar="NAME[,NAME]", help="[default: all]", show_default=False)] = None,
              sampled: Annotated[int | None, typer.Option("--sampled", min=0, help="Made-up devices per kind, drawn around the catalogue's.", show_default=False)] = None,
              per_workload: Annotated[int | None, typer.Option("--per-workload", min=1, help="Devices each workload is put on.", show_default=False)] = None,

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import catalog
+from ..datasets.catalog.drawn import DRAWN
 from ..datasets.columns import OpColumns
 from ..datasets.devices import sample_device
 from ..datasets.families import FAMILIES, sample
@@ -56,7 +57,7 @@ def learnable(device: Hardware) -> bool:
 def lesson(networks: int = NETWORKS, machines: int = MACHINES, seed: int = 0) -> Lesson:
     """Kernels of sampled networks on machines of the catalogue (one in four) and sampled around them, answered by the simulator."""
     rng = np.random.default_rng(seed)
-    real = [d for d in map(catalog.hardware, catalog.keys()) if learnable(d)]
+    real = [d for d in map(catalog.hardware, DRAWN) if learnable(d)]
     kinds = [d.kind for d in real]
     parts: list[tuple[Kernels, list[Hardware], np.ndarray, np.ndarray]] = []
     names = list(FAMILIES)
@@ -115,7 +116,7 @@ def on_networks(student: Student, seed: int, networks: int = 60, machines: int =
     """What sums over whole networks never seen are off from the simulator, on machines sampled anew; the student's intervals become as wide as nine in ten of these
     need (`LEVEL`)."""
     rng = np.random.default_rng(seed)
-    real = [d for d in map(catalog.hardware, catalog.keys()) if learnable(d)]
+    real = [d for d in map(catalog.hardware, DRAWN) if learnable(d)]
     names = list(FAMILIES)
     quick, exact = QuickNetworks(student, LEVEL, "", "", lambda q: Prediction.bare(TARGETS, np.full((len(q), len(TARGETS)), np.nan))), Simulated(TARGETS)
     off = []

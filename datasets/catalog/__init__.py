@@ -18,7 +18,7 @@ from ..hardware import Hardware
 from .document import read_json, read_text
 from .written_names import WrittenNames
 
-__all__ = ["cluster", "hardware", "keys", "normal", "read_device", "read_text"]
+__all__ = ["cluster", "find", "hardware", "keys", "normal", "read_device", "read_text"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -34,19 +34,25 @@ def hardware(name: str | os.PathLike[str]) -> Hardware:
     text = os.fspath(name)
     if text.lower().endswith(SUFFIXES):
         return _not_a_namesake(read_device(text), text)
-    wanted = normal(text)
+    device = find(text)
+    if device is not None:
+        return device
+    known = [*keys(), *(alias for key in keys() for alias in _device(key).aliases)]
+    raise UnknownNameError("device", text, known, "A device of your own: give the path of its .yaml file")
+
+
+def find(name: str) -> Hardware | None:
+    """The machine of the catalogue called `name`, as `hardware` looks names up; None where it has none, and no time is spent on the nearest."""
+    wanted = normal(name)
     for key in keys():
         if normal(key) == wanted:
             return _device(key)
     # Most files need no parse: an alias that does not occur in the text cannot be in the list.
     for key in keys():
-        if wanted and wanted in normal(_text(key)) and wanted in map(normal, _device(key).aliases):
+        if wanted and wanted in _normal_text(key) and wanted in map(normal, _device(key).aliases):
             return _device(key)
-    named = _written(text)
-    if named is not None:
-        return _device(named)
-    known = [*keys(), *(alias for key in keys() for alias in _device(key).aliases)]
-    raise UnknownNameError("device", text, known, "A device of your own: give the path of its .yaml file")
+    named = _written(name)
+    return None if named is None else _device(named)
 
 
 def cluster(name: str | os.PathLike[str]) -> Cluster:
@@ -114,6 +120,11 @@ def _text(key: str) -> str:
     from importlib.resources import files
 
     return (files(__name__) / f"{key}.yaml").read_text(encoding="utf-8")
+
+
+@cache
+def _normal_text(key: str) -> str:
+    return normal(_text(key))
 
 
 @cache
