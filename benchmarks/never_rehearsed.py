@@ -1,10 +1,12 @@
-"""How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--operators] [--json FILE]
+"""How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--operators] [--sizes] [--json FILE]
 
 Where a plain table has a single machine, or one word in all rows of a column, nothing can be held out to say how far off answers about another one are. What is assumed there
 (`surrogates.outlying._KIN_OFF`, `_KIN_POWER_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
 brought over to the other (machines by what both are rated at, as `newcomer` does; words as they are), and the factor is kept that nine tenths of a pair's readings lie within. Printed are the median, the
 fourth fifth and the ninth tenth of those factors: over pairs of machines of one vendor and kind, over the other pairs whose machines the catalogue knows, over pairs that it does not; and, of words, over columns, of each the fourth fifth of
-its pairs. `--operators` (some ten minutes): what `silicast fit` fits to 3,000 operators of one machine is asked about the others' (`surrogates.conformal._LEAST_NEVER_REHEARSED`). The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
+its pairs. `--operators` (some ten minutes): what `silicast fit` fits to 3,000 operators of one machine is asked about the others' (`surrogates.conformal._LEAST_NEVER_REHEARSED`).
+`--sizes` (some ten minutes): what it fits to a few hundred operators of one machine without the largest values of a size is asked about those, and how many times the usual width nine tenths of them need is told
+(`surrogates.conformal._NEVER_BEYOND`), and how many have the width that rehearsals tell. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from _tables import data_folder, print_table, write_json
 
 from silicast.datasets.measured import read_measured
 from silicast.features.device import named_machine
-from silicast.surrogates import newcomer
+from silicast.surrogates import newcomer, size_rehearsal
 from silicast.training import fitting
 
 #: file -> (column of machines or "", readings as target -> column)
@@ -40,8 +42,8 @@ LEFT_OUT = {"latency_s", "throughput_tok_s", "time_per_epoch_s", "average_power_
             "median_ms", "std_ms", "latency_ms", "ttft_ms", "tpot_ms", "power_w", "energy_mj", "rank", "kernel_source", "version", "backend_version", "source", "power_limit_w"}
 #: rows of a table looked at, configurations that a pair shares at least, and words of a column, those with most configurations
 ROWS, LEAST, WORDS = 60_000, 5, 12
-#: operators of a machine that are fitted
-PER_MACHINE = 3_000
+#: operators of a machine that are fitted; and where the largest sizes are held out
+PER_MACHINE, PER_SMALL = 3_000, 250
 
 
 def machines(name: str, frame: pd.DataFrame, column: str, target: str, reading: str, keys: list[str]) -> Iterator[dict[str, Any]]:
@@ -84,15 +86,35 @@ def networks(data: Path) -> Iterator[dict[str, Any]]:
         yield from machines(f"help/{space}", long.assign(device=split[0], batch=split[1].fillna("1")), "device", "latency_s", "latency_ms", ["index", "batch"])
 
 
-def operators(data: Path) -> Iterator[dict[str, Any]]:
-    """Pairs of machines of tables of operators: fitted to the one alone, asked about the other."""
+def _operator_tables(data: Path) -> Iterator[tuple[str, Any, np.ndarray]]:
+    """Names, tables of operators, and the (n,) machines of their rows."""
     for name, schema in (("gemm", accuracy_ops.GEMM), ("attention_generation", accuracy_ops.GENERATION), ("attention_context", accuracy_ops.ATTENTION), ("neusight", accuracy_ops.NEUSIGHT)):
         if name == "neusight":
             table = next(accuracy_ops.neusight_a100(data, 0, 16_000)).table
         else:
             frame = accuracy_ops.aiconfigurator(data, name)
             table = read_measured(pd.concat([part.sample(min(PER_MACHINE, len(part)), random_state=0) for _, part in frame.groupby("hardware")], ignore_index=True), schema)
-        machine = np.asarray(table.questions.strata).astype(str)
+        yield name, table, np.asarray(table.questions.strata).astype(str)
+
+
+def sizes(data: Path) -> Iterator[dict[str, Any]]:
+    """Sizes of small tables of operators: fitted to all but the largest values of one, asked about those."""
+    for name, table, machine in _operator_tables(data):
+        for one in np.unique(machine):
+            rows = np.random.default_rng(0).permutation(np.flatnonzero(machine == one))[:PER_SMALL]
+            small = table.take(np.sort(rows))
+            for size, held in size_rehearsal.cuts(small.questions.ops).items():
+                model = fitting.learned(small.take(~held), ("latency_s",), "group", 1000, 0.9, lambda text: None).surrogate
+                asked, truth = small.questions.take(np.flatnonzero(held)), small.targets["latency_s"][held]
+                found, usual = model.predict(asked), model.around(model.inner.predict(asked), asked.strata)
+                off = float(np.quantile(np.abs(np.log(found.point[:, 0] / truth)) / np.log(usual.high[:, 0] / usual.point[:, 0]), 0.9))
+                yield {"table": name, "machine": one, "size": size, "readings": len(truth), "times": off, "covered by the usual width": float(np.mean((usual.low[:, 0] <= truth) & (truth <= usual.high[:, 0]))),
+                       "covered": float(np.mean((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))), "wider": float(np.median(np.log(found.high[:, 0] / found.point[:, 0]) / np.log(usual.high[:, 0] / usual.point[:, 0])))}
+
+
+def operators(data: Path) -> Iterator[dict[str, Any]]:
+    """Pairs of machines of tables of operators: fitted to the one alone, asked about the other."""
+    for name, table, machine in _operator_tables(data):
         for one in np.unique(machine):
             model = fitting.learned(table.take(machine == one), ("latency_s",), "group", 1000, 0.9, lambda text: None).surrogate
             for other in np.unique(machine[machine != one]):
@@ -106,6 +128,7 @@ def main() -> int:
     """Reads the tables, prints the two summaries and writes every pair."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--operators", action="store_true", help="fit operators of one machine and ask about the others, too")
+    parser.add_argument("--sizes", action="store_true", help="fit few operators without the largest sizes and ask about those, too")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     data = data_folder()
@@ -129,8 +152,13 @@ def main() -> int:
     fitted = list(operators(data)) if given.operators else []
     if fitted:
         shown.append({"nothing could be held out": "machines, operators", "pairs or columns": len(fitted), **_of([p["factor"] for p in fitted]), "covered": float(np.mean([p["covered"] for p in fitted]))})
+    beyond = list(sizes(data)) if given.sizes else []
     print_table("factor that nine tenths of the readings lie within", shown)
-    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns, "operators": fitted})
+    if beyond:
+        print_table("times the usual width that nine tenths of the readings beyond a size need", [
+            {"held out": sort, "cuts": len(part), **_of([b["times"] for b in part]), **{what: float(np.mean([b[what] for b in part])) for what in ("covered by the usual width", "covered", "wider")}}
+            for sort in ("sizes", "corners") if (part := [b for b in beyond if (b["size"] == size_rehearsal.CORNER) == (sort == "corners")])])
+    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns, "operators": fitted, "sizes": beyond})
     return 0
 
 

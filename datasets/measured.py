@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import cells, nested, unit_cells, yes_no
+from . import catalog, cells, nested, unit_cells, yes_no
 from .columns import OpColumns
 from .dtypes import ALIASES, BITS, DTYPE_CODES, SCHEMES, dtype_pair
 from .errors import FormatError, TableError, UnitError, UnknownNameError
@@ -74,7 +74,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     """The measured table as questions and answers in SI.
 
     `need_targets=False` (for prediction): target and group columns may be missing or hold NaN, and every row is kept, in order,
-    as a group of its own. `words`: columns of a plain table that a model knows as words (None: no model was fitted yet). `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this. `wanted`: the targets that
+    as a group of its own. `words`: columns that a model knows as words, with these, machines among them (None: no model was fitted yet). `unread`: rows without a usable target are set aside, and told in the notes, while they are no larger a share than this. `wanted`: the targets that
     every row must have (none named: all of the schema); one that a row may lack is NaN there, and one whose column is missing or holds text is left out.
     Raises FormatError, UnitError, UnknownNameError or TableError, each naming file, column and row.
     """
@@ -158,7 +158,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
         frame, targets = frame[~bad], {k: v[~bad] for k, v in targets.items()}
         networks = None if networks is None else networks.take(~bad)
     frame = frame.reset_index(drop=True)
-    questions: Any = _op_questions(frame, spec, where) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units, words)
+    questions: Any = _op_questions(frame, spec, where, words) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units, words)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
         slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
@@ -315,7 +315,7 @@ def _check_fixed(spec: Schema, where: str) -> None:
             raise UnknownNameError("fixed field", field, known, f"in the schema of {where}")
 
 
-def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
+def _op_questions(frame: pd.DataFrame, spec: Schema, where: str, words: Collection[str] | None) -> OpQuestions:
     _check_fixed(spec, where)
     pieces, order, context = [], [], pd.DataFrame(index=range(len(frame)))
     for kind, rows, columns in _op_parts(frame, spec, where):
@@ -332,14 +332,18 @@ def _op_questions(frame: pd.DataFrame, spec: Schema, where: str) -> OpQuestions:
     for column in spec.context:
         context[column] = _said(cells.column(frame, column, where, "context"))
     extra = frame[spec.features].astype(np.float64) if spec.features else pd.DataFrame(index=range(len(frame)))
+    known = words.get(spec.hardware or "hardware", ()) if isinstance(words, Mapping) else ()
     if spec.hardware:
-        written = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
+        written = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"), known)
     elif "hardware" in spec.fixed:
-        written = cells.machine_names(pd.Series([str(spec.fixed["hardware"])] * len(frame)))
+        written = cells.machine_names(pd.Series([str(spec.fixed["hardware"])] * len(frame)), known)
     else:
         raise TableError(f"{where}: an op table needs the schema's hardware: a column of device names (or fixed: {{hardware: NAME}})")
     names, index = np.unique(written.to_numpy(dtype=str), return_inverse=True)
-    return OpQuestions(ops, tuple(str(n) for n in names), tuple(cells.machine(str(n)) for n in names), index.astype(np.int64), context, extra)
+    # a name that a model knows and which is no key of the catalogue was not in the catalogue of its day: the model learned it without figures
+    keys = catalog.keys()
+    devices = (None if n in known and n not in keys and not n.lower().endswith(catalog.SUFFIXES) else cells.machine(n) for n in map(str, names))
+    return OpQuestions(ops, tuple(str(n) for n in names), tuple(devices), index.astype(np.int64), context, extra)
 
 
 def _dtypes(frame: pd.DataFrame, columns: Mapping[str, Any], spec: Schema, where: str) -> tuple[np.ndarray, np.ndarray]:

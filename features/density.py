@@ -120,6 +120,14 @@ def describe(names: Sequence[str], values: np.ndarray, groups: np.ndarray, label
             "keys": list(labels), "usual": max(float(np.quantile(usual, USUAL)), 1e-3) if len(usual) else None}
 
 
+def joined(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows `known` span (`describe`) with the rows of `more` beside them, on the axes and by the usual distance of the first; as it was where their columns are not the same."""
+    if list(known["names"]) != list(more["names"]):
+        return dict(known)
+    values = _unpacked(more["rows"], more["count"]) @ _unpacked(more["axes"], more["count"]).T * np.array(more["std"]) + np.array(more["mean"])
+    return {**known, "rows": packed(np.concatenate([_unpacked(known["rows"], known["count"]), projected(known, values)])), "keys": [*known["keys"], *more["keys"]]}
+
+
 def distances(known: Mapping[str, Any], values: np.ndarray, own: np.ndarray | None = None, theirs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """((n,) distance to the nearest trained row, (n,) mean distance to the nearest few, (n,) which kept row is nearest) of rows (n, d), n at least 1. `own` (n,), `theirs` (kept,): groups, where
     the rows are trained ones themselves: then those of other groups count (infinitely far where there are none)."""

@@ -1,6 +1,6 @@
 """What a model has seen, and whether a question lies inside it. Written into the model card at training, checked at every prediction.
 
-One verdict, each reason in words: values no one trained on (a device kind, an op kind, a category, but not a label: `new_words`); figures outside the trained range; distance: a machine
+One verdict, each reason in words: values no one trained on (a device kind, an op kind, a category, but not a label: `new_words`); figures outside the trained range, and sizes of an operator that were never so large together (`corners`); distance: a machine
 further from the nearest trained one of its kind than six in ten of the catalogue's are from theirs, a question further from the nearest trained rows in the
 physics the model sees than 98 % of those are from other groups (`density`); and doubt: an answer that rows held out of training say is likely to lie
 outside its interval (`doubt`). docs/trust.md has what these flags are worth.
@@ -24,7 +24,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from ..datasets.workload import Workload
-from . import density, doubt, kinds, new_words
+from . import corners, density, doubt, kinds, new_words
 from .device import DEVICE_FEATURES, device_vector
 from .doubt import Answered
 from .verdict import Domain
@@ -91,7 +91,7 @@ def _spanned(table: Table) -> dict[str, Any]:
         used = sorted({q.device_names[i] for i in np.unique(q.device_index)})
         return {"shape": "op", "op_kinds": [KIND_NAMES[k] for k in np.unique(q.ops.kind)], "dtypes": [DTYPE_NAMES[k] for k in np.unique(q.ops.dtype)],
                 "devices": used, "context": {c: sorted(set(q.context[c].astype(str))) for c in q.context.columns},
-                "ranges": _ranges(_op_figures(q.ops), list(_OP_FIGURES)), "device": _machines(known)}
+                "ranges": _ranges(_op_figures(q.ops), list(_OP_FIGURES)), "device": _machines(known), "corners": corners.known(q.ops, table.groups)}
     frame = q.frame
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     return {"shape": "features", "ranges": _ranges(frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan), [str(c) for c in numeric]),
@@ -264,6 +264,7 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], un
             values = q.context[column].astype(str)
             for value in sorted(set(values) - set(known)):
                 unseen += _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
+    _add(reasons, corners.reasons(q.ops, domain.get("corners", {})))
     _add(reasons, far)
     return tuple(Domain("unsupported" if u else "extrapolating" if r else "in_domain", "; ".join(r)) for r, u in zip(reasons, unsupported, strict=True))
 
@@ -306,6 +307,11 @@ def _workload_figures(w: Workload) -> np.ndarray:
         kept = w.__dict__["_domain_figures"] = np.array([np.log1p(w.flops), np.log1p(w.params), np.log1p(w.weight_bytes), np.log1p(w.peak_activation_bytes), np.log(len(fuse(w).kernels)),
                                                          np.log1p(w.columns.matrix_flops.max()), w.weight_bytes / max(w.params, 1)])
     return kept
+
+
+def known_words(domain: Mapping[str, Any], machine_column: str) -> dict[str, Any]:
+    """Column -> the words that a model knows of it, those of machines under `machine_column` ("hardware" where it is empty), by the domain in its card."""
+    return {**domain.get("categories", {}), **({machine_column or "hardware": domain["devices"]} if "devices" in domain else {})}
 
 
 def _op_figures(ops: OpColumns) -> np.ndarray:

@@ -8,6 +8,8 @@ A name (`language_models`), a machine, and what columns are usually called: toke
 * `prefill_all`: that for all requests in one batch; `interleaved`: a step, and what of prompts falls to it when each request that ends makes room for another (requests x prefill / tokens out);
 * `whole`: prompts of a batch, then a step for every token out.
 
+A throughput is a count over such a time: requests, or tokens, of a batch over `whole`. Where nothing tells how many are served at once it is told of a full machine: as many as memory has room for.
+
 Parallel devices share everything evenly (replicas of attention, too, though each reads its weights); communication is left out, and eight-bit integers are multiplied as float8 is. What a real system takes is learned as a ratio to these.
 """
 
@@ -43,6 +45,8 @@ _FORMATS = ((re.compile(r"w4a8", re.IGNORECASE), (0.5, 1.0)), (re.compile(r"w8a1
             (re.compile(r"fp8|float8|e4m3|int8|w8|8bit", re.IGNORECASE), (1.0, 1.0)), (re.compile(r"awq|gptq", re.IGNORECASE), (0.5, 2.0)), (re.compile(r"(bf|fp|float)16|half", re.IGNORECASE), (2.0, 2.0)), (re.compile(r"(fp|float)32", re.IGNORECASE), (4.0, 4.0)))
 #: bytes of a number of the cache, and of a weight of which nothing is told
 _CACHE_BYTES, _USUAL = 2.0, (2.0, 2.0)
+#: share of the memory that weights and cache may fill (what vLLM takes unless told otherwise, `gpu_memory_utilization`)
+_FILLED = 0.9
 #: the estimates, in seconds
 ESTIMATES = ("step", "prefill", "prefill_all", "interleaved", "whole")
 #: the terms of one pass for all requests, and of the sums that a token, the first one and a whole answer are (`terms`)
@@ -52,6 +56,8 @@ SUMS: Mapping[str, tuple[str, ...]] = {
     "first": ("launched", "launched_split", "launched_requests", "weights", "read", "prompt", "prompts", "queue", "exchanged", "prompts_exchanged", "seen", "prompts_seen"),
     "whole": (*_PASS, "prompts", "prompts_exchanged", "prompts_seen"),
 }
+#: what a throughput may count, its reciprocal being a sum of the terms of `whole`: requests, tokens out, tokens in and out; by all devices, or by each
+COUNTED = tuple(f"{what}{by}" for what in ("request", "out", "all") for by in ("", "_device"))
 
 
 def roles(frame: pd.DataFrame, model: str) -> dict[str, str]:
@@ -73,10 +79,11 @@ def roles(frame: pd.DataFrame, model: str) -> dict[str, str]:
     return {**out, "usual": _usual(frame, out)} if "machine" in out and ("requests" in out or "tokens_in" in out) else {}
 
 
-def estimates(frame: pd.DataFrame, said: Mapping[str, str]) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+def estimates(frame: pd.DataFrame, said: Mapping[str, str], full: bool = False) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """((n,) seconds of each of `ESTIMATES`, NaN where model or machine is not known; what they are made of, as logarithms of ratios: columns that mean the same for every model and
-    machine). `said`: as `roles` tells. A cache nobody knows counts as nothing; NaN, too, where requests or tokens are not told though they have a column."""
-    c = _costs(frame, said)
+    machine). `said`: as `roles` tells. A cache nobody knows counts as nothing; NaN, too, where requests or tokens are not told though they have a column. Without a column of requests there is one,
+    or, of a machine that is `full`, as many as memory has room for (NaN where nobody knows the cache)."""
+    c = _costs(frame, said, full)
     with np.errstate(divide="ignore", invalid="ignore"):
         told = {"cache_over_weights": c.cache / c.weights, "products_over_weights": c.products / c.weights, "read_over_prompt": c.read / c.prompt, "met": c.met,
                 "prompts_over_step": c.batch * c.prompt / c.tokens_out / c.step}
@@ -86,7 +93,7 @@ def estimates(frame: pd.DataFrame, said: Mapping[str, str]) -> tuple[dict[str, n
     return dict(zip(ESTIMATES, made, strict=True)), parts
 
 
-def terms(frame: pd.DataFrame, said: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+def terms(frame: pd.DataFrame, said: Mapping[str, str], full: bool = False) -> dict[str, pd.DataFrame]:
     """What times of served models are sums of, each term times a weight that is to be learned: of a token ("token"), of the first one ("first") and of a whole answer ("whole"). (n, k) columns, positive
     or zero, NaN where `estimates` are; seconds at published rates, but for `launched` ones, which count the weight matrices that a pass goes through: small ones take the time of starting them.
 
@@ -96,7 +103,7 @@ def terms(frame: pd.DataFrame, said: Mapping[str, str]) -> dict[str, pd.DataFram
     * `queue`: the time of a prompt behind others, where each of N requests that ends makes room for the next: a closed network of one server (a prompt takes p there) and of a stay elsewhere (Z, all steps of
       an answer), by mean-value analysis (Reiser and Lavenberg, JACM 27, 1980) in Schweitzer's approximation (1979): R = p (1 + (N - 1) R / (R + Z)), a quadratic equation in R.
     """
-    c = _costs(frame, said)
+    c = _costs(frame, said, full)
     n, out, t = c.batch, c.tokens_out, c.tensor
     matrices, width, heads = _each(frame[said["model"]], language_models.shape, len(language_models.SHAPE)).T
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -112,6 +119,14 @@ def terms(frame: pd.DataFrame, said: Mapping[str, str]) -> dict[str, pd.DataFram
     return {name: pd.DataFrame({term: made[name][term] for term in names}) for name, names in SUMS.items()}
 
 
+def counted(frame: pd.DataFrame, said: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """What reciprocals of throughputs are sums of (`COUNTED`), as `terms` tells of times: those of a whole answer over what a batch of them counts. Without a column of requests, of full machines. And
+    "token": what one request sees, tokens per second and user."""
+    c, of = _costs(frame, said, True), terms(frame, said, True)
+    what = {"request": c.batch, "out": c.batch * c.tokens_out, "all": c.batch * (c.tokens_in + c.tokens_out)}
+    return {"token": of["token"]} | {f"{name}{by}": of["whole"].mul(each / count, axis=0) for name, count in what.items() for by, each in (("", np.ones(len(frame))), ("_device", c.devices))}
+
+
 @dataclass(frozen=True)
 class _Costs:
     """(n,) each: what a row says, rates in bytes and operations per second of one device or of all, seconds at these rates."""
@@ -120,6 +135,7 @@ class _Costs:
     tokens_in: np.ndarray
     tokens_out: np.ndarray
     tensor: np.ndarray
+    devices: np.ndarray
     #: bytes per second of one device, float16 operations per second of all
     rate: np.ndarray
     half: np.ndarray
@@ -134,7 +150,7 @@ class _Costs:
     read: np.ndarray
 
 
-def _costs(frame: pd.DataFrame, said: Mapping[str, str]) -> _Costs:
+def _costs(frame: pd.DataFrame, said: Mapping[str, str], full: bool = False) -> _Costs:
     def numbers(role: str, unsaid: float = np.nan) -> np.ndarray:
         if role not in said:
             return np.ones(len(frame))
@@ -142,7 +158,7 @@ def _costs(frame: pd.DataFrame, said: Mapping[str, str]) -> _Costs:
         return np.where(np.isfinite(given) & (given > 0), given, unsaid)
 
     models = _each(frame[said["model"]], lambda w: language_models.figures(w)[:3], 3)
-    rates = _each(frame[said["machine"]], _rates, 3)
+    rates = _each(frame[said["machine"]], _rates, 4)
     size, width = _formats(frame, said).T
     params, active, cache = models.T
     batch, tokens_in, tokens_out = numbers("requests"), numbers("tokens_in"), numbers("tokens_out")
@@ -150,11 +166,13 @@ def _costs(frame: pd.DataFrame, said: Mapping[str, str]) -> _Costs:
     devices = numbers("all_devices", 1.0) if "all_devices" in said else tensor * numbers("replicas", 1.0) * numbers("stages", 1.0)
     memory, compute = devices * rates[:, 0], devices * np.where(width <= 1.0, rates[:, 2], rates[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
+        if full and "requests" not in said:
+            batch = np.maximum((_FILLED * devices * rates[:, 3] - params * size) / ((tokens_in + tokens_out / 2.0) * cache * _CACHE_BYTES), 1.0)
         active = np.where(np.isfinite(active), np.minimum(active, params), params)
         met = np.where(active < params, -np.expm1(batch * np.log1p(-active / params)), 1.0)
         weights, held = met * params * size / memory, batch * (tokens_in + tokens_out / 2.0) * cache * _CACHE_BYTES / memory
         products = 2.0 * active * batch / compute
-        return _Costs(batch=batch, tokens_in=tokens_in, tokens_out=tokens_out, tensor=tensor if "tensor" in said else devices, rate=rates[:, 0], half=devices * rates[:, 1], weights=weights, cache=held,
+        return _Costs(batch=batch, tokens_in=tokens_in, tokens_out=tokens_out, tensor=tensor if "tensor" in said else devices, devices=devices, rate=rates[:, 0], half=devices * rates[:, 1], weights=weights, cache=held,
                       products=products, met=met, step=weights + np.nan_to_num(held) + products, prompt=2.0 * active * tokens_in / compute, read=params * size / memory)
 
 
@@ -186,11 +204,11 @@ def _format_of(word: str) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def _rates(name: str) -> tuple[float, float, float]:
-    """(bytes per second of memory, operations per second in float16 and in float8, float16 where it has none) of a machine of the catalogue; NaN of another word."""
+def _rates(name: str) -> tuple[float, float, float, float]:
+    """(bytes per second of memory, operations per second in float16 and in float8, float16 where it has none, bytes of memory) of a machine of the catalogue; NaN of another word."""
     machine = named_machine(name)
     if machine is None:
-        return float("nan"), float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan"), float("nan")
     device = DeviceColumns.from_devices([machine])
     half, quarter = (float(device.matrix_rate[0, DTYPE_CODES[f]]) for f in ("float16", "float8"))
-    return float(device.dram_bandwidth[0]), half, quarter if np.isfinite(quarter) and quarter > half else half
+    return float(device.dram_bandwidth[0]), half, quarter if np.isfinite(quarter) and quarter > half else half, float(device.dram_bytes[0])

@@ -64,6 +64,7 @@ def questions(path: Path, schema: Path | Mapping[str, Any] | None, model: Any) -
     import numpy as np
 
     from ..datasets.measured import Schema, read_frame, read_measured
+    from ..features.domain import known_words
 
     frame = read_frame(path)
     if schema is None and not model.card.schema and model.shape == "graph":
@@ -72,7 +73,7 @@ def questions(path: Path, schema: Path | Mapping[str, Any] | None, model: Any) -
         raise InputError(f"{path}: model {model.name!r} keeps no schema in its card, so the columns mean nothing to it; give --schema YAML")
     spec = Schema.read(schema if schema is not None else dict(model.card.schema))
     try:
-        asked = read_measured(path, spec, need_targets=False, words=model.card.domain.get("categories", ())).questions
+        asked = read_measured(path, spec, need_targets=False, words=known_words(model.card.domain, spec.hardware or "")).questions
     except (ValueError, TypeError) as error:  # text in a column of figures
         raise TableError(f"{path}: a column does not hold the figures its schema says ({error})") from None
     kept = np.ones(len(frame), dtype=bool)

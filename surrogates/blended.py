@@ -159,6 +159,7 @@ class Blended(Outlying):
         points = self._rehearse_kernels(table, points, whole)
         if not self._networks and not yes_no:
             self._rehearse_missing(table, points)
+            self._rehearse_rare(table, points)
         low, high = np.full_like(points, np.nan), np.full_like(points, np.nan)
         for t in yes_no:
             j = self.targets.index(t)
@@ -383,6 +384,7 @@ class Blended(Outlying):
             content = {file: files[f"served{at}.{file}"] for file in m["files"] if f"served{at}.{file}" in files}
             out._served[column] = Served.from_weights(m["spec"], content, folder, member)
         unsaid = [column for column, told in out._relatives.items() if any("served" in shares for shares in told["shares"].values()) and (column not in out._served or out._served[column].targets != out.targets)]
+        unsaid += [column] if (column := str(out._reach.get("served", ""))) and column not in out._served else []
         if unsaid:
             raise FormatError(f"{folder}: what serving takes is missing of the models of {', '.join(unsaid)}")
         new_pairs.checked(out._values.get("pairs", ()), folder)

@@ -21,9 +21,11 @@ from typing import Any, Self
 import numpy as np
 
 from ..datasets.errors import TableError
-from ..datasets.table import Questions, Table
+from ..datasets.table import OpQuestions, Questions, Table
+from ..features import corners
 from .base import Surrogate
 from .prediction import Prediction
+from .size_rehearsal import CORNER, Tried
 
 #: multiples of the median spread that are tried as base, how narrow intervals must become, and rows below which plain residuals do
 _BASES, _NARROWER, _LEAST_TO_SCALE = (0.25, 0.5, 1.0, 2.0, 4.0), 0.97, 200
@@ -32,6 +34,12 @@ _BETWEEN, _LEAST_OF_KIND = " / ", 50
 #: widths about machines never seen where none could be held out, over those about known ones (assumption); and the least of them (logarithm): of pairs of machines in open tables of operators, fitted on the one and asked about
 #: the other, four in five have nine tenths of their rows within that factor (`benchmarks/never_rehearsed.py --operators`)
 _NEVER_REHEARSED, _LEAST_NEVER_REHEARSED = 2.0, math.log(2.2)
+
+#: widths beyond a size, and in a corner, that could not be held out, over those within, at least: of cuts of small open tables of operators, the largest values of one size held out, or the corners, nine tenths of the rows of four in
+#: five lie within so many times the usual width (`benchmarks/never_rehearsed.py --sizes`); and octaves beyond up to which that holds (assumption)
+_NEVER_BEYOND, _NEVER_CORNERED, _USUAL_OCTAVES = 1.6, 2.0, 1.0
+#: rows of one size held out that tell half of its width (assumption)
+_HALF_TOLD = 50
 
 
 class Conformal:
@@ -48,6 +56,7 @@ class Conformal:
         self._strangers: dict[str, float] = {}
         self._stretch = 1.0  # of the widths about machines never seen
         self._far: dict[str, float] = {}
+        self._sizes: dict[str, Any] = {}  # what sizes of operators were reached, and the widths beyond each and in their corners
         self._base: dict[str, float] = {}  # of targets whose widths are factors of (base + spread)
         self._scale: dict[str, str] = {}
         self._expected: dict[str, Callable[[], Any]] = {}  # what rehearsals told: widths follow from it and from those about what is known
@@ -186,23 +195,63 @@ class Conformal:
         self._far = {key: max(width, math.sqrt(width * found[name])) for name in scored for key, width in found.items() if key == name or key.startswith(f"{name}/")}
         return self
 
+    def expect_sizes(self, reached: Mapping[str, Any], tried: Mapping[str, Tried], corner_alone: bool = False) -> Self:
+        """Widths for operators beyond what was `reached` (`corners.known`) in one size, or in several together (`corner_alone`: in several together alone), from rehearsals with the largest values of each size held out, and with
+        the corners. The fewer rows a size was tried on, the more its width is that of all (in logarithms); one that could not be held out is as unsure as all are, and no less than `_NEVER_BEYOND` times (a corner `_NEVER_CORNERED`) what is known."""
+        self._expected["sizes"] = partial(self.expect_sizes, reached, tried, corner_alone)
+        widths: dict[str, dict[str, float]] = {}
+        for name in self._scale:
+            scores = {sort: score for sort, each in tried.items() if (score := self._scores(name, *each.scored[name])) is not None}
+            least = self._least(name)
+            every = max(self._quantile(np.concatenate(list(scores.values()))), least) if scores else 0.0
+            told = {sort: len(score) / (len(score) + _HALF_TOLD) for sort, score in scores.items()}
+            widths[name] = {"": every, **{sort: max(float(np.quantile(score, self.level)), least) ** told[sort] * every ** (1.0 - told[sort]) for sort, score in scores.items()}}
+        self._sizes = {"reached": dict(reached), "widths": widths, "octaves": {sort: each.octaves for sort, each in tried.items()}, "corner_alone": corner_alone}
+        return self
+
+    def beyond_sizes(self, questions: Questions) -> dict[str, np.ndarray]:
+        """Size, or corner -> (n,) octaves that operators lie beyond what was reached; without those that none lies beyond."""
+        if not self._sizes or not isinstance(questions, OpQuestions):
+            return {}
+        reached = self._sizes["reached"]
+        over = {CORNER: corners.together(questions.ops, reached), **({} if self._sizes["corner_alone"] else corners.beyond(questions.ops, reached))}
+        return {sort: far for sort, far in over.items() if far.any()}
+
+    def _widened(self, name: str, width: np.ndarray, beyond: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(n,) widths beyond the sizes reached, by the size that makes them widest: up to the octaves rehearsed with their root, as a random walk goes astray, and beyond these what was learned counts half as much with every octave (assumptions)."""
+        told, out = self._sizes["widths"].get(name), width
+        for sort, far in beyond.items() if told else ():
+            tried = self._sizes["octaves"].get(sort, _USUAL_OCTAVES)
+            there = np.maximum(width, told[sort]) if sort in told else np.maximum(width * (_NEVER_CORNERED if sort == CORNER else _NEVER_BEYOND), told[""])
+            grown = (width + np.sqrt(np.minimum(far / tried, 1.0)) * (there - width)) * (2.0 - 2.0 ** -np.maximum(far - tried, 0.0))
+            out = np.where(far > 0.0, np.maximum(out, grown), out)
+        return out
+
     def _rehearsed(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None) -> dict[str, float]:
         """Target -> width, and "target/kind" -> width for kinds with rows enough."""
         out = {}
         for name, (truth, point) in scored.items():
-            good = np.isfinite(truth) & np.isfinite(point)
-            log = self._scale.get(name) == "log"
-            if name in self._scale and good.sum() >= self.needed and (not log or ((truth[good] > 0).all() and (point[good] > 0).all())):
-                score = np.abs(np.log(truth[good] / point[good])) if log else np.abs(truth[good] - point[good])
-                # never narrower than among what is known
-                known = 0.0 if name in self._base else max(w for k, w in self._width[name].items() if _BETWEEN not in k)
-                out[name] = max(self._quantile(score), known)
-                labels = kinds[good].astype(str) if kinds is not None else np.zeros(0, dtype=str)
+            score = self._scores(name, truth, point)
+            if score is not None:
+                out[name] = max(self._quantile(score), self._least(name))
+                labels = kinds[np.isfinite(truth) & np.isfinite(point)].astype(str) if kinds is not None else np.zeros(0, dtype=str)
                 for kind in np.unique(labels) if len(np.unique(labels)) > 1 else ():
                     if (labels == kind).sum() >= max(_LEAST_OF_KIND, self.needed):
                         own = 0.0 if name in self._base else max([w for k, w in self._width[name].items() if k.endswith(_BETWEEN + kind)], default=0.0)
                         out[f"{name}/{kind}"] = max(self._quantile(score[labels == kind]), own)
         return out
+
+    def _scores(self, name: str, truth: np.ndarray, point: np.ndarray) -> np.ndarray | None:
+        """How far off answers with a truth were, as widths are told; None where they are too few, or not positive as they should be."""
+        good = np.isfinite(truth) & np.isfinite(point)
+        log = self._scale.get(name) == "log"
+        if name not in self._scale or good.sum() < self.needed or (log and not ((truth[good] > 0).all() and (point[good] > 0).all())):
+            return None
+        return np.abs(np.log(truth[good] / point[good])) if log else np.abs(truth[good] - point[good])
+
+    def _least(self, name: str) -> float:
+        """The width that rehearsals never fall below: that among what is known."""
+        return 0.0 if name in self._base else max(w for k, w in self._width[name].items() if _BETWEEN not in k)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -222,11 +271,11 @@ class Conformal:
         """`inner`'s points with low and high at `level`."""
         bare = self.inner.predict(questions)  # says what is wrong with the questions, before anything else looks at them
         far = self.inner.beyond(questions) if self._far and hasattr(self.inner, "beyond") else None
-        return self.around(bare, questions.strata, far, self._kinds(questions))
+        return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions))
 
-    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None) -> Prediction:
+    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None, beyond: Mapping[str, np.ndarray] | None = None) -> Prediction:
         """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) how far they lie beyond all that was
-        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width; `kinds`: (n,) labels, as calibrated with. Uncalibrated, they come back as they are."""
+        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width; `kinds`: (n,) labels, as calibrated with; `beyond`: as `beyond_sizes` tells. Uncalibrated, they come back as they are."""
         if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
@@ -249,6 +298,8 @@ class Conformal:
             reached = self._of_kind(self._far, name, kinds, len(strata))
             if far is not None and reached is not None:
                 width = np.where(far > 0.0, np.maximum(width, reached) * np.maximum(far, 1.0), width)
+            if beyond:
+                width = self._widened(name, width, beyond)
             if self._scale[name] == "log":
                 low[:, j], high[:, j] = bare.point[:, j] * np.exp(-width), bare.point[:, j] * np.exp(width)
             else:
@@ -267,7 +318,7 @@ class Conformal:
         """The widths, and all of `inner`."""
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
-                "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base, **({"stretch": self._stretch} if self._stretch != 1.0 else {})}, files
+                "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base, **({"stretch": self._stretch} if self._stretch != 1.0 else {}), **({"sizes": self._sizes} if self._sizes else {})}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -276,6 +327,7 @@ class Conformal:
         out._width = {t: dict(w) for t, w in spec["width"].items()}
         out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec["far"])
         out._scale, out._base, out._stretch = dict(spec["scale"]), dict(spec["base"]), float(spec.get("stretch", 1.0))
+        out._sizes = dict(spec.get("sizes", {}))
         return out
 
 

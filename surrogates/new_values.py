@@ -159,22 +159,23 @@ def beyond_each(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -
     return out
 
 
-def octaves_beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
-    """(n,) how many octaves farther than the last step between known numbers a row's new number lies beyond them, the farthest of its columns; 0 within, and for numbers that are not positive. `new`: (n, columns), as `strange` says."""
-    out = np.zeros(len(frame))
+def octaves_beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((n,) how many octaves farther than the last step between known numbers a row's new number lies beyond them, the farthest of its columns, (n,) what share that is of all the way beyond them); 0 within, and
+    for numbers that are not positive. `new`: (n, columns), as `strange` says."""
+    out, share = np.zeros(len(frame)), np.zeros(len(frame))
     if not told.get("alike"):
-        return out
+        return out, share
     beyond = beyond_each(frame, told, new)
     for at, (column, known) in enumerate(told["columns"].items()):
         values = known["values"]
         if isinstance(values[0], str) or not beyond[:, at].any() or values[0] <= 0 or len(values) < 2:
             continue
         x = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        there = beyond[:, at] & (x > 0)
-        x = np.where(there, x, values[0])
-        over = np.maximum(np.log2(x / values[-1]) - np.log2(values[-1] / values[-2]), np.log2(values[0] / x) - np.log2(values[1] / values[0]))
-        out = np.where(there, np.maximum(out, over), out)
-    return np.maximum(out, 0.0)
+        x = np.where(beyond[:, at] & (x > 0), x, values[0])
+        for way, step in ((np.log2(x / values[-1]), np.log2(values[-1] / values[-2])), (np.log2(values[0] / x), np.log2(values[1] / values[0]))):
+            farther = way - step > out
+            out, share = np.where(farther, way - step, out), np.where(farther, (way - step) / np.where(farther, way, 1.0), share)
+    return out, share
 
 
 def widest(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> np.ndarray:

@@ -36,6 +36,10 @@ _FLOOR = 0.2
 MOST_COMPARED = 16
 #: what a word of a name is; rows of a machine from which a column that never varies on it is its own
 _WORDS, _LEAST_SETTLED = re.compile(r"[a-z]+\d*[a-z]*|\d+[a-z]*"), 5
+#: the share of a name that makes a family (assumption: half)
+_OF_NAME = 0.5
+#: how near to the least of its times those of a machine lie that are a floor (assumption)
+_AT_FLOOR = 1.15
 #: what columns are called (letters and digits, lower case) that say how work is run or what it is, never what a machine is, though a table may have one value of them on each
 _CHOSEN = re.compile(r"(num|n|max)?(gpus?|devices?|accelerators?|nodes?|ranks?|workers?|threads?|streams?|users|requests|proc(esse)?s)(count|num)?|[tpde]p(size)?|[io]sl|bs|size|model(name|id)?|"
                      r".*(batch|concurren|parallel|length|seqlen|tokens|framework|backend|library|runtime|engine|compiler|version|precision|dtype|quant|mode|optimi[sz]er|dataset|network|workload|limit|applied).*")
@@ -134,22 +138,42 @@ def _excess(log: np.ndarray) -> np.ndarray:
 
 
 def of_kin(new: str, known: Sequence[str]) -> np.ndarray:
-    """(D,) whether each known machine is of a new one's vendor and kind; no for one that no catalogue knows."""
-    return _beside(new, known)[1]
+    """(D,) whether each known machine is of a new one's vendor and kind; where the catalogue does not know both, whether half of the new one's name is in its name (`named_alike`)."""
+    own = named_machine(new)
+    nameless = np.array([own is None or named_machine(name) is None for name in known], dtype=bool)
+    return np.asarray(_beside(new, known)[1] | (nameless & (named_alike(new, known) >= _OF_NAME)))
 
 
 def aliens(names: Sequence[str]) -> np.ndarray:
-    """(D,) whether none of the other machines is of a machine's vendor and kind."""
+    """(D,) whether none of the other machines is of a machine's kin (`of_kin`)."""
     return np.array([not of_kin(name, [other for other in names if other != name]).any() for name in names], dtype=bool)
 
 
-def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None) -> np.ndarray:
-    """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive."""
+def floors(values: np.ndarray, machines: np.ndarray, target: str) -> dict[str, float]:
+    """Machine -> the time below which it answers nothing, however little it is asked (a launch), from (n,) times and the machines they were read on: where a fifth of its rows lie `_AT_FLOOR` times or less from the
+    least (one in twenty left out) and half of the others at twice that or more. Nothing where most machines have none, or for what is no time: rates say nothing of a floor."""
+    out = {}
+    names = np.unique(machines)
+    for name in names if quantity(target) == "time" else ():
+        its = values[(machines == name) & (values > 0)]
+        if len(its) < _LEAST_SETTLED:
+            continue
+        least = np.quantile(its, 0.05)
+        near = its <= _AT_FLOOR * least
+        if near.mean() >= 0.2 and (~near).any() and np.median(its[~near]) >= 2.0 * least:
+            out[str(name)] = float(np.median(its[near]))
+    return out if 2 * len(out) > len(names) else {}
+
+
+def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None, floor: Mapping[str, float] | None = None) -> np.ndarray:
+    """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive. `floor`: machine -> what of its times goes with no rate (`floors`)."""
     weight = shares(new, known, worth)
     asked = weight > 0
     values, weight, log = answers[asked], weight[asked], factors(new, known, target)[asked]
+    least = np.minimum(values, np.array([(floor or {}).get(name, 0.0) for name in known])[asked][:, None])
     positive = (values > 0).all(0)
-    return np.where(positive, np.exp(weighted_median(np.log(np.where(positive, values, 1.0)) + log[:, None], weight)), weighted_median(values, weight))
+    brought = np.log(np.where(positive, least + (values - least) * np.exp(log)[:, None], 1.0))
+    return np.where(positive, np.exp(weighted_median(brought, weight)), weighted_median(values, weight))
 
 
 def machine_columns(frame: object) -> list[str]:

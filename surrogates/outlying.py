@@ -22,7 +22,7 @@ from .kernel import Kernel
 from .reaching import SIZE, SMALL, STEP, Reaching
 from .served import Served
 from .shares import best_shares, mixed, of_those
-from .valued import KEPT
+from .valued import KEPT, LEAST_ALONE
 
 #: of a table with more rows no machine is held out
 MOST_FOLDED = 50_000
@@ -80,16 +80,18 @@ class Outlying(Reaching):
 
     def _rehearse(self, table: Table, candidates: Mapping[str, Any]) -> None:
         """Shares for machines never seen: those that did best when machines were held out, one after the other; and how far off answers were. Machines are the
-        values of a column most of which the catalogue knows, or of the one that the schema says names them."""
+        values of the column that the schema says names them, or else of those most of whose values the catalogue knows (a host's processor is a word like any other beside the schema's)."""
         frame, told_so = table.questions.frame, getattr(table.questions, "machine_column", "")
         named = [told_so] if told_so in frame and frame[told_so].dtype.kind not in "fiub" and not self._networks and frame[told_so].nunique() <= newcomer.MOST_NAMED else []
-        for column in dict.fromkeys([*newcomer.machine_columns(frame), *named]):
+        for column in named or newcomer.machine_columns(frame):
             values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
             names, counts = np.unique(values, return_counts=True)
             few = len(names) < _FEW_MACHINES
             told: dict[str, Any] = {"known": [str(n) for n in names], "shares": {t: {"newcomer": 1.0} for t in self.targets}}
             own = newcomer.settled(frame[[c for c in self._written if c in frame and c not in self._language_models]], column) if not self._networks and column in self._written else {}
             told |= {"settled": own} if own else {}
+            times = {t: newcomer.floors(table.targets[t], values, t) for t in self.targets}
+            told |= {"floors": times} if any(times.values()) else {}
             if (self._networks or not few) and (len(names) < 3 or len(table) > MOST_FOLDED):
                 continue
             self._strangers[column] = told
@@ -101,6 +103,7 @@ class Outlying(Reaching):
             for held in names[_most_of(counts, alien, _REHEARSED)] if len(names) > 1 and len(table) <= MOST_FOLDED else ():
                 here = values == held
                 self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
+            self._judge_machines_alone(table, column, values, answers)
             if self._networks or (not few and answers):
                 told["shares"] = self._weigh(table, answers)
                 if "newcomer" in answers:  # a few machines, as unlike one another as they may be, do not tell who is right about the next
@@ -134,7 +137,7 @@ class Outlying(Reaching):
                 if served:
                     answers["served"][here] = _or(Served.of(rest, column, self._language_models, self.targets, int(self._settings["seed"])), rest, asked.frame, answers["usual"][here])
             shares = {t: self._worth_asking(table, answers, t, "relatives") for t in self.targets}
-            without = {t: self._worth_asking(table, answers, t, "served") if served and t in served.times else {"usual": 1.0} for t in self.targets}
+            without = {t: self._worth_asking(table, answers, t, "served") if served and t in served.answered else {"usual": 1.0} for t in self.targets}
             if any(set(each) != {"usual"} for each in (*shares.values(), *without.values())):
                 self._relatives[column], out[column] = {**told, "known": sorted(set(names)), "shares": shares, "without": without}, answers
         return out
@@ -234,6 +237,20 @@ class Outlying(Reaching):
             usual = {t: of_those(self._shares[t], fresh) for t in varied}
             put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied, worth))
 
+    def _judge_machines_alone(self, table: Table, column: str, values: np.ndarray, answers: Mapping[str, np.ndarray]) -> None:
+        """Takes out of `answers` ((n, t), NaN where there is none) rows of a machine with words that it alone has, in columns most of whose words several machines share: a network that ran nowhere else. What is new
+        about them is not the machine alone. Where hardly any of a machine's rows would be left, all stay."""
+        frame, alone = table.questions.frame, np.zeros(len(table), dtype=bool)
+        for other in (c for c in self._written if c in frame and c != column and frame[c].dtype.kind not in "fiub"):
+            on = pd.Series(values).groupby(frame[other].astype(str).to_numpy()).nunique()
+            if (on > 1).mean() > 0.5:
+                alone |= (frame[other].astype(str).map(on) == 1).to_numpy()
+        for name in np.unique(values) if alone.any() else ():
+            here = values == name
+            if (here & ~alone).sum() >= LEAST_ALONE:
+                for points in answers.values():
+                    points[here & alone] = np.nan
+
     def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
         """Members that rehearse, fitted: trees by half, and the process with the weights it has."""
         seed = int(self._settings["seed"])
@@ -269,7 +286,7 @@ class Outlying(Reaching):
                 if counts[at]:
                     every[at] = ask(self._moved(mine, column, machine))
             for j, t in enumerate(targets):
-                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], near * worth.get(t, 1.0))
+                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], near * worth.get(t, 1.0), self._strangers[column].get("floors", {}).get(t))
         return out
 
     def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool, alien: np.ndarray) -> None:
@@ -320,7 +337,8 @@ class Outlying(Reaching):
             over = self._beyond_ends(questions)
             out = np.where(over > 0.0, np.minimum(out + 1.0 - 2.0**-over, 2.0), out)
         out = np.where(self._never_together(questions).any(1) | self._lacking(questions).any(1), np.fmax(out, 1.0), out)
-        return np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
+        out = np.where(new, np.maximum(1.0, np.where(out > 0.0, 1.0 + out / 2.0, 0.0)), out)
+        return np.where((out == 0.0) & self._rare(questions).any(1), 1.0, out)
 
     def kinds(self, questions: Questions) -> np.ndarray:
         """(n,) why a row lies beyond all that was learned from; "" for one that does not."""

@@ -25,6 +25,8 @@ _OF_ONE_STEP = 0.5
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 #: the largest sizes are those beyond the reach over the first of these that leaves a share `_LEFT` of the rows to learn from, and so many rows to ask about
 _OVER, _LEFT, _LEAST_ROWS = (8.0, 4.0, 2.0, 1.25), 0.25, 40
+#: of small tables as few as a sixth of the rows, and no fewer than so many (assumptions)
+_SIXTH, _FEWEST_ROWS = 6, 16
 
 
 def values_of(column: pd.Series[Any]) -> np.ndarray:
@@ -70,11 +72,17 @@ def octaves(frame: pd.DataFrame, known: Mapping[str, float]) -> np.ndarray:
     return np.where(over > 1.1, np.log2(over), 0.0)
 
 
+def least_rows(count: int) -> int:
+    """Rows that a rehearsal of a table of `count` must have on either side."""
+    return min(_LEAST_ROWS, max(count // _SIXTH, _FEWEST_ROWS))
+
+
 def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray, float]:
     """((n,) whether a row is among the largest sizes, how many octaves they reach beyond the rest); none where too few rows would be left on either side. A column that is at its largest in most rows tells nothing;
     where the largest of all columns are too many, those of as many columns as leave rows enough, columns with the fewest such rows first."""
     values = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in known}
-    enough = max(_LEFT * len(frame), _LEAST_ROWS)
+    least = least_rows(len(frame))
+    enough = max(_LEFT * len(frame), least)
     told = [name for name, most in known.items() if (~(values[name] > most / _OVER[-1])).sum() >= enough]
     for all_of_them in (True, False):
         for over in _OVER:
@@ -83,7 +91,7 @@ def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray
             for name in sorted(top, key=lambda n: int(top[n].sum())):
                 if all_of_them or (~(held | top[name])).sum() >= enough:
                     held |= top[name]
-            if held.sum() >= _LEAST_ROWS and (~held).sum() >= enough:
+            if held.sum() >= least and (~held).sum() >= enough:
                 return held, float(np.log2(over))
     return np.zeros(len(frame), dtype=bool), 0.0
 
@@ -104,11 +112,11 @@ def at_most(frame: pd.DataFrame, known: Mapping[str, list[float]]) -> tuple[np.n
     """((n,) whether a row has the largest value of columns of few values, how many octaves that lies beyond the one before); as many columns as leave rows enough on either side, those
     with the fewest such rows first."""
     top = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) > before for name, (before, _, _) in known.items()}
-    held, over = np.zeros(len(frame), dtype=bool), 0.0
+    held, over, least = np.zeros(len(frame), dtype=bool), 0.0, least_rows(len(frame))
     for name in sorted(top, key=lambda n: int(top[n].sum())):
-        if (~(held | top[name])).sum() >= max(_LEFT * len(frame), _LEAST_ROWS):
+        if (~(held | top[name])).sum() >= max(_LEFT * len(frame), least):
             held, over = held | top[name], max(over, float(np.log2(known[name][1] / known[name][0])))
-    return (held, over) if held.sum() >= _LEAST_ROWS else (np.zeros(len(frame), dtype=bool), 0.0)
+    return (held, over) if held.sum() >= least else (np.zeros(len(frame), dtype=bool), 0.0)
 
 
 def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray], since: Mapping[str, Sequence[float]] | None = None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets.table import FeatureQuestions, Table
 from . import reach
+from .served import Served
 from .shares import mixed, of_those
 from .valued import Valued
 
@@ -24,6 +25,7 @@ class Reaching(Valued):
     """The part of a blend that answers beyond the numbers of the table. What it needs of the blend: small members fitted to some rows, shares by answers."""
 
     _networks: bool
+    _served: dict[str, Served]
 
     def _forget_reach(self) -> None:
         """Nothing is known of an earlier table."""
@@ -42,6 +44,7 @@ class Reaching(Valued):
         found = self._without_largest(table, held, lambda rest: (reach.reach(rest[list(known)]), {}), candidates, targets, SIZE)
         if found:
             self._reach = {"columns": dict(known), "octaves": octaves, "shares": found}
+            self._serve_beyond(table, found)
         steps = {} if self._networks else {name: step for name, step in reach.few(frame).items() if name in self._written}
         held, octaves = reach.at_most(frame, steps)
 
@@ -78,6 +81,8 @@ class Reaching(Valued):
         known, since = below(rest.questions.frame)
         found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point,
                  **self._carried(frame, known, ask, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since, turn)}
+        if why == SIZE and (served := self._served_of(rest, varied)):
+            found["served"] = np.where(np.isfinite(points := served.fit(rest).answers(frame)), points, found["usual"])
         answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
         for name, points in found.items():
             answers[name][:, [self.targets.index(t) for t in varied]] = points
@@ -86,6 +91,17 @@ class Reaching(Valued):
         for t in varied:
             self.rehearsed[why][t] = (asked.targets[t], points[:, self.targets.index(t)])
         return shares
+
+    def _served_of(self, table: Table, targets: Sequence[str]) -> Served | None:
+        """What serving language models takes, unlearned, where the table tells of it."""
+        return next((served for column in self._language_models if (served := Served.of(table, column, self._language_models, tuple(targets), int(self._settings["seed"])))), None)
+
+    def _serve_beyond(self, table: Table, shares: Mapping[str, Mapping[str, float]]) -> None:
+        """Learns what serving takes from all rows, where it has a share beyond the sizes of the table."""
+        served = self._served_of(table, self.targets) if any("served" in each for each in shares.values()) else None
+        if served:
+            self._reach["served"] = next(column for column in self._language_models if Served.of(table, column, self._language_models, self.targets, int(self._settings["seed"])))
+            self._served[self._reach["served"]] = served.fit(table)
 
     def _carried(self, frame: Any, known: Mapping[str, float], ask: Callable[[Any], np.ndarray], process: Callable[[Any], np.ndarray] | None, since: Mapping[str, Sequence[float]],
                  turn: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -113,6 +129,9 @@ class Reaching(Valued):
                 said["kernel"] = answers["kernel"][far]
             if since and any("carried last" in shares for shares in self._reach["shares"].values()):
                 said["carried last"] = reach.carried(frame, known, ask, since, reach.LAST_OCTAVE)
+            if self._reach.get("served") in self._served:
+                points = self._served[self._reach["served"]].answers(frame)
+                said["served"] = np.where(np.isfinite(points), points, blend[far])
             one = size[far]
             for rows, told in ((one, self._reach), (~one, self._reach.get("few", {}))):
                 if rows.any():

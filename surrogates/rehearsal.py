@@ -136,16 +136,17 @@ def machines(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Se
     names, counts = np.unique(strata, return_counts=True)
     rng = np.random.default_rng(seed)
     every = [(np.flatnonzero(strata == name), np.flatnonzero(strata != name)) for name in names[np.argsort(-counts, kind="stable")][:MACHINES]] if len(names) >= 2 else []
-    return held(table, [(out, rest) for out, rest in every if min(len(out), len(rest)) >= least and all(_varied(table.targets[t][rest]) for t in targets)], fresh, targets, rng)
+    return held(table, [(out, rest) for out, rest in every if min(len(out), len(rest)) >= least and all(varied(table.targets[t][rest]) for t in targets)], fresh, targets, rng)
 
 
 def folds(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], fold: np.ndarray, seed: int) -> list[Rehearsal]:
     """Each fold held out in turn; `fold`: (n,) numbers. Those whose rest does not vary in every target are left out."""
-    parts = [(np.flatnonzero(fold == i), np.flatnonzero(fold != i)) for i in np.unique(fold) if all(_varied(table.targets[t][fold != i]) for t in targets)]
+    parts = [(np.flatnonzero(fold == i), np.flatnonzero(fold != i)) for i in np.unique(fold) if all(varied(table.targets[t][fold != i]) for t in targets)]
     return held(table, parts, fresh, targets, np.random.default_rng(seed))
 
 
-def _varied(truth: np.ndarray) -> bool:
+def varied(truth: np.ndarray) -> bool:
+    """Whether (n,) answers, NaN where there is none, are not all the same."""
     good = truth[np.isfinite(truth)]
     return len(good) > 1 and bool(np.ptp(good) > 0)
 

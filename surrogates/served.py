@@ -2,7 +2,8 @@
 
 Members of a blend see a model's figures as columns, and draw what they like beyond those of the table. Here a target is learned as a ratio to one estimate of `served_models` after the
 other, and as it is, from columns that mean the same for every model; the answer is the geometric mean, for no single estimate says what a queue and a scheduler make of it. Half of it is what a sum of
-terms says whose weights the table teaches (`added_times`): by itself, and with what trees make of its ratio to the truth.
+terms says whose weights the table teaches (`added_times`): by itself, and with what trees make of its ratio to the truth. A throughput is learned as its reciprocal, the time that one of what it
+counts takes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from .boosted import Boosted
 
 #: the estimates that a target is learned as a ratio to; "" for the target as it is
 _LEARNED = ("", "step", "prefill", "whole")
+#: of throughputs: what their reciprocal is learned as a ratio to (`served_models.counted`), and the terms of it that are seconds without any weight
+_COUNTS, _SECONDS = ("", "token", "request", "out"), ("weights", "cache", "products", "prompts")
+#: names of members about throughputs begin so
+_OVER = "1/"
 #: small trees: a table has few models, and each is one example of what is learned
 _TREES: Mapping[str, Any] = {"trees": 120, "leaves": 15, "rate": 0.1, "min_leaf": 15, "column_share": 0.7, "objective": "regression", "threads": 1}
 #: rounds after which it is told which sum a target is
@@ -33,49 +38,71 @@ _ROUNDS_TRIED = 30
 _MADE = "served."
 #: targets that are times, by their names
 _TIME = re.compile(r"(?<!tok)(?<!token)(?<!tokens)(?<!req)(?<!requests)(?<!samples)(?<!images)(?<!per)_s$")
+#: targets that count requests or tokens per second
+_RATE = re.compile(r"(tok|token|tokens|req|request|requests|sample|samples)(_per)?_s$|throughput")
 
 
 class Served:
-    """Answers in SI to rows of a plain table with a column of language models, about those targets that are times. `said`: what its columns say (`served_models.roles`); `names`: every
+    """Answers in SI to rows of a plain table with a column of language models, about those targets that are times or throughputs. `said`: what its columns say (`served_models.roles`); `names`: every
     column of models, none of which is seen but through the estimates."""
 
     def __init__(self, targets: Sequence[str], said: Mapping[str, str], names: Sequence[str], seed: int) -> None:
         self.targets, self._said, self._names, self._seed = tuple(targets), dict(said), tuple(names), seed
-        self.times = tuple(t for t in targets if _TIME.search(t))
+        self.rates = tuple(t for t in targets if _RATE.search(t))
+        self.times = tuple(t for t in targets if _TIME.search(t) and t not in self.rates)
+        #: those it answers
+        self.answered = tuple(t for t in targets if t in (*self.times, *self.rates))
         self._members: dict[str, Boosted] = {}
         #: target -> which terms it is a sum of, that sum, and trees that learned the ratio to it; empty in a model saved before there were any
         self._sums: dict[str, tuple[str, AddedTimes, Boosted]] = {}
 
     @classmethod
     def of(cls, table: Table, column: str, names: Sequence[str], targets: Sequence[str], seed: int) -> Self | None:
-        """The unfitted one for a table, None where its columns do not say how models are served, no target is a time, or one is not positive throughout."""
+        """The unfitted one for a table, None where its columns do not say how models are served, a time is not positive throughout, or no target is a time or a throughput that is."""
         out = cls(targets, served_models.roles(table.questions.frame, column), names, seed)
-        return out if out._said and out.times and all((table.targets[t][np.isfinite(table.targets[t])] > 0).all() for t in out.times) else None
+        return out if out._said and out.answered and set(out.times) <= (positive := _positive(table, out.answered)) and positive else None
 
     def fit(self, table: Table) -> Self:
         """Learns from the rows whose model and machine are known."""
-        made, parts = served_models.estimates(table.questions.frame, self._said)
-        known = np.all([np.isfinite(v) for v in made.values()], axis=0)
-        if known.sum() < 2 * int(_TREES["min_leaf"]):
-            return self
-        part = table.take(known)
-        seen = self._seen(part.questions.frame, parts[known])
-        for name in _LEARNED:
-            over = made[name][known] if name else 1.0
-            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / over for t in self.times})
-            if all(len(np.unique(v[np.isfinite(v)])) > 1 for v in rows.targets.values()):
-                self._members[name] = Boosted(targets=self.times, seed=self._seed, **_TREES).fit(rows)
-        for target in self.times:
-            self._sum(part.take(np.isfinite(part.targets[target])), target)
+        self._learn(table, self.times, False)
+        self._learn(table, self.rates, True)
         return self
 
+    def _learn(self, table: Table, targets: tuple[str, ...], over: bool) -> None:
+        """Times, or throughputs (`over`), those that are positive throughout."""
+        targets = tuple(t for t in targets if t in _positive(table, targets))
+        if not targets:
+            return
+        made, parts = self._made(table.questions.frame, over)
+        known = np.all([np.isfinite(v) for v in made.values()], axis=0)
+        if known.sum() < 2 * int(_TREES["min_leaf"]):
+            return
+        part = table.take(known)
+        part = replace(part, targets={t: 1.0 / part.targets[t] if over else part.targets[t] for t in targets})
+        seen = self._seen(part.questions.frame, parts[known])
+        for name in _COUNTS if over else _LEARNED:
+            rows = replace(part, questions=FeatureQuestions(seen), targets={t: part.targets[t] / (made[name][known] if name else 1.0) for t in targets})
+            if all(len(np.unique(v[np.isfinite(v)])) > 1 for v in rows.targets.values()):
+                self._members[_OVER * over + name] = Boosted(targets=targets, seed=self._seed, **_TREES).fit(rows)
+        for target in targets:
+            self._sum(part.take(np.isfinite(part.targets[target])), target)
+
+    def _made(self, frame: pd.DataFrame, over: bool) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+        """Estimates of times, or of reciprocals of throughputs, and what they are made of."""
+        made, parts = served_models.estimates(frame, self._said, over)
+        return ({n: t[list(_SECONDS)].sum(axis=1, skipna=False).to_numpy() for n, t in served_models.counted(frame, self._said).items()} if over else made), parts
+
+    def _every(self, frame: pd.DataFrame, target: str) -> dict[str, pd.DataFrame]:
+        """The sums that a target, or its reciprocal, may be."""
+        return served_models.counted(frame, self._said) if target in self.rates else served_models.terms(frame, self._said)
+
     def _sum(self, part: Table, target: str) -> None:
-        """Learns the target as the sum that its rows follow best: of a token, of the first one, or of a whole answer."""
+        """Learns the target as the sum that its rows follow best: of a token, of the first one, or of a whole answer, or of what a throughput counts."""
         frame, truth = part.questions.frame, part.targets[target]
         own, groups = self._own(frame), frame[self._said["model"]].astype(str).to_numpy(dtype=object)
         if len(np.unique(truth)) < 2:
             return
-        every, words = served_models.terms(frame, self._said), own.select_dtypes(exclude="number")
+        every, words = self._every(frame, target), own.select_dtypes(exclude="number")
         name = min(every, key=lambda n: AddedTimes.fit(every[n], words, truth, groups, _ROUNDS_TRIED)[0].loss)
         terms = every[name]
         added, factors = AddedTimes.fit(terms, words, truth, groups)
@@ -84,21 +111,26 @@ class Served:
         self._sums[target] = name, added, Boosted(targets=(target,), seed=self._seed, **_TREES).fit(rows)
 
     def answers(self, frame: pd.DataFrame) -> np.ndarray:
-        """(n, t) in SI; NaN where the model or the machine is not known, nothing could be learned, and of targets that are no times. Raises TableError for a column that is missing."""
+        """(n, t) in SI; NaN where the model or the machine is not known, nothing could be learned, and of targets that are neither times nor throughputs. Raises TableError for a column that is missing."""
         lost = [c for role, c in self._said.items() if role != "usual" and c not in frame]
         if lost:
             raise TableError(f"feature table lacks the column {', '.join(lost)}; it has: {', '.join(map(str, frame.columns))}")
         out = np.full((len(frame), len(self.targets)), np.nan)
-        made, parts = served_models.estimates(frame, self._said)
-        asked = FeatureQuestions(self._seen(frame, parts))
-        logs = [np.log(member.predict(asked).point) + (np.log(made[name])[:, None] if name else np.zeros((len(frame), 1))) for name, member in self._members.items()]
-        if logs:
-            out[:, [self.targets.index(t) for t in self.times]] = np.exp(np.mean(logs, axis=0))
-        own, terms = self._own(frame), served_models.terms(frame, self._said) if self._sums else {}
+        for over in (False, True):
+            names = [name for name in self._members if name.startswith(_OVER) == over]
+            if not names:
+                continue
+            made, parts = self._made(frame, over)
+            asked = FeatureQuestions(self._seen(frame, parts))
+            logs = [np.log(self._members[name].predict(asked).point) + (np.log(made[name.removeprefix(_OVER)])[:, None] if name.removeprefix(_OVER) else 0.0) for name in names]
+            out[:, [self.targets.index(t) for t in self._members[names[0]].targets]] = np.where(np.all([np.isfinite(v) for v in made.values()], axis=0)[:, None], np.exp(np.mean(logs, axis=0)), np.nan)
+        own = self._own(frame)
         for target, (name, added, trees) in self._sums.items():
-            base, shares = added.answers(terms[name], own)
+            base, shares = added.answers(self._every(frame, target)[name], own)
             ratio = trees.predict(FeatureQuestions(self._with_shares(own, shares))).point[:, 0]
             out[:, self.targets.index(target)] = np.sqrt(out[:, self.targets.index(target)] * base * np.sqrt(ratio))
+        for target in self.rates:
+            out[:, self.targets.index(target)] **= -1.0
         return out
 
     def _own(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,13 +163,19 @@ class Served:
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
         """The inverse of `weights`. Raises FormatError where what columns say cannot be."""
         out = cls(spec["targets"], spec["said"], spec["names"], int(spec["seed"]))
-        if not all(isinstance(out._said.get(role), str) for role in ("model", "machine", "usual")) or out._said["model"] not in out._names or not out.times:
-            raise FormatError(f"{folder}: what serving takes: expected the columns of models and machines among {sorted(out._said)}, and targets that are times")
+        if not all(isinstance(out._said.get(role), str) for role in ("model", "machine", "usual")) or out._said["model"] not in out._names or not out.answered:
+            raise FormatError(f"{folder}: what serving takes: expected the columns of models and machines among {sorted(out._said)}, and targets that are times or throughputs")
         for at, (name, m) in enumerate(spec["members"].items()):
             out._members[name] = Boosted.from_weights(m["spec"], {file: files[f"{at}.{file}"] for file in m["files"]}, folder, member)
         for at, (target, m) in enumerate(spec.get("sums", {}).items()):
             added = AddedTimes.from_json(m["sum"], folder)
-            if target not in out.times or m["terms"] not in served_models.SUMS or not set(added.names) <= set(served_models.SUMS[m["terms"]]):
-                raise FormatError(f"{folder}: what serving takes: expected a target that is a time, and terms of {', '.join(served_models.SUMS)}")
+            sums = served_models.SUMS if target in out.times else {"token": served_models.SUMS["token"]} | dict.fromkeys(served_models.COUNTED, served_models.SUMS["whole"])
+            if target not in out.answered or m["terms"] not in sums or not set(added.names) <= set(sums[m["terms"]]):
+                raise FormatError(f"{folder}: what serving takes: expected a target that is a time or throughput, and terms of {', '.join(sums)}")
             out._sums[target] = m["terms"], added, Boosted.from_weights(m["spec"], {file: files[f"sum{at}.{file}"] for file in m["files"]}, folder, member)
         return out
+
+
+def _positive(table: Table, targets: Sequence[str]) -> set[str]:
+    """Those of the targets that are positive throughout."""
+    return {t for t in targets if (table.targets[t][np.isfinite(table.targets[t])] > 0).all()}

@@ -16,6 +16,8 @@ from .shares import best_shares, is_logarithmic, mixed, of_those, scaled
 
 #: values of a column held out in a rehearsal, fits of it in all, pairs of columns of which a block is, rows of the table that it looks at, and rows of a value asked about
 _VALUES_REHEARSED, _MOST_FITS, _PAIRS_REHEARSED, _MOST_VALUED, _MOST_ASKED = 3, 8, 4, 1_000, 200
+#: rows of a value held out that have nothing else new, from which they alone tell what the value does
+LEAST_ALONE = 3
 #: what asking as known values is given beforehand, of names of language models (whose figures members see), of other words, of numbers at either end of a column and between, crossing two values never seen together, and how much that counts against who was best (assumptions)
 _ASKED: Mapping[str, Mapping[str, float]] = {"models": {"usual": 1.0}, "words": {"asked": 0.5, "trees": 0.5}, "ends": {"carried": 1.0}, "numbers": {"asked": 1.0},
                                                 "pairs": {"usual": 0.5, "crossed": 0.5}}
@@ -31,6 +33,8 @@ _BETWEEN = " between"
 #: a cell that is empty, of a column that others of the table have; rows that tell what that is worth, at least, and how much farther off (logarithms) than about other rows answers
 #: must be to have a width of their own (assumptions)
 _LACKS, _LEAST_LACKING, _MUCH_WORSE = " missing", 5, 1.5
+#: a word is rare that a smaller share of the rows than this has; of so many words widths of their own are remembered (assumptions)
+_RARE, _MOST_RARE = 1.0 / 3.0, 40
 
 
 class Valued:
@@ -68,7 +72,8 @@ class Valued:
     def _look_at_values(self, table: Table) -> None:
         """Which columns are looked at."""
         frame = table.questions.frame
-        machines = (*self._strangers, *newcomer.machine_columns(frame), getattr(table.questions, "machine_column", ""))  # `newcomer` answers for those
+        told_so = getattr(table.questions, "machine_column", "")
+        machines = (*self._strangers, *((told_so,) if told_so in frame else newcomer.machine_columns(frame)))  # `newcomer` answers for those
         self._looked_at = new_values.learn(frame[[c for c in self._written if c in frame]], table.groups, machines)
 
     def _rehearse_values(self, table: Table, candidates: Mapping[str, Any]) -> None:
@@ -85,15 +90,20 @@ class Valued:
         frame, fits = table.questions.frame, [(column, value) for place in range(_VALUES_REHEARSED) for column in told["columns"] for value in new_values.held(table.questions.frame, told, column)[place:place + 1]]
         found: dict[str, list[tuple[str, np.ndarray, dict[str, np.ndarray]]]] = {}
         gaps: dict[str, float] = {}
-        for column, value in fits[:_MOST_FITS]:
+        done = 0
+        for column, value in fits:
             here = new_values.of(frame, told, column, value)
             asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
             if any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
                 continue
-            fresh = self._small(rest, self.targets, candidates)
-            ask, trees = (partial(self._plainly, fresh, shares) for shares in ({t: of_those(self._shares[t], fresh) for t in self.targets}, self._trees_alone))
             others, unknown = new_values.without(told, column, value, asked.questions.frame, rest.questions.frame), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
             new = new_values.strange(unknown, others)
+            alone = np.flatnonzero(new[:, [c != column for c in others["columns"]]].sum(1) == 0)
+            if len(alone) < LEAST_ALONE or done == _MOST_FITS:  # what else went with the value is not its doing
+                continue
+            done, asked, unknown, new = done + 1, asked.take(alone), unknown.iloc[alone].reset_index(drop=True), new[alone]
+            fresh = self._small(rest, self.targets, candidates)
+            ask, trees = (partial(self._plainly, fresh, shares) for shares in ({t: of_those(self._shares[t], fresh) for t in self.targets}, self._trees_alone))
             points = {"usual": ask(unknown), **new_values.answered(unknown, others, new, ask, asked.questions.frame), "trees": new_values.answered(unknown, others, new, trees, asked.questions.frame)["asked"]}
             sort = "ends" if new_values.beyond(unknown, others, new).any() else self._sort_of(told, column)
             if sort == "numbers":
@@ -125,6 +135,30 @@ class Valued:
                 off[column] = self._remember_values(table, column + _LACKS, [(truth[known], points[known])])
         if off:
             self._values = {"columns": {}, "joint": [], "shares": {}, **self._values, "lacking": off}
+
+    def _rehearse_rare(self, table: Table, points: np.ndarray) -> None:
+        """The same of words that few rows have, in columns of words of which others have more (twenty rows of a new kernel beside hundreds of an old one): among all rows' errors theirs are lost."""
+        truth, frame, off = np.column_stack([table.targets[t] for t in self.targets]), table.questions.frame, list[tuple[str, str, float]]()
+        for column in (c for c in self._written if c in frame and frame[c].dtype.kind not in "fiub"):
+            words = frame[column].astype(str)
+            counts = words.value_counts()
+            rare = counts.index[counts < _RARE * len(words)] if 1 < len(counts) <= newcomer.MOST_NAMED else ()
+            codes = words.to_numpy(dtype=object)
+            for word in rare:
+                known = (codes == word) & np.isfinite(points).all(1) & np.isfinite(truth).any(1)
+                if known.sum() >= _LEAST_LACKING and self._much_worse(truth, points, known):
+                    off.append((column, str(word), self._remember_values(table, f"{column} = {word}", [(truth[known], points[known])])))
+        kept = sorted(off, key=lambda each: -each[2])[:_MOST_RARE]
+        for column, word, _ in (each for each in off if each not in kept):
+            self.rehearsed.pop(f"{_VALUE}{column} = {word}")
+        if kept:
+            self._values = {"columns": {}, "joint": [], "shares": {}, **self._values, "rare": [list(each) for each in kept]}
+
+    def _rare(self, questions: Any) -> np.ndarray:
+        """(n, words) whether a row has those words that few rows of the table had."""
+        told = [each for each in self._values.get("rare", ()) if each[0] in questions.frame.columns]
+        words = {column: questions.frame[column].astype(str).to_numpy(dtype=object) for column in {each[0] for each in told}}
+        return np.column_stack([words[column] == word for column, word, _ in told]) if told else np.zeros((len(questions), 0), dtype=bool)
 
     def _much_worse(self, truth: np.ndarray, points: np.ndarray, here: np.ndarray) -> bool:
         """Whether answers (n, t) to some rows are off by `_MUCH_WORSE` times those to the others, or more, for some target (nine in ten of either)."""
@@ -250,8 +284,21 @@ class Valued:
                 said |= new_values.answered(part, self._values, new[mine], ask)
             if "trees" in wanted:
                 said["trees"] = new_values.answered(part, self._values, new[mine], trees)["asked"]
-            blend[rows[mine]] = mixed(said, shares, self.targets, self._counted)
+            points = mixed(said, shares, self.targets, self._counted)
+            if sort == "ends":
+                points = self._carried_on(points, said, shares, new_values.octaves_beyond(part, self._values, new[mine])[1])
+            blend[rows[mine]] = points
         return blend
+
+    def _carried_on(self, points: np.ndarray, said: Mapping[str, np.ndarray], shares: Mapping[str, Mapping[str, float]], farther: np.ndarray) -> np.ndarray:
+        """Answers (n, t) beyond the ends of columns. A step beyond, who carries a cost on has the share that the rehearsal gave; of the way that is `farther` than a step ((n,) its share of all) all of it, for those who
+        answer as at the end tell nothing of several steps."""
+        if "carried" not in said or not farther.any():
+            return points
+        ratio = said["carried"] / np.where(said["asked"] > 0, said["asked"], np.nan)
+        lacking = np.array([1.0 - shares[t].get("carried", 0.0) for t in self.targets])
+        good = np.isfinite(ratio) & (ratio > 0) & (points > 0)
+        return np.where(good, points * np.where(good, ratio, 1.0) ** (lacking * farther[:, None]), points)
 
     def _sort_of(self, told: Mapping[str, Any], column: str) -> str:
         return "models" if column in self._language_models else new_values.sort_of(told, column)
@@ -269,7 +316,7 @@ class Valued:
 
     def _beyond_ends(self, questions: Any) -> np.ndarray:
         """(n,) octaves that a row's new numbers lie beyond those of their columns and a step more."""
-        return new_values.octaves_beyond(questions.frame, self._values, self._strange(questions))
+        return new_values.octaves_beyond(questions.frame, self._values, self._strange(questions))[0]
 
     def _kinds_of_values(self, questions: Any) -> np.ndarray:
         """(n,) why a row lies beyond what was learned from, by the column whose value is new, of several the one about which answers were farthest off; "" where none is."""
@@ -287,9 +334,14 @@ class Valued:
         if lacks.any():
             names = np.array([_VALUE + c + _LACKS for c in off_of if c in questions.frame.columns], dtype=object)
             kinds = np.where((kinds == "") & lacks.any(1), names[np.where(lacks, [off_of[c] for c in off_of if c in questions.frame.columns], -1.0).argmax(1)], kinds)
-        if not apart.any():
-            return kinds
-        return self._kinds_of_pairs(kinds, apart, pairs)
+        if apart.any():
+            kinds = self._kinds_of_pairs(kinds, apart, pairs)
+        rare = self._rare(questions)
+        if rare.any():
+            told = [each for each in self._values["rare"] if each[0] in questions.frame.columns]
+            names = np.array([f"{_VALUE}{column} = {word}" for column, word, _ in told], dtype=object)
+            kinds = np.where((kinds == "") & rare.any(1), names[np.where(rare, [off for _, _, off in told], -1.0).argmax(1)], kinds)
+        return kinds
 
     def _kinds_of_pairs(self, kinds: np.ndarray, apart: np.ndarray, pairs: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The kinds, with those of rows with two values never seen together."""

@@ -17,6 +17,7 @@ import pandas as pd
 from ..datasets.errors import TableError
 from ..datasets.measured import Schema, read_frame, read_measured
 from ..datasets.table import Table
+from ..features import density
 from ..features import domain as domains
 from ..surrogates import store
 from ..surrogates.adapted_blocks import column_of
@@ -64,7 +65,8 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
     """Corrects the model in `folder` by the rows of a measured table and saves it to `out`; `shots` rows of it, the most telling ones, when given,
     and then the others judge. Raises the errors of `read_measured` and `store.load`, and TableError when nothing can be learned."""
     surrogate, card = store.load(folder)
-    data = measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ()), wanted=card.targets)
+    spec = schema_of(card, schema)
+    data = measured_for(surrogate.shape, table, spec, skip_bad_rows=skip_bad_rows, words=domains.known_words(card.domain, spec.hardware or ""), wanted=card.targets)
     for note in data.notes:
         say(note)
     if shots is not None and shots < 1:
@@ -115,7 +117,8 @@ def suggest(folder: str | Path, table: str | Path | pd.DataFrame, count: int, *,
     pool = np.arange(len(frame))
     if len(frame) > _MOST_CANDIDATES:
         pool = np.sort(np.random.default_rng(seed).permutation(len(frame))[:_MOST_CANDIDATES])
-    data = read_measured(frame.iloc[pool].reset_index(drop=True), schema_of(card, schema), need_targets=False, words=card.domain.get("categories", ()))
+    spec = schema_of(card, schema)
+    data = read_measured(frame.iloc[pool].reset_index(drop=True), spec, need_targets=False, words=domains.known_words(card.domain, spec.hardware or ""))
     if len(data) != len(pool):
         raise TableError("suggest: the schema's `where` leaves rows out; give a table of candidates alone")
     model = _spoken_for(surrogate, data.questions) or adapter(surrogate, card, data)
@@ -164,7 +167,7 @@ def _known(domain: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model knows, and what the shots showed it beside: values and machines, not ranges of figures, which shots are too few to span."""
+    """What the model knows, and what the shots showed it beside: values, machines and the rows themselves, not ranges of figures, which shots are too few to span."""
     if not domain or domain.get("shape") != seen.get("shape"):
         return dict(domain)
     out = dict(domain)
@@ -174,6 +177,8 @@ def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any
     for name in ("context", "categories"):
         if name in domain:
             out[name] = {c: sorted({*v, *seen[name].get(c, ())}) for c, v in domain[name].items()}
+    if domain.get("density") and seen.get("density"):  # what lies beside a shot is no news, whatever machine it is of
+        out["density"] = density.joined(domain["density"], seen["density"])
     if "by_kind" in domain:
         out["by_kind"] = {kinds: widened(part, seen) for kinds, part in domain["by_kind"].items()}
     machines = domain.get("device")

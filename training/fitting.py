@@ -279,7 +279,8 @@ def evaluate_table(folder: str | Path, table: str | Path | pd.DataFrame, *, sche
     Raises TableError when the model was not fitted on a measured table and no schema is given.
     """
     surrogate, card = store.load(folder)
-    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, schema_of(card, schema), skip_bad_rows=skip_bad_rows, words=card.domain.get("categories", ()), wanted=card.targets), card.level)
+    spec = schema_of(card, schema)
+    return judge(surrogate, dict(card.domain), measured_for(surrogate.shape, table, spec, skip_bad_rows=skip_bad_rows, words=domains.known_words(card.domain, spec.hardware or ""), wanted=card.targets), card.level)
 
 
 def schema_of(card: ModelCard, given: str | Path | dict[str, Any] | None) -> Schema:

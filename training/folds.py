@@ -14,8 +14,9 @@ import numpy as np
 
 from ..datasets.splits import whole_groups
 from ..datasets.table import Table
+from ..features import corners
 from ..features import domain as domains
-from ..surrogates import rehearsal, store
+from ..surrogates import rehearsal, size_rehearsal, store
 from ..surrogates.prediction import Prediction
 from ..surrogates.trust import witnessed
 from . import metrics
@@ -96,6 +97,7 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
         surrogate.expect_far(*surrogate.inner.expected_far())
     elif data.questions.shape == "op":
         surrogate.expect_strangers(sorted(set(strata.astype(str))), *_machines_out(data, wanted, seed))
+        surrogate.expect_sizes(corners.known(data.questions.ops, data.groups), size_rehearsal.tried(data, lambda: [small_trees(wanted, data, seed)], wanted, seed))
     known = witnessed(known, asked, prediction, data)
     return Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 

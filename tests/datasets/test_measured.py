@@ -432,3 +432,14 @@ def test_names_that_a_fitted_model_knows_stay_as_it_knows_them() -> None:
     numbers = frame.assign(gpu=[3090, 4])
     assert read_measured(numbers, schema, words={"lib": ["a"]}).questions.frame["gpu"].tolist() == [3090.0, 4.0]  # a model made when they were numbers
     assert read_measured(numbers, schema, words={"gpu": ["3090"]}).questions.frame["gpu"].tolist()[0] == "3090"
+
+
+def test_a_model_keeps_the_names_it_learned_machines_by() -> None:
+    """A name that a model knows and the catalogue did not know in its day stays that machine, without figures, though the catalogue knows it now."""
+    frame = pd.DataFrame({"m": [64, 128], "n": [64, 64], "k": [64, 64], "gpu": ["NVIDIA L4", "l4"], "ms": [1.0, 2.0]})
+    schema = {"op": "gemm", "columns": {"m": "m", "n": "n", "k": "k"}, "fixed": {"dtype": "float16"}, "hardware": "gpu", "targets": {"latency_s": {"column": "ms", "unit": "ms"}}}
+    now = read_measured(frame, schema).questions
+    assert now.device_names == ("l4",)
+    then = read_measured(frame, schema, need_targets=False, words={"gpu": ["NVIDIA L4"]}).questions
+    assert then.device_names == ("NVIDIA L4", "l4")
+    assert [d.key if d else None for d in then.devices] == [None, "l4"]

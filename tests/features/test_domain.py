@@ -217,6 +217,18 @@ def op_questions(n: int = 12, kind: str = "gemm", dtype: str = "float16", top: i
     return OpQuestions(ops, ("t4", "lab"), (catalog.hardware("t4"), None), np.arange(n) % 2, pd.DataFrame({"framework": ["x", "y"] * (n // 2)}), pd.DataFrame(index=range(n)))
 
 
+def test_sizes_never_so_large_together_are_told() -> None:
+    """Products of up to 1,024 rows and of up to 1,024 columns, none with both: each size is within its range."""
+    def asked(sizes: list[tuple[int, int]]) -> OpQuestions:
+        return replace(op_questions(len(sizes)), ops=OpColumns.from_ops([Op.of("o", "gemm", dtype="float16", m=m, n=n, k=64) for m, n in sizes]))
+
+    known = json.loads(json.dumps(describe(as_table(asked([(128, 128), *((128, n) for n in (256, 512, 1024)), *((m, 128) for m in (256, 512, 1024)), *[(256, 256)] * 5]))), allow_nan=False))
+    del known["ranges"], known["density"]
+    first, second = check({**known, "ranges": {"names": [], "low": [], "high": []}}, asked([(1024, 128), (1024, 1024)]))
+    assert first.verdict == "in_domain"
+    assert "never trained on together: m = 1024, n = 1024" in second.reason
+
+
 def test_ops() -> None:
     questions = op_questions()
     known = json.loads(json.dumps(describe(as_table(questions)), allow_nan=False))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from silicast.features import served_models
-from silicast.features.served_models import ESTIMATES, SUMS, estimates, roles, terms
+from silicast.features.served_models import COUNTED, ESTIMATES, SUMS, counted, estimates, roles, terms
 
 
 def one(**changed: object) -> pd.DataFrame:
@@ -137,3 +137,23 @@ def test_terms_of_models_nobody_measured() -> None:
     assert 0.5 < found["launched"][0] / found["launched"][1] < 2.0
     assert found["launched"][1] == 80 * 7
     assert found.iloc[2].drop("cache").isna().all()
+
+
+def test_what_throughputs_count_is_a_batch_over_its_whole_answer() -> None:
+    frame = one(batch_size=8, tp_size=4)
+    said = roles(frame, "model")
+    found, whole, token = counted(frame, said), float(terms(frame, said)["whole"].to_numpy().sum()), float(terms(frame, said)["token"].to_numpy().sum())
+    assert set(found) == {"token", *COUNTED}
+    sums = {name: float(t.to_numpy().sum()) for name, t in found.items()}
+    assert sums == pytest.approx({"token": token, "request": whole / 8, "out": whole / 800, "all": whole / 8800, "request_device": whole / 2, "out_device": whole / 200, "all_device": whole / 2200})
+
+
+def test_a_full_machine_serves_what_its_memory_has_room_for() -> None:
+    # Llama 3.1 8B on an H100 SXM of 80 GiB: 0.9 of it less 16.06 GB of weights; 1,000 + 100 / 2 tokens of 65,536 numbers of two bytes
+    frame = one().drop(columns="batch_size")
+    said = roles(frame, "model")
+    requests = (0.9 * 80 * 2**30 - 2 * 8.030261e9) / (1050 * 65536 * 2)
+    assert served_models._costs(frame, said, full=True).batch == pytest.approx([requests], rel=1e-3)
+    assert float(estimates(frame, said)[0]["step"][0]) == pytest.approx(figures(one())["step"])  # a time without a word of requests is that of one
+    assert served_models._costs(one(model="Llama-3.1-405B").drop(columns="batch_size"), said, full=True).batch.tolist() == [1.0]  # it does not fit, and was measured all the same
+    assert served_models._costs(one(batch_size=4), roles(one(), "model"), full=True).batch.tolist() == [4.0]

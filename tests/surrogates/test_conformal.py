@@ -210,6 +210,30 @@ def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() ->
     assert known.weights()[0]["far"]["latency_s"] == pytest.approx(np.log(2.0))
 
 
+def test_beyond_a_size_the_width_is_that_of_its_own_trial() -> None:
+    """By hand: 1 % within; 450 rows beyond k and 50 beyond m that were off by e^0.4 and e^0.2. Of all 500 nine tenths lie within e^0.4, so m is as wide as e^sqrt(0.2 x 0.4); n was never tried, so it is as wide as all."""
+    from silicast.features import corners
+    from silicast.surrogates.size_rehearsal import Tried
+
+    table = stratified(200, 1)
+    known = Conformal(Fixed(), level=0.9, least=10)
+    known.calibrate_from(np.array(["calm"] * 60, dtype=object), {"latency_s": (np.full(60, 1.01), np.ones(60))})
+    known.expect_sizes(corners.known(table.questions.ops, table.groups), {size: Tried({"latency_s": (np.full(n, np.exp(off)), np.ones(n))}, 1.0) for size, n, off in (("k", 450, 0.4), ("m", 50, 0.2))})
+    sizes = [{"m": 1, "n": 1, "k": 1}, {"m": 1, "n": 1, "k": 2}, {"m": 2, "n": 1, "k": 1}, {"m": 1, "n": 2, "k": 1}, {"m": 1, "n": 1, "k": 4}]
+    q = OpQuestions(OpColumns.from_ops([Op.of("o", "gemm", **s) for s in sizes]), ("calm",), (None,), np.zeros(5, dtype=np.int64), pd.DataFrame(index=range(5)), pd.DataFrame({"x": np.ones(5)}))
+    for model in (known, Conformal.from_weights(known.weights()[0], {}, None, lambda name: FixedAsSaved)):  # type: ignore[arg-type]
+        wide = np.log(model.predict(q).high[:, 0])
+        assert wide[[0, 1, 3]] == pytest.approx([np.log(1.01), 0.4, 0.4])
+        assert wide[2] == pytest.approx(np.sqrt(0.2 * 0.4))
+        assert wide[4] == pytest.approx(0.4 * 1.5)  # an octave beyond what was tried
+    untried = Conformal(Fixed(), level=0.9, least=10)
+    untried.calibrate_from(np.array(["calm"] * 60, dtype=object), {"latency_s": (np.full(60, 1.01), np.ones(60))})
+    untried.expect_sizes(corners.known(table.questions.ops, table.groups), {})
+    wide = np.log(untried.predict(q).high[:, 0]) / np.log(1.01)
+    assert wide[0] == pytest.approx(1.0)
+    assert (wide[1:] > 1.4).all()
+
+
 def test_counts_of_which_some_are_none_are_as_wide_beyond_as_they_were_off_there() -> None:
     """By hand: off by 1 within, by 50 beyond; an interval of a count ends at zero."""
     known = Conformal(Fixed(), level=0.9, least=10)

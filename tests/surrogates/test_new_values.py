@@ -148,7 +148,7 @@ def test_words_whose_names_share_parts_count_more_and_every_row_by_itself() -> N
     assert together[0] > together[3] > together[1]
     old = {key: value for key, value in told.items() if key != "alike"}  # a model saved before
     assert len(set(new_values.answered(asked, old, new, ask)["asked"][:, 0])) == 1
-    assert not new_values.octaves_beyond(asked.assign(bits=1e6), old, np.ones((5, 3), dtype=bool)).any()
+    assert not new_values.octaves_beyond(asked.assign(bits=1e6), old, np.ones((5, 3), dtype=bool))[0].any()
 
 
 def test_a_power_is_read_off_numbers_that_lie_apart_and_intervals_grow_with_octaves_beyond() -> None:
@@ -158,4 +158,7 @@ def test_a_power_is_read_off_numbers_that_lie_apart_and_intervals_grow_with_octa
     new = new_values.strange(asked, told)
     found = new_values.answered(asked, told, new, lambda f: np.where(f["blocks"] == 852.0, 0.5, f["blocks"].to_numpy() / 864.0)[:, None])["carried"][:, 0]
     assert found[:2] == pytest.approx([2.0, 4.0], rel=0.01)
-    assert new_values.octaves_beyond(asked, told, new) == pytest.approx([1.0 - np.log2(864 / 852), 2.0 - np.log2(864 / 852), 0.0])
+    farther, share = new_values.octaves_beyond(asked, told, new)
+    step = np.log2(864 / 852)
+    assert farther == pytest.approx([1.0 - step, 2.0 - step, 0.0])
+    assert share == pytest.approx([1.0 - step, 1.0 - step / 2.0, 0.0])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from silicast.datasets import catalog
+from silicast.datasets.catalog.drawn import DRAWN
 from silicast.datasets.table import FeatureQuestions, Table
 from silicast.surrogates import newcomer, store
 from silicast.surrogates.blended import Blended
@@ -17,7 +18,7 @@ def test_kin_are_of_one_vendor_and_kind_and_shares_sum_to_one() -> None:
     assert share.sum() == pytest.approx(1.0)
     assert share[0] > 0.6  # NVIDIA's, as it is
     assert newcomer.shares("nobody knows it", ["a100_sxm", "mi250"]) == pytest.approx([0.5, 0.5])
-    assert np.count_nonzero(newcomer.shares("h100_sxm", sorted(catalog.keys())[:30])) == newcomer.MOST_ASKED
+    assert np.count_nonzero(newcomer.shares("h100_sxm", DRAWN[:30])) == newcomer.MOST_ASKED
 
 
 def test_rates_are_brought_over_among_kin() -> None:
@@ -141,15 +142,15 @@ def test_machines_that_the_schema_names_are_machines_though_no_catalogue_knows_t
 
 
 def test_names_that_share_words_are_alike_the_rarer_the_word() -> None:
-    known = ["Snapdragon 820", "Snapdragon 660", "Kirin 970", "Board 77 24GB", "Board 77 24GB * 2"]
-    alike = newcomer.named_alike("Snapdragon 835", known)
+    known = ["Dragonfly 820", "Dragonfly 660", "Karin 970", "Board 77 24GB", "Board 77 24GB * 2"]
+    alike = newcomer.named_alike("Dragonfly 835", known)
     assert alike[0] == alike[1] == 1.0  # of its words the table has one
     assert not alike[2:].any()
     two = newcomer.named_alike("board 77 * 4", known)
     assert two[3] == pytest.approx(1.0)
     assert not two[:3].any()
-    assert newcomer.shares("Snapdragon 835", known)[:2] == pytest.approx(8.0 / 19.0)
-    assert newcomer.named_alike("Snapdragon Elite", known)[0] == pytest.approx(np.log(3.0) / (np.log(3.0) + np.log(6.0)))
+    assert newcomer.shares("Dragonfly 835", known)[:2] == pytest.approx(8.0 / 19.0)
+    assert newcomer.named_alike("Dragonfly Elite", known)[0] == pytest.approx(np.log(3.0) / (np.log(3.0) + np.log(6.0)))
     assert not newcomer.named_alike("nobody", known).any()
 
 
@@ -187,3 +188,20 @@ def test_a_machine_asked_in_place_of_another_brings_what_is_its_own(tmp_path: ob
     both = FeatureQuestions(pd.DataFrame({"batch": [16.0, 16.0], "gpu": ["board z"] * 2, "cores": [40.0, 4000.0]}))
     alone = [model.predict(both.take(np.array([i]))).point[0, 0] for i in (0, 1)]
     assert model.predict(both).point[:, 0].tolist() == alone  # whatever another row says of that name
+
+
+def test_a_launch_goes_with_no_rate() -> None:
+    """Kernels of 7 us or more on machines of which the new one has half of the rates: by hand 7 us stay 7, and of 107 us the 100 become longer by its rates alone."""
+    rng = np.random.default_rng(0)
+    times = np.concatenate([np.full(40, 7e-6), np.geomspace(2e-5, 1e-3, 40)]) * np.exp(0.02 * rng.normal(size=80))
+    machines = np.where(np.arange(80) % 2, "rtx_3090", "rtx_4090")
+    floor = newcomer.floors(times, machines, "latency_s")
+    assert list(floor) == ["rtx_3090", "rtx_4090"]
+    assert list(floor.values()) == pytest.approx([7e-6, 7e-6], rel=0.03)
+    assert newcomer.floors(np.geomspace(1e-5, 1e-3, 80), machines, "latency_s") == {}   # times of all sizes
+    assert newcomer.floors(np.geomspace(1e-5, 1.4e-5, 80), machines, "latency_s") == {}  # times of one size
+    assert newcomer.floors(times, machines, "power_w") == {}
+    plain, launched = (newcomer.joined("rtx_3080", ["rtx_3090"], "latency_s", np.array([[7e-6, 107e-6]]), floor=f) for f in (None, {"rtx_3090": 7e-6}))
+    slower = plain[1] / 107e-6
+    assert slower > 1.0
+    assert launched == pytest.approx([7e-6, 7e-6 + slower * 100e-6])

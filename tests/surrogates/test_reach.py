@@ -40,7 +40,8 @@ def test_the_largest_are_held_out_octaves_beyond_the_rest() -> None:
     frame = pd.DataFrame({"n": np.arange(1.0, 401.0)})
     held, beyond = largest(frame, {"n": 400.0})
     assert (beyond, held.sum()) == (2.0, 300)
-    assert not largest(frame.iloc[:50], {"n": 50.0})[0].any()  # few rows: nothing is held out
+    assert largest(frame.iloc[:50], {"n": 50.0})[0].sum() == 25  # of a small table a half
+    assert not largest(frame.iloc[:30], {"n": 30.0})[0].any()  # few rows: nothing is held out
 
 
 def test_a_law_of_powers_is_carried_on() -> None:

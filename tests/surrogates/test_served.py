@@ -91,10 +91,80 @@ def test_a_table_that_is_not_about_serving_or_not_positive_has_none() -> None:
     data = read_measured(table(MODELS[:4]), SCHEMA)
     assert Served.of(data.take(np.arange(4)), "model", ("model",), ("tpot_s",), 0) is not None
     assert Served.of(replace(data, targets={"tpot_s": data.targets["tpot_s"] - 0.01}), "model", ("model",), ("tpot_s",), 0) is None
-    fast = replace(data, targets={"tok_s": 1.0 / data.targets["tpot_s"], "tpot_s": data.targets["tpot_s"]})
-    assert Served.of(fast, "model", ("model",), ("tok_s",), 0) is None
-    member = Served.of(fast, "model", ("model",), ("tok_s", "tpot_s"), 0)
+    fast = replace(data, targets={"watts_w": 1.0 / data.targets["tpot_s"], "tpot_s": data.targets["tpot_s"]})
+    assert Served.of(fast, "model", ("model",), ("watts_w",), 0) is None
+    member = Served.of(fast, "model", ("model",), ("watts_w", "tpot_s"), 0)
     assert member is not None
     assert np.isfinite(member.fit(fast).answers(data.questions.frame)).all(0).tolist() == [False, True]
     plain = {**SCHEMA, "features": ["model", "backend"]}
     assert Served.of(read_measured(table(MODELS[:4]), plain), "model", ("model",), ("tpot_s",), 0) is None
+
+
+RATES = {**SCHEMA, "features": ["model", "isl", "osl", "tp_size", "backend"], "targets": {"throughput_tok_s": {"column": "tok_s", "unit": "tok/s"}}}
+
+
+def rates(models: tuple[str, ...]) -> pd.DataFrame:
+    """Tokens out per second of full machines: six tenths of the most on one backend, three on the other."""
+    frame = table(models).drop(columns=["tpot", "concurrency"]).drop_duplicates(ignore_index=True)
+    least = served_models.counted(frame, served_models.roles(frame, "model"))["out"][["weights", "cache", "products", "prompts"]].sum(axis=1, skipna=False)
+    frame = frame.assign(tok_s=np.where(frame["backend"] == "one", 0.6, 0.3) / least * np.exp(np.random.default_rng(0).normal(0, 0.02, len(frame))))
+    return frame[np.isfinite(frame["tok_s"])].reset_index(drop=True)
+
+
+def test_a_throughput_is_a_count_over_a_time(tmp_path: Path) -> None:
+    data, asked = read_measured(rates(tuple(m for m in MODELS if m != "Qwen3-32B")), RATES), rates(("Qwen3-32B",))
+    member = Served.of(data, "model", ("model",), ("throughput_tok_s",), 0)
+    assert member is not None
+    frame = read_measured(asked, RATES, need_targets=False).questions.frame
+    found = member.fit(data).answers(frame)
+    assert np.median(np.abs(np.log(found[:, 0] / asked["tok_s"]))) < 0.25
+    spec, files = member.weights()
+    assert set(spec["members"]) == {"1/", "1/token", "1/request", "1/out"}
+    assert spec["sums"]["throughput_tok_s"]["terms"] in served_models.COUNTED
+    again = Served.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member)
+    np.testing.assert_allclose(again.answers(frame), found, rtol=1e-9)
+    with pytest.raises(FormatError, match="what serving takes"):
+        Served.from_weights({**spec, "sums": {"throughput_tok_s": {**spec["sums"]["throughput_tok_s"], "terms": "first"}}}, files, tmp_path, store.member)
+
+
+def test_times_and_throughputs_of_one_table_are_learned_apart() -> None:
+    data = read_measured(table(MODELS[:5]), SCHEMA)
+    both = replace(data, targets={"tpot_s": data.targets["tpot_s"], "tok_s": 1.0 / data.targets["tpot_s"]})
+    alone, member = (Served.of(t, "model", ("model",), tuple(t.targets), 0) for t in (data, both))
+    assert alone is not None
+    assert member is not None
+    found = member.fit(both).answers(data.questions.frame)
+    np.testing.assert_allclose(found[:, 0], alone.fit(data).answers(data.questions.frame)[:, 0])
+    assert member.weights()[0]["sums"]["tok_s"]["terms"] == "token"
+    assert np.median(np.abs(np.log(found[:, 1] * data.targets["tpot_s"]))) < 0.1
+
+
+def test_a_throughput_that_is_not_positive_is_left_and_the_times_beside_it_are_not() -> None:
+    data = read_measured(table(MODELS[:4]), SCHEMA)
+    one, other = 1.0 / data.targets["tpot_s"], 2.0 / data.targets["tpot_s"]
+    mixed = replace(data, targets={"tpot_s": data.targets["tpot_s"], "tok_s": np.where(np.arange(len(one)) == 0, 0.0, one), "req_s": other})
+    member = Served.of(mixed, "model", ("model",), tuple(mixed.targets), 0)
+    assert member is not None
+    spec, files = member.fit(mixed).weights()
+    found = Served.from_weights(json.loads(json.dumps(spec)), files, Path(), store.member).answers(data.questions.frame)
+    assert np.isfinite(found).all(0).tolist() == [True, False, True]
+    assert Served.of(replace(mixed, targets={"tok_s": mixed.targets["tok_s"]}), "model", ("model",), ("tok_s",), 0) is None
+
+
+def test_prompts_longer_than_any_of_a_known_model_are_asked_of_what_serving_takes_too(tmp_path: Path) -> None:
+    """First tokens of prompts up to 4096 tokens, thrice the least; asked of 20,000. Physics knows that attention grows with the square of them."""
+    def rows(lengths: tuple[int, ...]) -> pd.DataFrame:
+        frame = pd.DataFrame([("h100_sxm", m, i, 256, c, t, "one") for m in MODELS for i in lengths for c in (1, 8) for t in (1, 4)], columns=["hardware", "model", "isl", "osl", "concurrency", "tp_size", "backend"])
+        least = served_models.estimates(frame, served_models.roles(frame, "model"))[0]["prefill"]
+        return frame.assign(ttft=3.0 * least * np.exp(np.random.default_rng(0).normal(0, 0.02, len(frame))))
+
+    schema = {**SCHEMA, "targets": {"ttft_s": {"column": "ttft", "unit": "s"}}}
+    model = Blended(targets=("ttft_s",)).fit(read_measured(rows((128, 256, 512, 1024, 2048, 4096)), schema))
+    assert "served" in model._reach["shares"]["ttft_s"]
+    truth = rows((20_000,))
+    asked = read_measured(truth, schema, need_targets=False).questions
+    assert np.median(np.abs(np.log(model.predict(asked).point[:, 0] / truth["ttft"].to_numpy()))) < 0.15
+    spec, files = model.weights()
+    np.testing.assert_allclose(Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member).predict(asked).point, model.predict(asked).point, rtol=1e-9)
+    with pytest.raises(FormatError, match="what serving takes is missing"):
+        Blended.from_weights(json.loads(json.dumps({**spec, "served": {}})), files, tmp_path, store.member)

@@ -127,3 +127,18 @@ def test_an_empty_cell_that_others_fill_is_as_unsure_as_such_rows_were() -> None
     other["s"] = np.where(other["backend"] == "one", other["s"], other["s"] * np.exp(rng.normal(size=400)))
     model = Blended(targets=("latency_s",)).fit(read_measured(other, schema))
     assert "value bits missing" not in model.rehearsed
+
+
+def test_a_word_of_few_rows_is_as_unsure_as_its_rows_were() -> None:
+    """Twenty rows of one kernel, of which nothing tells the time, beside four hundred of another that is all but exact: the errors of the twenty are lost among the others'."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": 2.0 ** rng.integers(4, 20, 420), "kernel": ["old"] * 400 + ["new"] * 20})
+    frame["s"] = 1e-6 * frame["size"] ** 0.5 * np.where(frame["kernel"] == "old", 1.0, np.exp(0.5 * rng.normal(size=420)))
+    schema = {"features": ["size", "kernel"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
+    surrogate = fit_folds(read_measured(frame, schema), ("latency_s",), "row", 0, 0.9, lambda text: None).surrogate
+    asked = read_measured(frame.iloc[[0, 405]], schema).questions
+    assert surrogate.inner.kinds(asked).tolist() == ["", "value kernel = new"]
+    found = surrogate.predict(asked)
+    old, new = np.log(found.high[:, 0] / found.low[:, 0]) / 2.0
+    assert old < 0.1
+    assert 0.5 < new < 2.0  # nine in ten of the twenty lie within 0.82 of the truth

@@ -32,14 +32,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shots_make_a_new_machine_known(model: Path, tmp_path: Path) -> None:
-    new = frame({"m4": (1.2, 2.0)}, 150, 1)
+    new = frame({"box4": (1.2, 2.0)}, 150, 1)
     done = calibrate_table(model, new, tmp_path / "new", shots=15)
     assert done.shots == 15
     assert done.judged == "135 rows held out"
     assert done.after["latency_s"] < 0.5 * done.before["latency_s"]
     assert done.after["latency_s"] < 0.1
     surrogate, card = store.load(tmp_path / "new")
-    assert "m4" in card.domain["categories"]["machine"]
+    assert "box4" in card.domain["categories"]["machine"]
+    assert len(card.domain["density"]["keys"]) == len(store.load(model)[1].domain["density"]["keys"]) + 15
     assert "15 shots" in card.extra["notes"]
     asked = read_measured(new, SCHEMA)
     found = surrogate.predict(asked.questions)
@@ -50,7 +51,7 @@ def test_shots_make_a_new_machine_known(model: Path, tmp_path: Path) -> None:
 def test_a_corrected_model_is_corrected_again(model: Path, tmp_path: Path) -> None:
     """A second new machine, and a third: each folder is read, and what was learned of the first is kept."""
     place = model
-    new = {"m4": (1.2, 2.0), "m5": (3.0, 1.0), "m6": (0.5, 0.5)}
+    new = {"box4": (1.2, 2.0), "box5": (3.0, 1.0), "box6": (0.5, 0.5)}
     for seed, (name, cost) in enumerate(new.items()):
         calibrate_table(place, frame({name: cost}, 25, seed), tmp_path / name)
         place = tmp_path / name
@@ -63,31 +64,31 @@ def test_a_corrected_model_is_corrected_again(model: Path, tmp_path: Path) -> No
 
 def test_few_shots_are_flagged(model: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    done = calibrate_table(model, frame({"m4": (1.2, 2.0)}, 4, 1), tmp_path / "new", say=told.append)
+    done = calibrate_table(model, frame({"box4": (1.2, 2.0)}, 4, 1), tmp_path / "new", say=told.append)
     assert done.judged == "4 shots left out one by one"
     assert any("too few to promise intervals" in t for t in told)
 
 
 def test_what_to_measure_next(model: Path) -> None:
-    rows = suggest(model, frame({"m4": (1.2, 2.0)}, 50, 2).drop(columns="ms"), 5)
+    rows = suggest(model, frame({"box4": (1.2, 2.0)}, 50, 2).drop(columns="ms"), 5)
     assert len(rows) == 5
     assert rows["row"].is_unique
     assert list(rows.columns) == ["compute", "move", "machine", "row"]
     with pytest.raises(TableError, match="at least 1"):
-        suggest(model, frame({"m4": (1.2, 2.0)}, 5), 0)
+        suggest(model, frame({"box4": (1.2, 2.0)}, 5), 0)
 
 
 def test_what_to_measure_of_a_second_machine_is_not_told_by_the_first(model: Path, tmp_path: Path) -> None:
     """Of a machine that was corrected its shots are known; one that was not is as new to the corrected model as to the one below."""
-    calibrate_table(model, frame({"m4": (1.2, 2.0)}, 25), tmp_path / "m4")
-    loaded, card = store.load(tmp_path / "m4")
-    again, other = frame({"m4": (1.2, 2.0)}, 50, 2).drop(columns="ms"), frame({"m5": (3.0, 1.0)}, 50, 3).drop(columns="ms")
-    asked = {name: read_measured(table, SCHEMA, need_targets=False) for name, table in (("m4", again), ("m5", other))}
-    assert suggest(tmp_path / "m4", again, 5)["row"].tolist() == loaded.most_telling(asked["m4"].questions, 5).tolist()
-    assert suggest(tmp_path / "m4", other, 5)["row"].tolist() == adapter(loaded, card, asked["m5"]).most_telling(asked["m5"].questions, 5).tolist()
-    calibrate_table(tmp_path / "m4", frame({"m5": (3.0, 1.0)}, 25, 4), tmp_path / "m5")
-    twice, _ = store.load(tmp_path / "m5")
-    assert suggest(tmp_path / "m5", again, 5)["row"].tolist() == twice.inner.most_telling(asked["m4"].questions, 5).tolist()
+    calibrate_table(model, frame({"box4": (1.2, 2.0)}, 25), tmp_path / "box4")
+    loaded, card = store.load(tmp_path / "box4")
+    again, other = frame({"box4": (1.2, 2.0)}, 50, 2).drop(columns="ms"), frame({"box5": (3.0, 1.0)}, 50, 3).drop(columns="ms")
+    asked = {name: read_measured(table, SCHEMA, need_targets=False) for name, table in (("box4", again), ("box5", other))}
+    assert suggest(tmp_path / "box4", again, 5)["row"].tolist() == loaded.most_telling(asked["box4"].questions, 5).tolist()
+    assert suggest(tmp_path / "box4", other, 5)["row"].tolist() == adapter(loaded, card, asked["box5"]).most_telling(asked["box5"].questions, 5).tolist()
+    calibrate_table(tmp_path / "box4", frame({"box5": (3.0, 1.0)}, 25, 4), tmp_path / "box5")
+    twice, _ = store.load(tmp_path / "box5")
+    assert suggest(tmp_path / "box5", again, 5)["row"].tolist() == twice.inner.most_telling(asked["box4"].questions, 5).tolist()
 
 
 def test_on_a_new_machine_words_known_before_are_asked_about_without_a_shot(model: Path) -> None:
@@ -98,8 +99,8 @@ def test_on_a_new_machine_words_known_before_are_asked_about_without_a_shot(mode
         shots = read_measured(frame({machine: (1.2, 2.0)}, 3).assign(stack=stack), {**SCHEMA, "features": ["compute", "move", "stack"]})
         return dict(adapter(surrogate, known, shots).scope)
 
-    assert scope("m4", "c") == {"machine": ("m4",), "stack": ("a", "b", "c")}
-    assert scope("m4", "a") == {"machine": ("m4",)}
+    assert scope("box4", "c") == {"machine": ("box4",), "stack": ("a", "b", "c")}
+    assert scope("box4", "a") == {"machine": ("box4",)}
     assert scope("old", "c") == {"machine": ("old",), "stack": ("c",)}
 
 

@@ -90,8 +90,7 @@ def test_no_row_is_judged_by_a_model_that_saw_its_group(tmp_path: Path, monkeypa
     fit_table(gemms(60, 20), GEMM, (), tmp_path / "m")
     every = set(read_measured(gemms(60, 20), GEMM).groups)
     assert trained[0] == every                                       # the model that is kept
-    held = [every - t for t in trained[1:]]
-    assert len(held) == 10
+    held = [every - t for t in trained[1:11]]                        # what follows are rehearsals of sizes, which judge nothing
     assert sum(len(h) for h in held) == len(every)
     assert set().union(*held) == every
 
