@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -16,8 +17,11 @@ from .errors import TableError, UnknownNameError
 def column(frame: pd.DataFrame, name: str, where: str, field: str) -> pd.Series:
     """The column of that name. Raises TableError naming the schema's field and the nearest columns."""
     if name not in frame.columns:
-        near = difflib.get_close_matches(name, [str(c) for c in frame.columns], n=3, cutoff=0.4)
-        raise TableError(f"{where}: {field}: no column {name!r}; " + (f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(map(str, frame.columns))}"))
+        columns = [str(c) for c in frame.columns]
+        alike = [c for c in columns if c.strip().casefold() == name.strip().casefold()]  # blanks around it, capitals
+        near = alike or difflib.get_close_matches(name, columns, n=3, cutoff=0.4)
+        told = [repr(c) if c != c.strip() or alike else c for c in near or columns]
+        raise TableError(f"{where}: {field}: no column {name!r}; " + (f"nearest: {', '.join(told)}" if near else f"there are: {', '.join(told)}"))
     return frame[name]
 
 
@@ -29,6 +33,8 @@ def numbers(frame: pd.DataFrame, name: str, where: str, field: str) -> np.ndarra
     except (TypeError, ValueError):
         wrong = found[pd.to_numeric(found, errors="coerce").isna() & found.notna()]
         shown = f"row {wrong.index[0]}, counting from 0, is {wrong.iloc[0]!r}" if len(wrong) else f"it holds {found.dtype}"
+        if len(wrong) and re.fullmatch(r"\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*", str(wrong.iloc[0])):
+            shown += f": write it without the commas, {str(wrong.iloc[0]).strip().replace(',', '')}"
         raise TableError(f"{where}: {field}: column {name!r} must hold numbers; {shown}") from None
 
 

@@ -155,6 +155,8 @@ class Blended(Outlying):
         learn(kept)
         self._members = {name: candidates[name] for name in kept}
         self._settle_models(table, models, partial(self._asked_as, lambda q: self._blend(q)[0]))
+        if not self._networks and not yes_no:
+            self._widen_by_spread(table, partial(self._asked_as, lambda q: self._blend(q)[0]))
         points = mixed(answers, self._shares, self.targets, self._counted) if count > 1 else np.full((len(table), len(self.targets)), np.nan)
         points = self._rehearse_kernels(table, points, whole)
         if not self._networks and not yes_no:

@@ -33,6 +33,8 @@ _BETWEEN = " between"
 #: a cell that is empty, of a column that others of the table have; rows that tell what that is worth, at least, and how much farther off (logarithms) than about other rows answers
 #: must be to have a width of their own (assumptions)
 _LACKS, _LEAST_LACKING, _MUCH_WORSE = " missing", 5, 1.5
+#: words of a column that some rows are asked as, at most, and from how many on they tell how far the next may lie from them (assumptions)
+_MOST_SPREAD, _LEAST_SPREAD = 24, 4
 #: a word is rare that a smaller share of the rows than this has; of so many words widths of their own are remembered (assumptions)
 _RARE, _MOST_RARE = 1.0 / 3.0, 40
 
@@ -124,6 +126,26 @@ class Valued:
             if 2 <= len(between) < len(tries) and np.isfinite(gaps.get(column, np.inf)):  # to lie between known numbers is one thing, to lie beyond them another; one try tells too little
                 told["columns"][column] |= {"between": self._remember_values(table, column + _BETWEEN, between), "gap": round(gaps[column], 6)}
         self._rehearse_pairs(table, candidates, pairs)
+
+    def _widen_by_spread(self, table: Table, ask: Callable[[Any], np.ndarray]) -> None:
+        """Makes what is remembered about words never seen of a column no less than known ones lie apart: three values at most were held out, and words may do anything from nothing to a thousandfold. Some rows are asked as each
+        known word; how far a word's answers lie from the middle of the others' (nine tenths of the rows, four fifths of the words) is as much as the next one may be off."""
+        rows = table.questions.frame.iloc[np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_ASKED])].reset_index(drop=True)
+        for column, known in self._values.get("columns", {}).items():
+            words = known["values"][:_MOST_SPREAD]
+            if self._sort_of(self._values, column) != "words" or len(words) < _LEAST_SPREAD:
+                continue
+            points = np.stack([ask(rows.assign(**{column: word})) for word in words])
+            for j, t in enumerate(self.targets):
+                told = self.rehearsed.get(_VALUE + column, {}).get(t)
+                if told is None or not (points[:, :, j] > 0).all() or not ((told[0] > 0) & (told[1] > 0)).all():
+                    continue
+                logs = np.log(points[:, :, j])
+                apart = [np.quantile(np.abs(logs[at] - np.median(np.delete(logs, at, axis=0), axis=0)), 0.9) for at in range(len(words))]
+                spread, off = float(np.quantile(apart, 0.8)), float(np.quantile(np.abs(np.log(told[1] / told[0])), 0.9))
+                if spread > off > 0.0:
+                    self.rehearsed[_VALUE + column][t] = (told[0], told[0] * (told[1] / told[0]) ** (spread / off))
+                    known["off"] = round(max(known["off"], spread), 6)
 
     def _rehearse_missing(self, table: Table, points: np.ndarray) -> None:
         """How far off answers were about rows that lack a cell of a column which other rows have, by answers (n, t) of members that saw none of their groups."""

@@ -142,3 +142,15 @@ def test_a_word_of_few_rows_is_as_unsure_as_its_rows_were() -> None:
     old, new = np.log(found.high[:, 0] / found.low[:, 0]) / 2.0
     assert old < 0.1
     assert 0.5 < new < 2.0  # nine in ten of the twenty lie within 0.82 of the truth
+
+
+def test_words_that_lie_far_apart_leave_the_next_one_as_unsure() -> None:
+    """Eight models whose times lie fourfold apart: held out are at most three, those with the most rows, which lie near one another. What the others do is known all the same."""
+    rng = np.random.default_rng(0)
+    models = [f"net {word}" for word in ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")]
+    of = rng.choice(8, 400, p=[0.2, 0.2, 0.2, 0.08, 0.08, 0.08, 0.08, 0.08])
+    frame = pd.DataFrame({"size": 2.0 ** rng.integers(4, 12, 400), "name": np.array(models, dtype=object)[of], "run": np.arange(400) // 4})
+    frame["s"] = 1e-6 * frame["size"] * np.array([1.0, 1.1, 1.2, 4.0, 16.0, 64.0, 0.25, 0.06])[of] * np.exp(0.02 * rng.normal(size=400))
+    model = Blended(targets=("latency_s",)).fit(read_measured(frame, {"features": ["size", "name"], "group": ["run"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}))
+    truth, point = model.rehearsed["value name"]["latency_s"]
+    assert np.quantile(np.abs(np.log(point / truth)), 0.9) > np.log(8.0)
