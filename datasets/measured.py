@@ -161,7 +161,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     questions: Any = _op_questions(frame, spec, where, words) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units, words)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
-        slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"))
+        slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"), words.get(spec.hardware, ()) if isinstance(words, Mapping) else ())
     if isinstance(spec.op, OpColumn):
         slices["op"] = _said(frame[spec.op.column])
     for column in spec.context:

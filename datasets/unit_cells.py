@@ -114,13 +114,17 @@ def _nearly_numbers(column: pd.Series, name: str) -> list[str]:
     """What to tell of an input column nearly all of whose cells are numbers, alone or with a known unit, and which is one of words for the sake of a few others."""
     if pd.api.types.is_numeric_dtype(column):
         return []
-    counts = column.dropna().map(lambda cell: cell if isinstance(cell, (str, int, float)) else None).value_counts()
-    others = [cell for cell in counts.index if _cell(cell) is None]
-    lost, numbers = int(counts[others].sum()), int(counts.sum() - counts[others].sum())
-    if not lost or numbers < MOSTLY * (numbers + lost) or len(counts) - len(others) < 3:
+    there = column[column.notna().to_numpy()]
+    if any(isinstance(cell, (list, dict, bool, np.bool_)) for cell in there):
         return []
-    first = column.index[column.isin(others).to_numpy()][0]
-    return [f"{name}: {numbers} of {numbers + lost} cells are numbers, row {first}, counting from 0, is {column.loc[first]!r}: taken as words; for numbers leave such cells empty"]
+    words = there.astype(str)
+    counts = words.value_counts()
+    told = np.array([_cell(word) is not None for word in counts.index], dtype=bool)
+    numbers, lost = int(counts[told].sum()), int(counts[~told].sum())
+    if not lost or numbers < MOSTLY * (numbers + lost) or told.sum() < 3:
+        return []
+    first = words.index[words.isin(counts.index[~told]).to_numpy()][0]
+    return [f"{name}: {numbers} of {numbers + lost} cells are numbers, row {first}, counting from 0, is {words.loc[first]!r}: taken as words; for numbers leave such cells empty"]
 
 
 def _cell(cell: Any) -> tuple[float, str] | None:

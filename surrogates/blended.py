@@ -63,6 +63,8 @@ _GROUPS_PER_COLUMN, _TUNED_ROUNDS, _MOST_TUNED = 10, 30, 10_000
 _LOST = 1.0
 #: where a saved spec keeps what is known of values never seen, beside the columns of machines
 _OF_VALUES = "(values never seen)"
+#: where the settings say which of those that a model may lack it has
+_BESIDE = "(beside these)"
 #: rows to a group from which groups are networks with all their designs
 _LEAST_PER_GROUP = 5
 
@@ -356,6 +358,7 @@ class Blended(Outlying):
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
         spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
+        spec["strangers"] |= {_BESIDE: here} if (here := sorted({"reach", "relatives"} & set(spec))) else {}
         spec |= {"unseen": self._unseen, "kernels": self._kernels} if self._unseen else {}
         files: dict[str, bytes] = {}
         for name, member in self._members.items():
@@ -373,7 +376,10 @@ class Blended(Outlying):
         """The inverse of `weights`."""
         out = cls(targets=spec["targets"], **spec["settings"])
         out._shares, out._probability = {t: dict(s) for t, s in spec["shares"].items()}, dict(spec["probability"])
-        out._strangers = {c: dict(s) for c, s in spec["strangers"].items() if c != _OF_VALUES}
+        out._strangers = {c: dict(s) for c, s in spec["strangers"].items() if c not in (_OF_VALUES, _BESIDE)}
+        lost = [name for name in spec["strangers"].get(_BESIDE, ()) if name not in spec]
+        if lost:
+            raise FormatError(f"{folder}: model.json lacks {', '.join(lost)}")
         out._values = dict(spec["strangers"].get(_OF_VALUES, {}))
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
@@ -386,11 +392,21 @@ class Blended(Outlying):
             content = {file: files[f"served{at}.{file}"] for file in m["files"] if f"served{at}.{file}" in files}
             out._served[column] = Served.from_weights(m["spec"], content, folder, member)
         unsaid = [column for column, told in out._relatives.items() if any("served" in shares for shares in told["shares"].values()) and (column not in out._served or out._served[column].targets != out.targets)]
-        unsaid += [column] if (column := str(out._reach.get("served", ""))) and column not in out._served else []
+        column = str(out._reach.get("served", ""))
+        beyond = any("served" in shares for shares in out._reach.get("shares", {}).values())
+        unsaid += [column or "sizes beyond the table"] if (column or beyond) and (column not in out._served or out._served[column].targets != out.targets) else []
         if unsaid:
             raise FormatError(f"{folder}: what serving takes is missing of the models of {', '.join(unsaid)}")
         new_pairs.checked(out._values.get("pairs", ()), folder)
+        if not all(isinstance(each, list) and [type(part) for part in each[:2]] == [str, str] and len(each) == 3 and isinstance(each[2], int | float) for each in _listed(out._values.get("rare", []), folder)):
+            raise FormatError(f"{folder}: words of few rows: expected [column, word, width] each")
         return out
+
+
+def _listed(told: Any, folder: Path) -> list[Any]:
+    if not isinstance(told, list):
+        raise FormatError(f"{folder}: words of few rows: expected a list, got {told!r}")
+    return told
 
 
 def _of_some_groups(table: Table) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..datasets.errors import TableError
+from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
 from ..features import corners
 from .base import Surrogate
@@ -328,6 +328,8 @@ class Conformal:
         out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec["far"])
         out._scale, out._base, out._stretch = dict(spec["scale"]), dict(spec["base"]), float(spec.get("stretch", 1.0))
         out._sizes = dict(spec.get("sizes", {}))
+        if out._sizes and not (set(out._sizes) == {"reached", "widths", "octaves", "corner_alone"} and all(isinstance(out._sizes[part], dict) for part in ("reached", "widths", "octaves"))):
+            raise FormatError(f"{folder}: widths beyond sizes: expected reached, widths, octaves and corner_alone, got {', '.join(out._sizes)}")
         return out
 
 

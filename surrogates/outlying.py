@@ -83,7 +83,7 @@ class Outlying(Reaching):
         values of the column that the schema says names them, or else of those most of whose values the catalogue knows (a host's processor is a word like any other beside the schema's)."""
         frame, told_so = table.questions.frame, getattr(table.questions, "machine_column", "")
         named = [told_so] if told_so in frame and frame[told_so].dtype.kind not in "fiub" and not self._networks and frame[told_so].nunique() <= newcomer.MOST_NAMED else []
-        for column in named or newcomer.machine_columns(frame):
+        for column in named or (newcomer.machine_columns(frame) if self._networks or told_so not in frame else ()):
             values = table.questions.frame[column].astype(str).to_numpy(dtype=str)
             names, counts = np.unique(values, return_counts=True)
             few = len(names) < _FEW_MACHINES

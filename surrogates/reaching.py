@@ -81,7 +81,7 @@ class Reaching(Valued):
         known, since = below(rest.questions.frame)
         found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point,
                  **self._carried(frame, known, ask, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since, turn)}
-        if why == SIZE and (served := self._served_of(rest, varied)):
+        if why == SIZE and self._served_of(table, self.targets) and (served := self._served_of(rest, varied)):
             found["served"] = np.where(np.isfinite(points := served.fit(rest).answers(frame)), points, found["usual"])
         answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
         for name, points in found.items():
@@ -97,7 +97,7 @@ class Reaching(Valued):
         return next((served for column in self._language_models if (served := Served.of(table, column, self._language_models, tuple(targets), int(self._settings["seed"])))), None)
 
     def _serve_beyond(self, table: Table, shares: Mapping[str, Mapping[str, float]]) -> None:
-        """Learns what serving takes from all rows, where it has a share beyond the sizes of the table."""
+        """Learns what serving takes from the rows that rehearsed, where it has a share beyond the sizes of the table."""
         served = self._served_of(table, self.targets) if any("served" in each for each in shares.values()) else None
         if served:
             self._reach["served"] = next(column for column in self._language_models if Served.of(table, column, self._language_models, self.targets, int(self._settings["seed"])))

@@ -39,7 +39,9 @@ _MADE = "served."
 #: targets that are times, by their names
 _TIME = re.compile(r"(?<!tok)(?<!token)(?<!tokens)(?<!req)(?<!requests)(?<!samples)(?<!images)(?<!per)_s$")
 #: targets that count requests or tokens per second
-_RATE = re.compile(r"(tok|token|tokens|req|request|requests|sample|samples)(_per)?_s$|throughput")
+_RATE = re.compile(r"(tok|tokens|req|requests|samples)(_per)?_s$|(token|request|sample)_per_s$|throughput")
+#: names that say they are times, whatever they end in ("time_per_output_token_s", "seconds_per_request_s")
+_SAID_TIME = re.compile(r"(time|latency|seconds).*_s$|(^|_)per_(output_)?(token|request|sample)_s$")
 
 
 class Served:
@@ -48,8 +50,8 @@ class Served:
 
     def __init__(self, targets: Sequence[str], said: Mapping[str, str], names: Sequence[str], seed: int) -> None:
         self.targets, self._said, self._names, self._seed = tuple(targets), dict(said), tuple(names), seed
-        self.rates = tuple(t for t in targets if _RATE.search(t))
-        self.times = tuple(t for t in targets if _TIME.search(t) and t not in self.rates)
+        self.rates = tuple(t for t in targets if _RATE.search(t) and not _SAID_TIME.search(t))
+        self.times = tuple(t for t in targets if (_TIME.search(t) or _SAID_TIME.search(t)) and t not in self.rates)
         #: those it answers
         self.answered = tuple(t for t in targets if t in (*self.times, *self.rates))
         self._members: dict[str, Boosted] = {}
@@ -165,6 +167,8 @@ class Served:
         out = cls(spec["targets"], spec["said"], spec["names"], int(spec["seed"]))
         if not all(isinstance(out._said.get(role), str) for role in ("model", "machine", "usual")) or out._said["model"] not in out._names or not out.answered:
             raise FormatError(f"{folder}: what serving takes: expected the columns of models and machines among {sorted(out._said)}, and targets that are times or throughputs")
+        if not {name.removeprefix(_OVER) for name in spec["members"]} <= {*_LEARNED, *_COUNTS}:
+            raise FormatError(f"{folder}: what serving takes: expected members called {', '.join((*_LEARNED, *_COUNTS))}, got {', '.join(spec['members'])}")
         for at, (name, m) in enumerate(spec["members"].items()):
             out._members[name] = Boosted.from_weights(m["spec"], {file: files[f"{at}.{file}"] for file in m["files"]}, folder, member)
         for at, (target, m) in enumerate(spec.get("sums", {}).items()):

@@ -144,7 +144,8 @@ class Valued:
                 apart = [np.quantile(np.abs(logs[at] - np.median(np.delete(logs, at, axis=0), axis=0)), 0.9) for at in range(len(words))]
                 spread, off = float(np.quantile(apart, 0.8)), float(np.quantile(np.abs(np.log(told[1] / told[0])), 0.9))
                 if spread > off > 0.0:
-                    self.rehearsed[_VALUE + column][t] = (told[0], told[0] * (told[1] / told[0]) ** (spread / off))
+                    error = np.log(told[1] / told[0])
+                    self.rehearsed[_VALUE + column][t] = (told[0], told[0] * np.exp(np.sign(error) * np.maximum(np.abs(error), np.minimum(np.abs(error) * (spread / off), spread))))
                     known["off"] = round(max(known["off"], spread), 6)
 
     def _rehearse_missing(self, table: Table, points: np.ndarray) -> None:

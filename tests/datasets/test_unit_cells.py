@@ -103,3 +103,9 @@ def test_machines_and_circumstances_stay_words() -> None:
 
 def test_quantities() -> None:
     assert [quantity_of(unit) for unit in ("ns", "GB/s", "pJ/bit", "%", "1", "parsec")] == ["time", "bandwidth", "energy_per_byte", "fraction", None, None]
+
+
+def test_numbers_with_true_and_false_among_them_are_words_without_a_word() -> None:
+    cells = pd.Series([*range(2, 40), True, False], dtype=object)
+    frame = pd.DataFrame({"size": np.arange(40), "period": cells, "Latency": np.arange(1.0, 41.0)})
+    assert not any("cells are numbers" in note for note in read_measured(frame, {**SCHEMA, "targets": {"latency_s": {"column": "Latency", "unit": "s"}}}).notes)

@@ -168,3 +168,31 @@ def test_prompts_longer_than_any_of_a_known_model_are_asked_of_what_serving_take
     np.testing.assert_allclose(Blended.from_weights(json.loads(json.dumps(spec)), files, tmp_path, store.member).predict(asked).point, model.predict(asked).point, rtol=1e-9)
     with pytest.raises(FormatError, match="what serving takes is missing"):
         Blended.from_weights(json.loads(json.dumps({**spec, "served": {}})), files, tmp_path, store.member)
+
+
+@pytest.mark.parametrize(("name", "sort"), [("throughput_tok_s", "rates"), ("tok_s", "rates"), ("req_s", "rates"), ("tokens_per_s", "rates"), ("request_per_s", "rates"), ("ttft_s", "times"), ("time_per_request_s", "times"),
+                                            ("time_per_output_token_s", "times"), ("seconds_per_sample_s", "times"), ("throughput_latency_s", "times"), ("power_w", "")])
+def test_names_of_times_and_of_throughputs(name: str, sort: str) -> None:
+    member = Served((name,), {"model": "m", "machine": "h", "usual": "f"}, ("m",), 0)
+    assert [kind for kind in ("rates", "times") if name in getattr(member, kind)] == ([sort] if sort else [])
+
+
+def test_a_throughput_that_is_zero_somewhere_leaves_the_usual_answer_beyond_the_sizes(tmp_path: Path) -> None:
+    frame = pd.DataFrame([("h100_sxm", m, i, 256, c, 1, "one") for m in MODELS[:3] for i in (128, 256, 512, 1024, 2048, 4096) for c in (1, 8, 64)], columns=["hardware", "model", "isl", "osl", "concurrency", "tp_size", "backend"])
+    least = served_models.estimates(frame, served_models.roles(frame, "model"))[0]["whole"]
+    frame["rate"] = frame["concurrency"] / (3.0 * least)
+    frame.loc[frame.index[frame["isl"] == 4096][0], "rate"] = 0.0
+    schema = {**SCHEMA, "targets": {"req_s": {"column": "rate", "unit": ""}}}
+    model = Blended(targets=("req_s",)).fit(read_measured(frame, schema))
+    assert not any("served" in shares for shares in model._reach.get("shares", {}).values())
+    assert np.isfinite(model.predict(read_measured(frame.head(3).assign(isl=20_000), schema, need_targets=False).questions).point).all()
+    spec, files = model.weights()
+    damaged = json.loads(json.dumps(spec))
+    damaged.setdefault("reach", {}).setdefault("shares", {})["req_s"] = {"served": 1.0}
+    with pytest.raises(FormatError, match="what serving takes is missing"):
+        Blended.from_weights(damaged, files, tmp_path, store.member)
+    for rare in ([["k", "a"]], 5):
+        damaged = json.loads(json.dumps(spec))
+        damaged["strangers"].setdefault("(values never seen)", {"columns": {}, "joint": [], "shares": {}})["rare"] = rare
+        with pytest.raises(FormatError, match="words of few rows"):
+            Blended.from_weights(damaged, files, tmp_path, store.member)
