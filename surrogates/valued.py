@@ -35,7 +35,7 @@ _BETWEEN = " between"
 _LACKS, _LEAST_LACKING, _MUCH_WORSE = " missing", 5, 1.5
 #: words of a column that some rows are asked as, at most, and from how many on they tell how far the next may lie from them (assumptions)
 _MOST_SPREAD, _LEAST_SPREAD = 24, 4
-#: a word is rare that a smaller share of the rows than this has; of so many words widths of their own are remembered (assumptions)
+#: a word is rare that has fewer rows than this share of what its column's words have on average (as many as others, and what is hard and what is easy about them make up for one another); of so many words widths of their own are remembered (assumptions)
 _RARE, _MOST_RARE = 1.0 / 3.0, 40
 
 
@@ -165,7 +165,7 @@ class Valued:
         for column in (c for c in self._written if c in frame and frame[c].dtype.kind not in "fiub"):
             words = frame[column].astype(str)
             counts = words.value_counts()
-            rare = counts.index[counts < _RARE * len(words)] if 1 < len(counts) <= newcomer.MOST_NAMED else ()
+            rare = counts.index[counts < _RARE * len(words) / len(counts)] if 1 < len(counts) <= newcomer.MOST_NAMED else ()
             codes = words.to_numpy(dtype=object)
             for word in rare:
                 known = (codes == word) & np.isfinite(points).all(1) & np.isfinite(truth).any(1)
