@@ -161,7 +161,7 @@ def read_measured(table: str | Path | pd.DataFrame, schema: str | Path | Mapping
     questions: Any = _op_questions(frame, spec, where, words) if spec.op else networks if spec.workload else _feature_questions(frame, spec, where, input_units, words)
     slices = pd.DataFrame(index=range(len(frame)))
     if spec.hardware:
-        slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"), words.get(spec.hardware, ()) if isinstance(words, Mapping) else ())
+        slices["device"] = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"), _machines_known(words, spec))
     if isinstance(spec.op, OpColumn):
         slices["op"] = _said(frame[spec.op.column])
     for column in spec.context:
@@ -315,6 +315,11 @@ def _check_fixed(spec: Schema, where: str) -> None:
             raise UnknownNameError("fixed field", field, known, f"in the schema of {where}")
 
 
+def _machines_known(words: Collection[str] | None, spec: Schema) -> Collection[str]:
+    """The names that a model knows machines by, of the words that it knows."""
+    return words.get(spec.hardware or "hardware", ()) if isinstance(words, Mapping) else ()
+
+
 def _op_questions(frame: pd.DataFrame, spec: Schema, where: str, words: Collection[str] | None) -> OpQuestions:
     _check_fixed(spec, where)
     pieces, order, context = [], [], pd.DataFrame(index=range(len(frame)))
@@ -332,7 +337,7 @@ def _op_questions(frame: pd.DataFrame, spec: Schema, where: str, words: Collecti
     for column in spec.context:
         context[column] = _said(cells.column(frame, column, where, "context"))
     extra = frame[spec.features].astype(np.float64) if spec.features else pd.DataFrame(index=range(len(frame)))
-    known = words.get(spec.hardware or "hardware", ()) if isinstance(words, Mapping) else ()
+    known = _machines_known(words, spec)
     if spec.hardware:
         written = cells.machine_names(cells.column(frame, spec.hardware, where, "hardware"), known)
     elif "hardware" in spec.fixed:
@@ -394,7 +399,7 @@ def _feature_questions(frame: pd.DataFrame, spec: Schema, where: str, units: Map
         names.append(spec.hardware)
     if not names:
         raise TableError(f"{where}: no column is left to be an input: all of {', '.join(map(str, frame.columns))} are targets or the group; add columns that say what was measured")
-    known = words.get(spec.hardware, ()) if isinstance(words, Mapping) and spec.hardware else ()
+    known = _machines_known(words, spec)
     numbered = isinstance(words, Mapping) and spec.hardware not in words and spec.hardware in frame and pd.api.types.is_numeric_dtype(frame[spec.hardware])  # a model made when such names were numbers
     columns = {n: cells.machine_names(frame[n], known) if n == spec.hardware and not numbered else pd.Series(frame[n].to_numpy(dtype=np.float64, na_value=np.nan)) if pd.api.types.is_numeric_dtype(frame[n]) else frame[n].astype(str)
                for n in names}

@@ -82,7 +82,7 @@ class Reaching(Valued):
         found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point,
                  **self._carried(frame, known, ask, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since, turn)}
         if why == SIZE and self._served_of(table, self.targets) and (served := self._served_of(rest, varied)):
-            found["served"] = np.where(np.isfinite(points := served.fit(rest).answers(frame)), points, found["usual"])
+            found["served"] = np.where(np.isfinite(points := served[1].fit(rest).answers(frame)), points, found["usual"])
         answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
         for name, points in found.items():
             answers[name][:, [self.targets.index(t) for t in varied]] = points
@@ -92,16 +92,15 @@ class Reaching(Valued):
             self.rehearsed[why][t] = (asked.targets[t], points[:, self.targets.index(t)])
         return shares
 
-    def _served_of(self, table: Table, targets: Sequence[str]) -> Served | None:
-        """What serving language models takes, unlearned, where the table tells of it."""
-        return next((served for column in self._language_models if (served := Served.of(table, column, self._language_models, tuple(targets), int(self._settings["seed"])))), None)
+    def _served_of(self, table: Table, targets: Sequence[str]) -> tuple[str, Served] | None:
+        """The column of models, and what serving them takes, unlearned, where the table tells of it."""
+        return next(((column, served) for column in self._language_models if (served := Served.of(table, column, self._language_models, tuple(targets), int(self._settings["seed"])))), None)
 
     def _serve_beyond(self, table: Table, shares: Mapping[str, Mapping[str, float]]) -> None:
         """Learns what serving takes from the rows that rehearsed, where it has a share beyond the sizes of the table."""
         served = self._served_of(table, self.targets) if any("served" in each for each in shares.values()) else None
         if served:
-            self._reach["served"] = next(column for column in self._language_models if Served.of(table, column, self._language_models, self.targets, int(self._settings["seed"])))
-            self._served[self._reach["served"]] = served.fit(table)
+            self._reach["served"], self._served[served[0]] = served[0], served[1].fit(table)
 
     def _carried(self, frame: Any, known: Mapping[str, float], ask: Callable[[Any], np.ndarray], process: Callable[[Any], np.ndarray] | None, since: Mapping[str, Sequence[float]],
                  turn: Sequence[str] = ()) -> dict[str, np.ndarray]:

@@ -94,6 +94,8 @@ class Valued:
         gaps: dict[str, float] = {}
         done = 0
         for column, value in fits:
+            if done == _MOST_FITS:
+                break
             here = new_values.of(frame, told, column, value)
             asked, rest = table.take(np.sort(rng.permutation(np.flatnonzero(here))[:_MOST_ASKED])), table.take(~here)
             if any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
@@ -101,7 +103,7 @@ class Valued:
             others, unknown = new_values.without(told, column, value, asked.questions.frame, rest.questions.frame), asked.questions.frame if column in self._language_models else new_values.as_new(asked.questions.frame, told, column)
             new = new_values.strange(unknown, others)
             alone = np.flatnonzero(new[:, [c != column for c in others["columns"]]].sum(1) == 0)
-            if len(alone) < LEAST_ALONE or done == _MOST_FITS:  # what else went with the value is not its doing
+            if len(alone) < LEAST_ALONE:  # what else went with the value is not its doing
                 continue
             done, asked, unknown, new = done + 1, asked.take(alone), unknown.iloc[alone].reset_index(drop=True), new[alone]
             fresh = self._small(rest, self.targets, candidates)
