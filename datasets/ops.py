@@ -32,10 +32,10 @@ COUNTS = (
     "weight_elements",           # distinct elements read, second operand (weights, keys and values, tables)
     "output_elements",           # elements written
     "window",                    # kernel area of a convolution or pool (input re-use), else 1
-    "row",                       # length of the reduction in a norm, softmax or reduce, else 0
+    "row",                       # length of the reduction in a norm, softmax or reduce, ranks of a collective, else 0
     "batch",                     # sequences or images, which b and m hold multiplied by heads or places; 0 for kinds that have none
     "reach",                     # keys that an attention's sliding window lets a query see, be there so many or not; 0 for no window
-    "keys",                      # keys that an attention holds, in reach or not, else 0
+    "keys",                      # keys that an attention holds, in reach or not; rows of the table that a look-up is told of; else 0
 )
 
 #: no dimension or parameter count is larger
@@ -168,7 +168,8 @@ def _pool(d: Sizes) -> dict[str, Any]:
 
 def _gather(d: Sizes) -> dict[str, Any]:
     e = 1.0 * d["rows"] * d["width"]
-    return {"vector_flops": 0.0 * e, "input_elements": 1.0 * d["rows"], "weight_elements": e, "output_elements": e}
+    told = np.where(np.asarray(d["table_rows"]) > 1, d["table_rows"], 0)
+    return {"vector_flops": 0.0 * e, "input_elements": 1.0 * d["rows"], "weight_elements": e, "output_elements": e, "keys": told}
 
 
 def _move(d: Sizes) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def _route(d: Sizes) -> dict[str, Any]:
 def _collective(out: Callable[[Sizes], Any]) -> Callable[[Sizes], dict[str, Any]]:
     def count(d: Sizes) -> dict[str, Any]:
         e = 1.0 * d["elements"]
-        return {"vector_flops": 0.0 * e, "input_elements": e, "output_elements": out(d)}
+        return {"vector_flops": 0.0 * e, "input_elements": e, "output_elements": out(d), "row": d.get("ranks", 0)}
     return count
 
 

@@ -211,3 +211,16 @@ def test_scalars_and_columns_give_the_same_counts(drawn, whole):
 def test_a_broken_op_document_is_the_callers_mistake(document):
     with pytest.raises(InputError):
         Op.from_json(document)
+
+
+@pytest.mark.parametrize(("kind", "dim"), [(kind, dim) for kind, spec in OP_KINDS.items() for dim in spec.dims if not dim.startswith("stride")])
+def test_every_dimension_shows_in_the_columns(kind, dim):
+    """Rows that differ in one dimension alone are not equal inputs: what a table tells must reach features, groups and the domain (strides show in the sizes before and after)."""
+    sizes = {d: 0 if d in FLAGS else 2 if d == "groups" else 8 for d in OP_KINDS[kind].dims}
+    other = {**sizes, dim: 1 if dim in FLAGS else 2 * sizes[dim]}
+    held = OpColumns.from_sizes(kind, {d: np.array([sizes[d], other[d]]) for d in sizes}, np.zeros(2, dtype=np.int16))
+    assert any(getattr(held, name)[0] != getattr(held, name)[1] for name in (f.name for f in dataclasses.fields(OpColumns)))
+
+
+def test_a_look_up_told_of_no_table_holds_no_rows():
+    assert count_columns("gather", {"rows": 64, "width": 128})["keys"] == 0
