@@ -163,9 +163,10 @@ def _labels(q: Any) -> list[str]:
     if isinstance(q, GraphQuestions):
         return [f"{q.workloads[w].name} on {q.devices[d].key}" for w, d in zip(q.workload_index, q.device_index, strict=True)]
     if isinstance(q, OpQuestions):
-        sizes = [np.char.mod(f"{name}=%.6g", np.asarray(getattr(q.ops, name), dtype=np.float64)) for name in ("b", "m", "n", "k")]
+        told = {name: np.char.mod(f"{name}=%.6g", np.asarray(getattr(q.ops, name), dtype=np.float64)) for name in ("b", "m", "n", "k", "row", "total_bytes")}
         kinds, dtypes, names = np.array(KIND_NAMES)[q.ops.kind], np.array(DTYPE_NAMES)[q.ops.dtype], np.array(q.device_names)[q.device_index]
-        return [f"{kind} {b} {m} {n} {k} {dtype} on {device}" for kind, b, m, n, k, dtype, device in zip(kinds, *sizes, dtypes, names, strict=True)]
+        shown = [("b", "m", "n", "k") if m > 0 else ("row", "total_bytes") if row > 0 else ("total_bytes",) for m, row in zip(q.ops.m, q.ops.row, strict=True)]
+        return [f"{kinds[i]} {' '.join(told[name][i] for name in which)} {dtypes[i]} on {names[i]}" for i, which in enumerate(shown)]
     return [", ".join(f"{c}={v:.4g}" if isinstance(v, float) else f"{c}={v}" for c, v in zip(q.frame.columns, row, strict=True))[:160] for row in q.frame.itertuples(index=False, name=None)]
 
 

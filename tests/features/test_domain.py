@@ -18,7 +18,7 @@ from silicast.datasets.hardware import Hardware
 from silicast.datasets.ops import Op
 from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from silicast.datasets.workload import Workload, WorkloadBuilder
-from silicast.features.domain import _nearest_machine, check, describe
+from silicast.features.domain import _labels, _nearest_machine, check, describe
 from silicast.features.verdict import Domain
 
 KEYS = ("a100_sxm", "a100_pcie", "h100_sxm", "h100_pcie", "t4", "v100_sxm", "v100_pcie", "rtx_3090", "xeon_8380", "xeon_8480")
@@ -227,6 +227,11 @@ def test_sizes_never_so_large_together_are_told() -> None:
     first, second = check({**known, "ranges": {"names": [], "low": [], "high": []}}, asked([(1024, 128), (1024, 1024)]))
     assert first.verdict == "in_domain"
     assert "never trained on together: m = 1024, n = 1024" in second.reason
+
+
+def test_rows_are_called_by_the_sizes_they_have() -> None:
+    said = [_labels(op_questions(2, kind))[0] for kind in ("gemm", "softmax", "bound")]
+    assert said == ["gemm b=1 m=1024 n=1024 k=64 float16 on t4", "softmax row=1024 total_bytes=4.1943e+06 float16 on t4", "bound total_bytes=4096 float16 on t4"]
 
 
 def test_ops() -> None:
