@@ -23,6 +23,7 @@ import numpy as np
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
 from ..features import corners
+from ..features.device import named_machine
 from .base import Surrogate
 from .prediction import Prediction
 from .size_rehearsal import CORNER, Tried
@@ -34,7 +35,13 @@ _BETWEEN, _LEAST_OF_KIND = " / ", 50
 #: widths about machines never seen where none could be held out, over those about known ones (assumption); and the least of them (logarithm): of pairs of machines in open tables of operators, fitted on the one and asked about
 #: the other, four in five have nine tenths of their rows within that factor (`benchmarks/never_rehearsed.py --operators`)
 _NEVER_REHEARSED, _LEAST_NEVER_REHEARSED = 2.0, math.log(2.2)
-
+#: the widest of K machines held out holds the next one K times in K + 1: from so many on as often as the factor above does, four times in five; with fewer the width lies between the two
+_ENOUGH_MACHINES = 4
+#: least width about a machine no catalogue knows where all that were learned have figures, so that no rehearsal speaks of it (logarithm): of pairs of machines that nobody's catalogue knows four in five have
+#: nine tenths of their rows within that factor (`benchmarks/never_rehearsed.py`, "machines, nobody's")
+_NOBODY = math.log(5.4)
+#: rows from which a small stratum's own errors may make it wider, and how many times the usual width they must ask for (assumptions)
+_LEAST_OF_FEW, _MUCH_WORSE = 4, 1.5
 #: widths beyond a size, and in a corner, that could not be held out, over those within, at least: of cuts of small open tables of operators, the largest values of one size held out, or the corners, nine tenths of the rows of four in
 #: five lie within so many times the usual width (`benchmarks/never_rehearsed.py --sizes`); and octaves beyond up to which that holds (assumption)
 _NEVER_BEYOND, _NEVER_CORNERED, _USUAL_OCTAVES = 1.6, 2.0, 1.0
@@ -122,7 +129,7 @@ class Conformal:
                 if found is not None:
                     base[name] = found
                     score = score / (found + spread[name][good])
-            width[name] = self._widths(score, labels[good], of_group)
+            width[name] = self._of_few(self._widths(score, labels[good], of_group), score, labels[good])
             if finer is not None and kinds is not None:
                 of_kind = _pairs(np.full(len(labels), "", dtype=object), kinds)
                 width[name] |= {k: w for each in (of_kind, finer) for k, w in self._widths(score, each[good], of_group).items() if k}
@@ -138,6 +145,16 @@ class Conformal:
             return {"": self._quantile(score), **{s: self._quantile(score[r]) for s, r in rows.items()}}
         every = self._of_groups(score, groups)
         return {"": every, **{s: self._of_groups(score[r], groups[r]) if len(np.unique(groups[r])) >= self.needed else max(every, self._quantile(score[r])) for s, r in rows.items()}}
+
+    def _of_few(self, widths: dict[str, float], score: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """The widths, and those of strata of too few rows for one of their own that are off by much more than all are: what held their own rows (of less than `needed`, every one of them)."""
+        names, count = np.unique(labels, return_counts=True)
+        for name in names[(count >= _LEAST_OF_FEW) & (count < max(self.least, self.needed))]:
+            own = score[labels == name]
+            asked = self._quantile(own) if len(own) >= self.needed else float(own.max())
+            if asked > _MUCH_WORSE * widths[""]:
+                widths = {**widths, str(name): asked}
+        return widths
 
     def _of_groups(self, score: np.ndarray, groups: np.ndarray) -> float:
         """The width for a row of a group never seen, from (n,) scores of rows of K groups."""
@@ -173,15 +190,18 @@ class Conformal:
         """Widths for strata not in `known` (machines never trained on), from a rehearsal with strata held out: each target -> its (n,) truth
         and (n,) point in SI; `held`: (n,) labels of what was held out, and the widest of their widths counts: the next machine may be as odd as the oddest. `kinds`: (n,) labels; those with
         rows enough have widths of their own. Nothing rehearsed: twice the
-        widths about what is known, and no less than `_LEAST_NEVER_REHEARSED` of operators. Of a target whose truth is not positive throughout they are in its own unit, as all of its widths are."""
+        widths about what is known, and no less than `_LEAST_NEVER_REHEARSED` of operators; of fewer than `_ENOUGH_MACHINES` machines, the fewer the nearer to that. Of a target whose truth is not positive throughout they are in its own unit, as all of its widths are."""
         self._expected["strangers"] = partial(self.expect_strangers, known, scored, held, kinds)
         self._known = tuple(known)
         each = [self._rehearsed({t: (truth[at], point[at]) for t, (truth, point) in scored.items()}, None if kinds is None else kinds[at])
                 for label in np.unique(held) for at in [held == label]] if held is not None else []
         self._strangers = {t: max([width, *(e[t] for e in each if t in e)]) for t, width in self._rehearsed(scored, kinds).items()}
         self._stretch = 1.0 if scored else _NEVER_REHEARSED
-        if not scored and self.shape == "op":
-            self._strangers = {name: _LEAST_NEVER_REHEARSED for name, scale in self._scale.items() if scale == "log"}
+        if self.shape == "op":
+            # the names alone of `scored` say nothing of how many machines it is from: then it is taken as it is
+            untold = max(1.0 - sum(map(bool, each)) / _ENOUGH_MACHINES, 0.0) if held is not None or not scored else 0.0
+            found = dict.fromkeys((name for name, scale in self._scale.items() if scale == "log" and untold > 0.0), _LEAST_NEVER_REHEARSED) | self._strangers
+            self._strangers = {key: width + untold * max(_LEAST_NEVER_REHEARSED - width, 0.0) if self._scale[key.split("/")[0]] == "log" else width for key, width in found.items()}
         return self
 
     def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None, apart: Sequence[str] = ()) -> Self:
@@ -271,11 +291,19 @@ class Conformal:
         """`inner`'s points with low and high at `level`."""
         bare = self.inner.predict(questions)  # says what is wrong with the questions, before anything else looks at them
         far = self.inner.beyond(questions) if self._far and hasattr(self.inner, "beyond") else None
-        return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions))
+        return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions), self._unheard_of(questions))
 
-    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None, beyond: Mapping[str, np.ndarray] | None = None) -> Prediction:
+    def _unheard_of(self, questions: Questions) -> np.ndarray | None:
+        """(n,) whether a machine has no figures, where machines that were learned have them; None where there is no such row."""
+        if not isinstance(questions, OpQuestions) or all(device is not None for device in questions.devices) or not any(named_machine(name) for name in self._known):
+            return None
+        return np.array([device is None for device in questions.devices])[questions.device_index]
+
+    def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None, beyond: Mapping[str, np.ndarray] | None = None,
+               unheard_of: np.ndarray | None = None) -> Prediction:
         """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) how far they lie beyond all that was
-        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width; `kinds`: (n,) labels, as calibrated with; `beyond`: as `beyond_sizes` tells. Uncalibrated, they come back as they are."""
+        trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width; `kinds`: (n,) labels, as calibrated with; `beyond`: as `beyond_sizes` tells; `unheard_of`: (n,) whether nobody's catalogue knows
+        the machine, while those learned are known. Uncalibrated, they come back as they are."""
         if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
@@ -295,6 +323,8 @@ class Conformal:
                 width = width * (self._base[name] + _told(bare.spread[:, j] if bare.spread is not None else np.full(len(strata), np.nan)))
             if stranger is not None or self._stretch > 1.0:
                 width = np.where(np.isin(strata, self._known), width, np.maximum(width * self._stretch, 0.0 if stranger is None else stranger))
+            if unheard_of is not None and self._scale[name] == "log":
+                width = np.where(unheard_of & ~np.isin(strata, self._known), np.maximum(width, _NOBODY), width)
             reached = self._of_kind(self._far, name, kinds, len(strata))
             if far is not None and reached is not None:
                 width = np.where(far > 0.0, np.maximum(width, reached) * np.maximum(far, 1.0), width)

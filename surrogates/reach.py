@@ -8,6 +8,7 @@ rehearsed with the largest sizes held out; and so below the least of a number th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ _OF_ONE_STEP = 0.5
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 #: the largest sizes are those beyond the reach over the first of these that leaves a share `_LEFT` of the rows to learn from, and so many rows to ask about
 _OVER, _LEFT, _LEAST_ROWS = (8.0, 4.0, 2.0, 1.25), 0.25, 40
+#: or, of a sweep with a few rows at every size (messages of 8 bytes to 16 GB), the first of these
+_OF_SWEEPS = (16.0, 32.0, 64.0, 128.0, 256.0)
 #: of small tables as few as a sixth of the rows, and no fewer than so many (assumptions)
 _SIXTH, _FEWEST_ROWS = 6, 16
 
@@ -84,15 +87,14 @@ def largest(frame: pd.DataFrame, known: Mapping[str, float]) -> tuple[np.ndarray
     least = least_rows(len(frame))
     enough = max(_LEFT * len(frame), least)
     told = [name for name, most in known.items() if (~(values[name] > most / _OVER[-1])).sum() >= enough]
-    for all_of_them in (True, False):
-        for over in _OVER:
-            held = np.zeros(len(frame), dtype=bool)
-            top = {name: values[name] > known[name] / over for name in told}
-            for name in sorted(top, key=lambda n: int(top[n].sum())):
-                if all_of_them or (~(held | top[name])).sum() >= enough:
-                    held |= top[name]
-            if held.sum() >= least and (~held).sum() >= enough:
-                return held, float(np.log2(over))
+    for all_of_them, over in chain(product((True, False), _OVER), product((True, False), _OF_SWEEPS)):
+        held = np.zeros(len(frame), dtype=bool)
+        top = {name: values[name] > known[name] / over for name in told}
+        for name in sorted(top, key=lambda n: int(top[n].sum())):
+            if all_of_them or (~(held | top[name])).sum() >= enough:
+                held |= top[name]
+        if held.sum() >= least and (~held).sum() >= enough:
+            return held, float(np.log2(over))
     return np.zeros(len(frame), dtype=bool), 0.0
 
 

@@ -40,6 +40,10 @@ class FixedAsSaved(Fixed):
         return cls()
 
 
+class FixedOps(Fixed):
+    shape = "op"
+
+
 def plain(n: int, seed: int, noise: float = 0.3) -> Table:
     """Truth is the answer times a log-normal factor: exchangeable rows."""
     rng = np.random.default_rng(seed)
@@ -196,6 +200,32 @@ def test_where_no_machine_could_be_held_out_the_next_is_twice_as_uncertain() -> 
     for written, high in ((spec, 1.1**2), (old, 1.1)):  # folders made before this was told keep their widths
         back = Conformal.from_weights(written, {}, None, lambda name: FixedAsSaved)  # type: ignore[arg-type]
         assert back.around(Prediction.bare(("latency_s",), np.ones((1, 1))), np.array(["new"], dtype=object)).high[0, 0] == pytest.approx(high)
+
+
+@pytest.mark.parametrize(("machines", "width"), [(1, 0.25 * np.log(1.1) + 0.75 * np.log(2.2)), (2, 0.5 * np.log(1.1) + 0.5 * np.log(2.2)), (4, np.log(1.1)), (6, np.log(1.1))])
+def test_few_machines_held_out_tell_less_of_the_next(machines: int, width: float) -> None:
+    """The widest of K machines holds the next one K times in K + 1: below four, part of the way to the factor that holds four pairs of machines in five."""
+    known = Conformal(FixedOps(), level=0.9, least=10).calibrate_from(np.full(120, "a"), {"latency_s": (np.full(120, 1.01), np.ones(120))})
+    known.expect_strangers(["a"], {"latency_s": (np.full(20 * machines, 1.1), np.ones(20 * machines))}, np.repeat(np.arange(machines), 20))
+    assert known.weights()[0]["strangers"]["latency_s"] == pytest.approx(width)
+
+
+def test_a_machine_of_few_rows_is_as_wide_as_its_own_errors() -> None:
+    """Widths by hand: 1 % on two hundred rows of a; six rows of b are off by up to 30 %, six of c by as much as those of a, three of d (too few to tell) by a factor of 2."""
+    names = np.array(["a"] * 200 + ["b"] * 6 + ["c"] * 6 + ["d"] * 3)
+    truth = np.array([1.01] * 200 + [1.05, 1.3, 1.2, 1.1, 1.1, 1.1] + [1.01] * 6 + [2.0] * 3)
+    known = Conformal(Fixed(), level=0.9).calibrate_from(names, {"latency_s": (truth, np.ones(215))})
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((4, 1))), np.array(["a", "b", "c", "d"]))
+    assert answer.high[:, 0] == pytest.approx([1.01, 1.3, 1.01, 1.01])
+
+
+def test_a_machine_nobody_knows_is_as_wide_as_such_machines_are() -> None:
+    """No rehearsal with machines of figures speaks of one without: a factor of 5.4, where a T4 had one of 1.1."""
+    known = Conformal(FixedOps(), level=0.9, least=10).calibrate_from(np.full(120, "t4"), {"latency_s": (np.full(120, 1.01), np.ones(120))})
+    known.expect_strangers(["t4"], {"latency_s": (np.full(80, 1.1), np.ones(80))}, np.repeat(np.arange(4), 20))
+    asked = Prediction.bare(("latency_s",), np.ones((3, 1)))
+    answer = known.around(asked, np.array(["t4", "a100", "lab"]), unheard_of=np.array([False, False, True]))
+    assert answer.high[:, 0] == pytest.approx([1.01, 1.1, 5.4])
 
 
 def test_beyond_all_sizes_the_width_is_that_of_the_rehearsal_and_never_less() -> None:

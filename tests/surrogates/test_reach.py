@@ -151,6 +151,13 @@ def test_what_is_at_its_largest_in_most_rows_keeps_no_other_from_being_held_out(
     assert (beyond, held.sum()) == (2.0, 300)
 
 
+def test_a_sweep_with_few_rows_at_every_size_has_a_reach_too() -> None:
+    """Four machines, messages of 8 bytes to 16 MB in octaves: three octaves are twelve rows, too few of 88; the last four are the first that are enough."""
+    frame = pd.DataFrame({"bytes": np.repeat(2.0 ** np.arange(3, 25), 4)})
+    held, beyond = largest(frame, {"bytes": 2.0**24})
+    assert (beyond, held.sum(), frame["bytes"][~held].max()) == (4.0, 16, 2.0**20)
+
+
 def test_the_least_of_columns_that_are_never_zero() -> None:
     frame = pd.DataFrame({"n": [4.0, 2.0, np.nan], "zero": [0.0, 1.0, 2.0], "none": [np.nan] * 3})
     assert floor(frame, {"n": 4.0, "zero": 2.0, "none": 1.0}) == {"n": 2.0}
