@@ -24,6 +24,7 @@ from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
 from ..features import corners
 from ..features.device import named_machine
+from . import word_rehearsal
 from .base import Surrogate
 from .prediction import Prediction
 from .size_rehearsal import CORNER, Tried
@@ -40,6 +41,9 @@ _ENOUGH_MACHINES = 4
 #: least width about a machine no catalogue knows where all that were learned have figures, so that no rehearsal speaks of it (logarithm): of pairs of machines that nobody's catalogue knows four in five have
 #: nine tenths of their rows within that factor (`benchmarks/never_rehearsed.py`, "machines, nobody's")
 _NOBODY = math.log(5.4)
+#: least width about a word never seen where none of its column could be held out (logarithm): over columns of words of open tables, four in five have nine tenths of the rows of four pairs in five within that
+#: factor (`benchmarks/never_rehearsed.py`, "words"); where fewer than so many were held out the width lies between the two, as about machines
+_NEVER_HEARD, _ENOUGH_WORDS = math.log(6.0), 4
 #: rows from which a small stratum's own errors may make it wider, and how many times the usual width they must ask for (assumptions)
 _LEAST_OF_FEW, _MUCH_WORSE = 4, 1.5
 #: widths beyond a size, and in a corner, that could not be held out, over those within, at least: of cuts of small open tables of operators, the largest values of one size held out, or the corners, nine tenths of the rows of four in
@@ -64,6 +68,7 @@ class Conformal:
         self._stretch = 1.0  # of the widths about machines never seen
         self._far: dict[str, float] = {}
         self._sizes: dict[str, Any] = {}  # what sizes of operators were reached, and the widths beyond each and in their corners
+        self._words: dict[str, Any] = {}  # words of operators' columns that were learned, and the widths about others
         self._base: dict[str, float] = {}  # of targets whose widths are factors of (base + spread)
         self._scale: dict[str, str] = {}
         self._expected: dict[str, Callable[[], Any]] = {}  # what rehearsals told: widths follow from it and from those about what is known
@@ -229,6 +234,19 @@ class Conformal:
         self._sizes = {"reached": dict(reached), "widths": widths, "octaves": {sort: each.octaves for sort, each in tried.items()}, "corner_alone": corner_alone}
         return self
 
+    def expect_words(self, learned: Mapping[str, Sequence[str]], tried: Mapping[str, Sequence[Mapping[str, tuple[np.ndarray, np.ndarray]]]]) -> Self:
+        """Widths for operators with a word that none of those `learned` is (column -> words, `word_rehearsal.known`), from rehearsals with words held out: the widest of a column's counts. Of fewer than `_ENOUGH_WORDS` words, the
+        fewer the nearer to `_NEVER_HEARD`."""
+        self._expected["words"] = partial(self.expect_words, learned, tried)
+        widths: dict[str, dict[str, float]] = {}
+        for name, scale in self._scale.items():
+            for column in learned if scale == "log" else ():
+                each = [self._quantile(score) for part in tried.get(column, ()) if (score := self._scores(name, *part[name])) is not None]
+                width, untold = max(each, default=0.0), max(1.0 - len(each) / _ENOUGH_WORDS, 0.0)
+                widths.setdefault(name, {})[column] = width + untold * max(_NEVER_HEARD - width, 0.0)
+        self._words = {"learned": {column: list(each) for column, each in learned.items()}, "widths": widths}
+        return self
+
     def beyond_sizes(self, questions: Questions) -> dict[str, np.ndarray]:
         """Size, or corner -> (n,) octaves that operators lie beyond what was reached; without those that none lies beyond."""
         if not self._sizes or not isinstance(questions, OpQuestions):
@@ -291,7 +309,10 @@ class Conformal:
         """`inner`'s points with low and high at `level`."""
         bare = self.inner.predict(questions)  # says what is wrong with the questions, before anything else looks at them
         far = self.inner.beyond(questions) if self._far and hasattr(self.inner, "beyond") else None
-        return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions), self._unheard_of(questions))
+        return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions), self._unheard_of(questions), self._new_words(questions))
+
+    def _new_words(self, questions: Questions) -> dict[str, np.ndarray]:
+        return word_rehearsal.unheard_of(questions, self._words["learned"]) if self._words and isinstance(questions, OpQuestions) else {}
 
     def _unheard_of(self, questions: Questions) -> np.ndarray | None:
         """(n,) whether a machine has no figures, where machines that were learned have them; None where there is no such row."""
@@ -300,10 +321,10 @@ class Conformal:
         return np.array([device is None for device in questions.devices])[questions.device_index]
 
     def around(self, bare: Prediction, strata: np.ndarray, far: np.ndarray | None = None, kinds: np.ndarray | None = None, beyond: Mapping[str, np.ndarray] | None = None,
-               unheard_of: np.ndarray | None = None) -> Prediction:
+               unheard_of: np.ndarray | None = None, words: Mapping[str, np.ndarray] | None = None) -> Prediction:
         """n answers of `inner`'s targets with low and high at `level`; `strata`: (n,) labels; `far`: (n,) how far they lie beyond all that was
         trained on: 0 within, 1 where that was rehearsed, more beyond, as factors of the width; `kinds`: (n,) labels, as calibrated with; `beyond`: as `beyond_sizes` tells; `unheard_of`: (n,) whether nobody's catalogue knows
-        the machine, while those learned are known. Uncalibrated, they come back as they are."""
+        the machine, while those learned are known; `words`: column -> (n,) whether its word was never learned. Uncalibrated, they come back as they are."""
         if not self._width and not self.classes:
             return bare
         strata = np.asarray(strata).astype(str)
@@ -325,6 +346,8 @@ class Conformal:
                 width = np.where(np.isin(strata, self._known), width, np.maximum(width * self._stretch, 0.0 if stranger is None else stranger))
             if unheard_of is not None and self._scale[name] == "log":
                 width = np.where(unheard_of & ~np.isin(strata, self._known), np.maximum(width, _NOBODY), width)
+            for column, new in (words or {}).items():
+                width = np.where(new, np.maximum(width, self._words["widths"].get(name, {}).get(column, 0.0)), width)
             reached = self._of_kind(self._far, name, kinds, len(strata))
             if far is not None and reached is not None:
                 width = np.where(far > 0.0, np.maximum(width, reached) * np.maximum(far, 1.0), width)
@@ -348,7 +371,8 @@ class Conformal:
         """The widths, and all of `inner`."""
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
-                "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base, **({"stretch": self._stretch} if self._stretch != 1.0 else {}), **({"sizes": self._sizes} if self._sizes else {})}, files
+                "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base, **({"stretch": self._stretch} if self._stretch != 1.0 else {}), **({"sizes": self._sizes} if self._sizes else {}),
+                **({"words": self._words} if self._words else {})}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -360,6 +384,9 @@ class Conformal:
         out._sizes = dict(spec.get("sizes", {}))
         if out._sizes and not (set(out._sizes) == {"reached", "widths", "octaves", "corner_alone"} and all(isinstance(out._sizes[part], dict) for part in ("reached", "widths", "octaves"))):
             raise FormatError(f"{folder}: widths beyond sizes: expected reached, widths, octaves and corner_alone, got {', '.join(out._sizes)}")
+        out._words = dict(spec.get("words", {}))
+        if out._words and not (set(out._words) == {"learned", "widths"} and all(isinstance(part, dict) for part in out._words.values()) and "dtype" in out._words["learned"]):
+            raise FormatError(f"{folder}: widths about words: expected learned (with dtype) and widths, got {', '.join(out._words)}")
         return out
 
 

@@ -56,11 +56,11 @@ def tried(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Seque
         if len(out) < _LEAST_HELD or not all(rehearsal.varied(table.targets[t][rest]) for t in targets):
             continue
         part = rehearsal.held(table, [(out, rest)], fresh, targets, np.random.default_rng(seed))[0]
-        found[name] = Tried({t: (part.truth[t], _mean([p[t] for p in part.points])) for t in targets}, float(over.max()))
+        found[name] = Tried({t: (part.truth[t], mean_answer([p[t] for p in part.points])) for t in targets}, float(over.max()))
     return found
 
 
-def _mean(points: Sequence[np.ndarray]) -> np.ndarray:
+def mean_answer(points: Sequence[np.ndarray]) -> np.ndarray:
     """(n,) what members say together."""
     stack = np.stack(points)
     positive = (stack > 0).all(0)

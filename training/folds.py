@@ -20,7 +20,7 @@ from ..surrogates import rehearsal, size_rehearsal, store
 from ..surrogates.prediction import Prediction
 from ..surrogates.trust import witnessed
 from . import metrics
-from .members import Say, networks_help, op_members, rehearse, small_trees
+from .members import Say, expect_words, networks_help, op_members, rehearse, small_trees
 
 #: rows of a machine, and of all others, from which a small table is rehearsed with it held out
 LEAST_ROWS_OF_MACHINE = 30
@@ -98,6 +98,7 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
     elif data.questions.shape == "op":
         surrogate.expect_strangers(sorted(set(strata.astype(str))), *_machines_out(data, wanted, seed))
         surrogate.expect_sizes(corners.known(data.questions.ops, data.groups), size_rehearsal.tried(data, lambda: [small_trees(wanted, data, seed)], wanted, seed))
+        expect_words(surrogate, data, wanted, seed)
     known = witnessed(known, asked, prediction, data)
     return Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
 
