@@ -9,8 +9,11 @@ it writes apart into all its elements, for no partition serves both; as many cop
 a loop inside another one that have loops of their own bring nothing either, and no buffer of theirs is shared: their rounds go to memory, and where a round adds to an array element,
 it is read and written there. A TILE of all rounds cuts nothing, a shorter one has what it works on brought in anew, tile by tile, each piece of memory without a gap as a burst of its
 own, unless copies of a loop around it hold that already; from the chip comes, element by element, what another nest of the kernel uses too, or what copies around that wait in turn hold;
-an array whose index is data stays whole. How long sums wait is a matter of the tool: figures say both, and where a column tells the tool's version, `of_tools` says which. Latencies
-of units and of memory are round numbers at 250 MHz (assumptions); figures made of them order designs, they are no forecasts.
+an array whose index is data stays whole, so all copies share the two ports of its memory. A loop with no pragma of its own, of few rounds of little work, is unrolled unasked, and one that
+is told to be neither pipelined, copied nor cut is not pipelined, unless the tool does so by itself; a loop is cut by the product of its TILE and its copies, and as many copies of a loop
+around others as it has rounds are dropped (the Merlin compiler, github.com/Xilinx/merlin-compiler: auto_parallel_insertion.cpp, loop_tiling.cpp, coarse_parallel.cpp). Sums that nobody asked
+to be split are added one after the other when a loop is unrolled (UG1399 on unsafe math optimizations). How long an addition takes is a matter of the tool: figures say both, and where a
+column tells the tool's version, `of_tools` says which. Latencies of units and of memory are round numbers at 250 MHz (assumptions); figures made of them order designs, they are no forecasts.
 """
 
 from __future__ import annotations
@@ -28,9 +31,9 @@ import numpy as np
 from .errors import FormatError
 from .frontends.hls import PIPELINE, HlsDesign, HlsLoop, opened, read_hls
 
-#: cycles of a floating-point unit, and of bringing in one element; cycles between rounds that add to one another, with reading and writing the sum (assumption: of open designs
-#: whose pragmas are all off, Vivado HLS 2018.3 takes about 14, Vitis HLS 2020.2 about 5)
-_UNIT_CYCLES, _ACCESS_CYCLES, _WAIT_CYCLES, _SHORT_WAIT = 5.0, 2.0, 12.0, 5.0
+#: cycles of a floating-point unit, and of bringing in one element; cycles between rounds that add to one another, with reading and writing the sum (of open designs, by what twice as many
+#: copies save: 12.5 to 13.1 with Vivado HLS 2018.3, 5.3 to 5.9 with Vitis HLS 2020.2)
+_UNIT_CYCLES, _ACCESS_CYCLES, _WAIT_CYCLES, _SHORT_WAIT = 5.0, 2.0, 13.0, 5.0
 #: the same of copies that add in turn where a sum of one copy waits briefly, of whole numbers, and what choosing among twice as many copies' pieces of memory adds (assumptions)
 _CHAIN_WAIT, _WHOLE_WAIT, _CHOICE_CYCLES = 8.0, 2.0, 0.25
 #: cycles that an element takes from memory (eight bytes of a bus of 512 bits), that starting a tile takes and each burst of it (assumptions)
@@ -42,6 +45,9 @@ _COPY_CYCLES, _AWAY_SUM, _AWAY_VARIABLE, _AWAY = 1.0, 60.0, 20.0, 2.0
 _SHARED, _UNEVEN = 0.5, 2.0
 #: cycles that each round left by such a factor adds to a tree of sums, where sums wait briefly (assumption)
 _LEFT_CYCLES = 3.0
+#: loops that are unrolled unasked: so many rounds at most, and so much work in all of them, an operation of floating point counting 8 (TRIPCOUNT_LIMIT, HARDWARE_LIMIT and PENALTY_FLT_ADD_MUL
+#: of auto_parallel_insertion.cpp); accesses that a piece of the chip's memory takes in a cycle
+_UNASKED_ROUNDS, _UNASKED_WORK, _OPERATION, _PORTS = 64, 8192.0, 8.0, 2.0
 #: levels of the heaviest nest that are told one by one
 _LEVELS = 3
 #: a tool's version as its year: `v20`, `2020.2`, `Vitis HLS 2020.1`; the first year of tools whose sums wait briefly (Vitis HLS, which came for Vivado HLS with 2020.1: AMD, UG1391)
@@ -71,9 +77,9 @@ def design_of(path: Path, point: Any, fields: Mapping[str, Any]) -> tuple[HlsDes
 
 
 def of_tools(columns: Mapping[str, np.ndarray], words: Sequence[str]) -> dict[str, np.ndarray]:
-    """{"network.design_cycles": (n,) cycles} of designs as the tool that made each would schedule them: `columns` hold `network.` figures of `figures_of`; those of `words` that say
+    """{"network.design_cycles": (n,) cycles of designs as the tool that made each would schedule them, "network.brief_sums": (n,) 1 where its sums wait briefly, else 0}: `columns` hold `network.` figures of `figures_of`; those of `words` that say
     nothing but versions (`v20`, `2018.3`, `Vitis HLS 2020.2`) tell the tool. Sums wait long where none is told. {} for columns that hold no designs."""
-    long, brief = (columns.get(f"network.{name}") for name in ("slow_sum_cycles", "quick_sum_cycles"))
+    long, brief = (columns.get(f"network.{name}") for name in ("slow_adder_cycles", "quick_adder_cycles"))
     if long is None or brief is None:
         return {}
     late = np.zeros(len(long), dtype=bool)
@@ -82,7 +88,7 @@ def of_tools(columns: Mapping[str, np.ndarray], words: Sequence[str]) -> dict[st
         years = [_VERSION.search(text) for text in told]
         if columns[name].dtype == object and len(told) and all(year or text in _UNSAID for year, text in zip(years, told, strict=True)):
             late |= np.array([year is not None and int(year[1]) >= _BRIEF_SINCE for year in years])[place]
-    return {"network.design_cycles": np.where(late, brief, long)}
+    return {"network.design_cycles": np.where(late, brief, long), "network.brief_sums": late.astype(np.float64)}
 
 
 def _plain(loops: list[HlsLoop]) -> list[HlsLoop]:
@@ -127,11 +133,11 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
     granted = _Granted.of(loops, parent, children)
     elements, bursts = _reloaded(loops, parent)
     return {
-        "slow_sum_cycles": long, "lazy_cycles": lazy, "quick_sum_cycles": brief, "plain_cycles": bare, "speedup": bare / max(long, 1.0), "work": float(work), "units": units,
+        "slow_adder_cycles": long, "lazy_cycles": lazy, "quick_adder_cycles": brief, "plain_cycles": bare, "speedup": bare / max(long, 1.0), "work": float(work), "units": units,
         "work_per_unit": work / max(units, 1.0),
         "ports": sum(c * (loop.array_reads + loop.array_writes) for c, loop in zip(copies, loops, strict=True)), "copies_most": max(copies), "copies_heaviest": copies[heaviest],
         "copies_outer": max((loop.parallel for loop in loops if loop.depth == 1), default=1.0), "flattened": float(sum(flat)), "pipelined": float(asked[""]), "flatten_asked": float(asked["flatten"]),
-        "tile_most": float(max(_tile(loop) for loop in loops)), "depth_most": float(max(loop.depth for loop in loops)), "loops": float(len(loops)),
+        "tile_most": float(max(_asked_tile(loop) for loop in loops)), "depth_most": float(max(loop.depth for loop in loops)), "loops": float(len(loops)),
         "trip_heaviest": loops[heaviest].trip_count, "pipelined_above_heaviest": float(_above(heaviest, loops, parent)), "reduction_heaviest": float(loops[heaviest].reduction),
         **_levels(heaviest, loops, parent),
         "reloaded": elements, "bursts": bursts, "refused": float(sum(loop.pipeline == "flatten" and any(loops[j].varying for j in _below(i, children)) for i, loop in enumerate(loops))),
@@ -140,8 +146,14 @@ def figures_of(loops: list[HlsLoop]) -> dict[str, float]:
     }
 
 
+def _asked_tile(loop: HlsLoop) -> int:
+    return loop.tile if loop.tile < loop.trip_count else 1
+
+
 def _tile(loop: HlsLoop) -> int:
-    return loop.tile if loop.tile < loop.trip_count else 1  # a tile of all rounds cuts nothing
+    """Rounds of a tile: those of each copy; 1 where nothing is cut, for a tile of all rounds cuts nothing."""
+    rounds = loop.tile * (loop.parallel if loop.parallel < loop.trip_count else 1) if loop.tile > 1 else 1
+    return rounds if rounds < loop.trip_count else 1
 
 
 def _tree_of(loop: HlsLoop) -> bool:
@@ -154,7 +166,7 @@ def _in_vain(loops: list[HlsLoop], granted: _Granted) -> dict[str, float]:
     has been seen to cost rather than to bring."""
     left = [i for i in range(len(loops)) if not granted.gone[i]]
     return {"copies_waiting": sum(math.log2(loops[i].parallel) for i in left if granted.waits[i]), "copies_uneven": sum(math.log2(loops[i].parallel) for i in left if granted.uneven[i]),
-            "cut_innermost": sum(math.log2(loops[i].trip_count / _tile(loops[i])) for i in left if granted.innermost[i] and _tile(loops[i]) > 1)}
+            "cut_innermost": sum(math.log2(loops[i].trip_count / _asked_tile(loops[i])) for i in left if granted.innermost[i] and _asked_tile(loops[i]) > 1)}
 
 
 def _clashes(loops: list[HlsLoop]) -> float:
@@ -170,7 +182,7 @@ def _levels(heaviest: int, loops: list[HlsLoop], parent: list[int]) -> dict[str,
     for level in range(_LEVELS):
         loop = loops[at] if at >= 0 else None
         out |= {f"level{level}_trip": loop.trip_count if loop else 1.0, f"level{level}_parallel": float(loop.parallel) if loop else 1.0,
-                f"level{level}_tile": float(_tile(loop)) if loop else 1.0, f"level{level}_pipeline": float(PIPELINE.index(loop.pipeline)) if loop else 0.0}
+                f"level{level}_tile": float(_asked_tile(loop)) if loop else 1.0, f"level{level}_pipeline": float(PIPELINE.index(loop.pipeline)) if loop else 0.0}
         at = parent[at] if at >= 0 else -1
     return out
 
@@ -223,7 +235,7 @@ class _Granted:
             stalled[i] = refused[i] or (up >= 0 and stalled[up])
             flat[i] = up >= 0 and (flat[up] or (loops[up].pipeline == "flatten" and not refused[up] and not any(loops[j].mixed for j in below[up])))
         for i in reversed(range(len(loops))):
-            gone[i] = flat[i] or (not loops[i].varying and 1 < loops[i].trip_count <= loops[i].parallel and all(gone[j] for j in below[i]))
+            gone[i] = flat[i] or _unasked(i, loops, below[i], gone) or (not loops[i].varying and 1 < loops[i].trip_count <= loops[i].parallel and all(gone[j] for j in below[i]))
         innermost = [not gone[i] and all(gone[j] for j in below[i]) for i in range(len(loops))]
         whole = {a for i, loop in enumerate(loops) if gone[i] for a in loop.writing}
         spread = [innermost[i] and loop.parallel < loop.trip_count and any(a in whole for a in loop.writing) for i, loop in enumerate(loops)]
@@ -255,7 +267,7 @@ def _reloaded(loops: list[HlsLoop], parent: list[int]) -> tuple[float, float]:
         tiles = loop.iterations / tile
         held = kept = False
         while up >= 0:
-            copied = loops[up].parallel > 1
+            copied = 1 < loops[up].parallel < loops[up].trip_count
             held, kept, up = held or (copied and not loops[up].carried), kept or copied, parent[up]
         if held:  # its copies hold what the tile would bring in
             continue
@@ -271,28 +283,60 @@ def _cycles(i: int, loops: list[HlsLoop], children: list[list[int]], granted: _G
     loop, trip = loops[i], max(loops[i].trip_count, 1.0)
     own = 1.0 + (_UNIT_CYCLES * min(loop.float_ops, 4) if loop.float_ops else float(min(loop.int_ops, 4))) + (_ACCESS_CYCLES if loop.array_reads else 0.0)
     body = own + sum(_cycles(c, loops, children, granted, auto, brief) for c in children[i])
-    if granted.gone[i]:  # no loop any more: a tree where copies are summed, chained where they wait, side by side else
-        step = (_SHORT_WAIT if brief else _WAIT_CYCLES) if loop.met else _UNIT_CYCLES  # what is met again at another index is written and read, however the loop is unrolled
-        chain = _UNIT_CYCLES * math.log2(max(trip, 2.0)) if _tree_of(loop) else step * (trip - 1.0) if loop.carried else 0.0
-        return body + (chain if loop.float_ops else _WHOLE_WAIT * (trip - 1.0) if loop.carried else 0.0)
-    uneven, left = granted.uneven[i] and granted.factor[i] > 1.0, 0.0
-    if uneven and brief and granted.innermost[i] and loop.float_ops and _tree_of(loop):  # rounds that are left add one after the other
-        uneven, left = False, _LEFT_CYCLES * (trip % granted.factor[i])
-    rounds = math.floor(trip / granted.factor[i]) if left else trip / granted.factor[i] * (_UNEVEN if uneven else 1.0)
-    if not granted.innermost[i] or granted.stalled[i] or not (auto or loop.pipeline != "off"):
-        return rounds * body
+    step = _SHORT_WAIT if brief else _WAIT_CYCLES
     floating = loop.float_ops or any(loops[j].float_ops for j in _below(i, children))
-    if not (loop.carried or granted.spread[i]) or (brief and _tree_of(loop) and loop.parallel > 1):
-        wait = 1.0
-    elif not floating:
-        wait = _WHOLE_WAIT
-    else:
-        wait = _WAIT_CYCLES if not brief else _SHORT_WAIT if loop.parallel == 1 else _CHAIN_WAIT
+    tree = _tree_of(loop) and bool(loop.float_ops)
+    if granted.gone[i]:  # no loop any more: a tree where copies are asked to be summed, one after the other where they wait, side by side else
+        if not loop.float_ops:
+            return body + (_WHOLE_WAIT * (trip - 1.0) if loop.carried else 0.0)
+        return body + (step * math.log2(max(trip, 2.0)) if tree and loop.parallel > 1 else step * (trip - 1.0) if loop.carried else 0.0)
+
+    rounds, left = _rounds(loop, granted.factor[i], granted.uneven[i], granted.innermost[i], brief, tree, step, body)
+    stopped = bool(children[i]) and "pipeline" in loop.asked and loop.pipeline == "off" and loop.parallel == 1 and _tile(loop) == 1 and not brief
+    if not granted.innermost[i] or granted.stalled[i] or stopped or not (auto or loop.pipeline != "off"):
+        return rounds * body
+    wait = _wait(loop, granted.spread[i], bool(floating), brief, step)
     if granted.waits[i] and loop.parallel > 1 and floating:
         wait += _CHOICE_CYCLES * math.log2(loop.parallel)
+    gathered = sum(loops[j].gathered * loops[j].iterations for j in (i, *_below(i, children))) / max(loop.iterations, 1)
+    wait = max(wait, gathered * min(granted.factor[i], trip) / _PORTS)
     if granted.away[i]:
         rounds, wait = trip, max(wait, _AWAY if not loop.carried else _AWAY_SUM if loop.array_writes else _AWAY_VARIABLE)
+    elif tree and 1.0 < granted.factor[i] < trip:  # what its copies have summed is summed
+        body += step * math.log2(granted.factor[i])
     return max(rounds - 1.0, 0.0) * wait + body + left
+
+
+def _rounds(loop: HlsLoop, factor: float, uneven: bool, innermost: bool, brief: bool, tree: bool, step: float, body: float) -> tuple[float, float]:
+    """(rounds that are left of a loop, cycles of those that its copies leave over)."""
+    trip = max(loop.trip_count, 1.0)
+    if not (uneven and factor > 1.0):
+        return trip / factor, 0.0
+    if innermost and tree and loop.guarded:  # they run by themselves
+        return math.floor(trip / factor), (trip % factor - 1.0) * step + body
+    if innermost and tree and brief:  # they add one after the other
+        return math.floor(trip / factor), _LEFT_CYCLES * (trip % factor)
+    return trip / factor * _UNEVEN, 0.0
+
+
+def _wait(loop: HlsLoop, spread: bool, floating: bool, brief: bool, step: float) -> float:
+    """Cycles between the rounds of a pipelined loop."""
+    if not (loop.carried or spread):
+        return 1.0
+    if brief and _tree_of(loop):  # later tools keep as many partial sums as an addition takes, where every round adds
+        return step if loop.guarded else 1.0
+    if not floating:
+        return _WHOLE_WAIT
+    return _CHAIN_WAIT if brief and loop.parallel > 1 else step
+
+
+def _unasked(i: int, loops: list[HlsLoop], below: list[int], gone: list[bool]) -> bool:
+    """Whether a loop with no pragma is unrolled all the same."""
+    loop = loops[i]
+    if loop.asked or loop.depth == 0 or loop.varying or not loop.trip_count <= _UNASKED_ROUNDS or not all(gone[j] for j in below):
+        return False
+    work = sum((1.0 + _OPERATION * loops[j].float_ops) * loops[j].iterations for j in (i, *below)) / max(loop.iterations, 1)
+    return bool(work * loop.trip_count <= _UNASKED_WORK)
 
 
 def _below(i: int, children: list[list[int]]) -> list[int]:

@@ -86,9 +86,11 @@ class Blended(Outlying):
         self._least_leaf = _LEAF[0]
         self._networks, self._machines = False, ""
         self._left_out: tuple[str, ...] = ()
+        #: pragmas that every kernel of the table has
+        self._choices: tuple[str, ...] = ()
         self._language_models: tuple[str, ...] = ()
         #: target -> what is said of kernels never seen (`beside_schedule.learned`); names of those that were
-        self._unseen: dict[str, dict[str, float]] = {}
+        self._unseen: dict[str, dict[str, Any]] = {}
         self._kernels: list[str] = []
         #: after `fit`: (n,) fold of each row, and (n, t) answers by members that saw no row of its group; NaN where a row was not judged
         self.fold = np.zeros(0, dtype=np.int64)
@@ -112,6 +114,7 @@ class Blended(Outlying):
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()
+        self._choices = beside_schedule.of_designs(table.questions.frame, self._left_out) if self._networks else ()
         self._unseen, self._kernels = {}, []
         self._language_models = () if self._networks else language_models.named(table.questions.frame)
         reached = {} if self._networks else reach.reach(table.questions.frame)
@@ -196,7 +199,7 @@ class Blended(Outlying):
                 raise TableError(f"feature table lacks the column {', '.join(lost)}; it has: {', '.join(map(str, questions.frame.columns))}")
             return replace(questions, frame=language_models.widened(questions.frame, self._language_models)) if self._language_models else questions
         wide = widened(questions)
-        return replace(wide, frame=wide.frame.drop(columns=list(self._left_out), errors="ignore")) if self._left_out else wide
+        return replace(wide, frame=beside_schedule.with_columns(wide.frame, self._left_out, self._choices)) if self._left_out else wide
 
     def _references_of(self, questions: Any) -> np.ndarray:
         """(n, t) what targets are learned as ratios to: cycles of a design to those of its schedule, which one of a kernel never seen has too; 1 for others."""
@@ -314,9 +317,10 @@ class Blended(Outlying):
             if any("newcomer" in shares for shares in told["shares"].values()):
                 here["newcomer"] = self._as_known(questions.take(new), column, told["known"], lambda q: self._blend(q)[0], self.targets, told.get("worth", {}))
             blend[new] = mixed(here, told["shares"], self.targets, self._counted)
-        stranger = ~np.isin(beside_schedule.kernels(questions.frame), self._kernels) if self._unseen else np.zeros(len(blend), dtype=bool)  # type: ignore[attr-defined]
+        kernel = beside_schedule.kernels(questions.frame) if self._unseen else np.full(len(blend), "")  # type: ignore[attr-defined]
+        stranger = ~np.isin(kernel, self._kernels) if self._unseen else np.zeros(len(blend), dtype=bool)
         for t, kept in self._unseen.items():
-            blend[stranger, self.targets.index(t)] = beside_schedule.said(blend[stranger, self.targets.index(t)], kept)
+            blend[stranger, self.targets.index(t)] = beside_schedule.said(blend[stranger, self.targets.index(t)], kept, kernel[stranger])
         blend = blend * self._references_of(questions)
         points = consistent({t: blend[:, j] for j, t in enumerate(self.targets)})
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
@@ -356,7 +360,7 @@ class Blended(Outlying):
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability,
                                 "strangers": {**self._strangers, **({_OF_VALUES: self._values} if self._values else {})},
                                 "counted": self._counted, "networks": self._networks, "members": {}}
-        spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
+        spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("choices", self._choices), ("language_models", self._language_models)) if columns}
         spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
         spec["strangers"] |= {_BESIDE: here} if (here := sorted({"reach", "relatives"} & set(spec))) else {}
         spec |= {"unseen": self._unseen, "kernels": self._kernels} if self._unseen else {}
@@ -382,6 +386,7 @@ class Blended(Outlying):
             raise FormatError(f"{folder}: model.json lacks {', '.join(lost)}")
         out._values = dict(spec["strangers"].get(_OF_VALUES, {}))
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
+        out._choices = tuple(spec.get("choices", ()))
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
         out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
         out._unseen, out._kernels = {t: dict(s) for t, s in spec.get("unseen", {}).items()}, list(spec.get("kernels", ()))

@@ -63,7 +63,9 @@ class HlsLoop:
     the kernel uses; resting: those of them whose index does not move with its rounds. copied, copied_resting: the same of arrays that another nest uses too. Arrays whose index is data
     are in neither: which elements are touched is not known beforehand. bursts, bursts_round: pieces of memory without a gap, of the `span`, that some of its rounds touch, whatever
     their number, and those that each round adds.
-    moving: arrays whose index in its own body moves with its rounds, so that copies of it divide them; writing: those of them that it writes.
+    moving: arrays whose index in its own body moves with its rounds, so that copies of it divide them; writing: those of them that it writes. asked: the kinds of pragma that stand at it
+    ("pipeline", "parallel", "tile"), whatever they are set to. gathered: accesses per iteration, at an index that is data, of the array that has most of them. guarded: part of its own body
+    runs in some rounds only.
     """
 
     name: str
@@ -92,6 +94,9 @@ class HlsLoop:
     mixed: bool = False
     met: bool = False
     writing: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ("parallel",)
+    gathered: int = 0
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         if self.pipeline not in PIPELINE:
@@ -169,7 +174,7 @@ def _read(file: Path, point: Mapping[str, int | str] | str | None) -> HlsDesign:
     if not kept:
         raise GraphError(f"{file}: no loop that runs and no array access in {len(program.instructions)} instructions")
     carried, spans = _carried(program.regions), _spans(program.regions)
-    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0))) for r in kept)
+    loops = tuple(_loop(r, settings.get(r.header, {}) if r.header else {}, id(r) in carried, spans.get(id(r), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)), _is_guarded(r, program)) for r in kept)
     return HlsDesign(_workload(file, kept, loops, any(r.float_ops for r in program.regions)), loops)
 
 
@@ -287,7 +292,7 @@ def _side_by_side(steps: list[tuple[float, float]]) -> float:
     return run
 
 
-def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: _Touched) -> HlsLoop:
+def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool, span: _Touched, guarded: bool) -> HlsLoop:
     reads, writes = (sum(map(len, side.values())) for side in (region.reads, region.writes))
     writing = tuple(sorted(a for a, indices in region.writes.items() if region.header is not None and any(region.variable in moving for moving in indices)))
     return HlsLoop(
@@ -296,7 +301,23 @@ def _loop(region: Region, setting: Mapping[str, int | str | bool], carried: bool
         str(setting.get("pipeline", "off")), int(setting.get("parallel", 1)), int(setting.get("tile", 1)), bool(setting.get("reduction", False)),
         region.header is not None and (region.varying or not region.variable), carried, *span,
         tuple(sorted({array for side in (region.reads, region.writes) for array, indices in side.items() if region.header is not None and any(region.variable in moving for moving in indices)})),
-        bool(writing) and bool(setting.get("unnamed", False)), region.header is not None and any(len(region.places.get(array, ())) > 1 for array in region.writes), writing)
+        bool(writing) and bool(setting.get("unnamed", False)), region.header is not None and any(len(region.places.get(array, ())) > 1 for array in region.writes), writing,
+        tuple(kind for kind in ("pipeline", "parallel", "tile") if kind in setting), _gathered(region), guarded)
+
+
+def _gathered(region: Region) -> int:
+    """`gathered` of `HlsLoop`."""
+    counts: dict[str, int] = {}
+    for side in (region.reads, region.writes):
+        for array, indices in side.items():
+            counts[array] = counts.get(array, 0) + sum(DATA in region.strides.get((array, moving), ()) for moving in indices)
+    return max(counts.values(), default=0)
+
+
+def _is_guarded(region: Region, program: Program) -> bool:
+    """Whether some block of a region's own body has two successors inside it: one that leaves it is the test of its loop, or of a loop inside."""
+    mine = (b for b in region.blocks if program.innermost[b] is region) if region.header is not None else ()
+    return any(len(program.successors.get(b, set()) & region.blocks) > 1 for b in mine)
 
 
 def _rounds(region: Region) -> int:

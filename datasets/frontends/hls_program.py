@@ -96,7 +96,8 @@ class Program:
     # -- structure ------------------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _next(self) -> dict[Block, set[Block]]:
+    def successors(self) -> dict[Block, set[Block]]:
+        """Block -> the blocks that it branches to."""
         out: dict[Block, set[Block]] = defaultdict(set)
         for e in self._edges:
             a, b = self._by_key.get(e.source), self._by_key.get(e.target)
@@ -117,7 +118,7 @@ class Program:
         for i in self.instructions:
             first.setdefault(i.block, i.order)
         before: dict[Block, set[Block]] = defaultdict(set)
-        for a, targets in self._next.items():
+        for a, targets in self.successors.items():
             for b in targets:
                 before[b].add(a)
         bodies: dict[Block, set[Block]] = {}
@@ -150,7 +151,7 @@ class Program:
     def _back_edges(self, blocks: list[Block]) -> list[tuple[Block, Block]]:
         found, state = [], dict[Block, int]()
         for root in blocks:
-            stack = [(root, iter(sorted(self._next[root])))] if root not in state else []
+            stack = [(root, iter(sorted(self.successors[root])))] if root not in state else []
             state.setdefault(root, 1)
             while stack:
                 block, rest = stack[-1]
@@ -159,7 +160,7 @@ class Program:
                         found.append((block, target))
                     elif target not in state:
                         state[target] = 1
-                        stack.append((target, iter(sorted(self._next[target]))))
+                        stack.append((target, iter(sorted(self.successors[target]))))
                         break
                 else:
                     state[block] = 2
@@ -368,7 +369,7 @@ class Program:
         given = self._trips.get(loop.label)
         found = None
         for i in sorted((i for b in loop.blocks for i in self._compares.get(b, ())), key=lambda i: i.order):
-            if any(target not in loop.blocks for target in self._next[i.block]):
+            if any(target not in loop.blocks for target in self.successors[i.block]):
                 found = self._rounds(i, loop)
                 if found is not None:
                     break

@@ -151,6 +151,20 @@ def test_designs_of_kernels_never_seen_are_said_by_their_schedule_where_that_ord
     np.testing.assert_array_equal(beside_schedule.said(noise, {"share": 1.0, "ratio": 5.0}), noise)
 
 
+def test_a_kernel_known_by_other_tools_alone_keeps_its_level_and_takes_the_order_of_its_schedule() -> None:
+    frame, schedule, noise, real = designs()
+    real = real * np.where(np.arange(160) < 20, 7.0, 1.0)
+    old, new = (beside_schedule.kernels(frame.assign(**{"network.brief_sums": tool})) for tool in (0.0, 1.0))
+    assert not np.isin(new, old).any()
+    told = json.loads(json.dumps(beside_schedule.learned(schedule, noise, real, old)))
+    level = beside_schedule.said(noise, told, new)
+    assert level[:20] == pytest.approx(np.full(20, 7.0 * np.exp(0.7)), rel=0.1)
+    assert level[20:] == pytest.approx(np.full(140, np.exp(0.7)), rel=0.1)
+    assert beside_schedule.said(noise, told, np.array(["another one"] * 160)) == pytest.approx(beside_schedule.said(noise, told))
+    earlier = {"share": told["share"], "ratio": told["ratio"]}  # as it was saved before
+    assert beside_schedule.said(noise, earlier, new) == pytest.approx(beside_schedule.said(noise, earlier))
+
+
 def test_a_share_that_one_kernel_alone_asks_for_is_not_kept() -> None:
     """Of eight kernels one is in the wrong order by its schedule: the gain is its standard error, so nothing is kept of what was learned; two are more than chance."""
     kernel, schedule = np.repeat([f"k{i}" for i in range(8)], 20), np.tile(np.linspace(1.0, 2.0, 20), 8)

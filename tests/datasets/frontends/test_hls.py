@@ -82,6 +82,8 @@ def test_a_matrix_vector_product_by_hand(tmp_path):
     assert inner.carried
     assert (outer.writing, inner.writing) == (("y",), ())
     assert not any((outer.met, inner.met, outer.mixed, inner.mixed))
+    assert (outer.asked, inner.asked) == (("pipeline", "tile"), ("parallel",))  # whatever they are set to
+    assert not any((outer.guarded, inner.guarded, outer.gathered, inner.gathered))
     assert design.workload.flops == 2 * 96
     assert [op.dtype for op in design.workload.ops] == ["float64", "float64"]
     assert design.columns().shape == (2, len(ATTRIBUTES))
@@ -98,6 +100,20 @@ def test_an_array_met_again_at_another_place_makes_rounds_wait(tmp_path, read, w
             "store double %v, double* %et, align 8", "br label %inc"]
     loop, = read_hls(gexf(tmp_path / "shift.gexf", [["%a.addr = alloca double*, align 8", "%i = alloca i32, align 4", *i0], i1, body, i2, ["ret void"]], [(0, 1), (1, 2), (1, 4), (2, 3), (3, 1)])).loops
     assert (loop.array_reads, loop.array_writes, loop.carried, loop.met) == (1, 1, carried, carried)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_rounds_that_do_not_all_run_and_indices_that_are_data(tmp_path, guarded):
+    """k = idx[i]; a[k] = a[k] * a[k], with `if (k > 3)` before it or without, for 8 rounds: three accesses of `a` at an index that is data, none of `idx`."""
+    i0, i1, i2 = counted("i", "0", "8")
+    there = [line for at in "12" for line in (f"%pa{at} = load double*, double** %a.addr, align 8", f"%ka{at} = load i32, i32* %k, align 4", f"%kw{at} = sext i32 %ka{at} to i64",
+                                              f"%e{at} = getelementptr inbounds double, double* %pa{at}, i64 %kw{at}", f"%v{at} = load double, double* %e{at}, align 8")]
+    body = ["%pi = load i32*, i32** %idx.addr, align 8", "%i1 = load i32, i32* %i, align 4", "%w = sext i32 %i1 to i64", "%ei = getelementptr inbounds i32, i32* %pi, i64 %w",
+            "%ki = load i32, i32* %ei, align 4", "store i32 %ki, i32* %k, align 4", *(["%c3 = icmp sgt i32 %ki, 3", "br i1 %c3, label %then, label %inc"] if guarded else ["br label %then"])]
+    then = [*there, "%m = fmul double %v1, %v2", "store double %m, double* %e2, align 8", "br label %inc"]
+    allocas = ["%a.addr = alloca double*, align 8", "%idx.addr = alloca i32*, align 8", "%i = alloca i32, align 4", "%k = alloca i32, align 4"]
+    loop, = read_hls(gexf(tmp_path / "scatter.gexf", [[*allocas, *i0], i1, body, then, i2, ["ret void"]], [(0, 1), (1, 2), (1, 5), (2, 3), *([(2, 4)] if guarded else []), (3, 4), (4, 1)])).loops
+    assert (loop.trip_count, loop.guarded, loop.gathered, loop.asked) == (8.0, guarded, 3, ())
 
 
 def test_pragmas_change_the_design_and_not_the_work(tmp_path):
