@@ -44,6 +44,8 @@ _NOBODY = math.log(5.4)
 #: least width about a word never seen where none of its column could be held out (logarithm): over columns of words of open tables, four in five have nine tenths of the rows of four pairs in five within that
 #: factor (`benchmarks/never_rehearsed.py`, "words"); where fewer than so many were held out the width lies between the two, as about machines
 _NEVER_HEARD, _ENOUGH_WORDS = math.log(6.0), 4
+#: and about a machine and a word never seen together, where no pair could be held out: half of it (assumption)
+_NEVER_TOGETHER = 0.5 * _NEVER_HEARD
 #: rows from which a small stratum's own errors may make it wider, and how many times the usual width they must ask for (assumptions)
 _LEAST_OF_FEW, _MUCH_WORSE = 4, 1.5
 #: widths beyond a size, and in a corner, that could not be held out, over those within, at least: of cuts of small open tables of operators, the largest values of one size held out, or the corners, nine tenths of the rows of four in
@@ -234,17 +236,18 @@ class Conformal:
         self._sizes = {"reached": dict(reached), "widths": widths, "octaves": {sort: each.octaves for sort, each in tried.items()}, "corner_alone": corner_alone}
         return self
 
-    def expect_words(self, learned: Mapping[str, Sequence[str]], tried: Mapping[str, Sequence[Mapping[str, tuple[np.ndarray, np.ndarray]]]]) -> Self:
-        """Widths for operators with a word that none of those `learned` is (column -> words, `word_rehearsal.known`), from rehearsals with words held out: the widest of a column's counts. Of fewer than `_ENOUGH_WORDS` words, the
-        fewer the nearer to `_NEVER_HEARD`."""
-        self._expected["words"] = partial(self.expect_words, learned, tried)
+    def expect_words(self, learned: Mapping[str, Sequence[str]], tried: Mapping[str, Sequence[Mapping[str, tuple[np.ndarray, np.ndarray]]]], together: Mapping[str, Sequence[str]] | None = None) -> Self:
+        """Widths for operators with a word that none of those `learned` is (column -> words, `word_rehearsal.known`), or whose word and machine were never `together` (`word_rehearsal.pairs`), from rehearsals with words and
+        pairs held out: the widest of a column's counts. Of fewer than `_ENOUGH_WORDS`, the fewer the nearer to `_NEVER_HEARD` (pairs: `_NEVER_TOGETHER`)."""
+        self._expected["words"] = partial(self.expect_words, learned, tried, together)
         widths: dict[str, dict[str, float]] = {}
         for name, scale in self._scale.items():
-            for column in learned if scale == "log" else ():
+            for column in (*learned, *([word_rehearsal.TOGETHER] if together else ())) if scale == "log" else ():
                 each = [self._quantile(score) for part in tried.get(column, ()) if (score := self._scores(name, *part[name])) is not None]
                 width, untold = max(each, default=0.0), max(1.0 - len(each) / _ENOUGH_WORDS, 0.0)
-                widths.setdefault(name, {})[column] = width + untold * max(_NEVER_HEARD - width, 0.0)
-        self._words = {"learned": {column: list(each) for column, each in learned.items()}, "widths": widths}
+                never = _NEVER_TOGETHER if column == word_rehearsal.TOGETHER else _NEVER_HEARD
+                widths.setdefault(name, {})[column] = width + untold * max(never - width, 0.0)
+        self._words = {"learned": {column: list(each) for column, each in learned.items()}, "widths": widths, "together": {column: list(each) for column, each in (together or {}).items()}}
         return self
 
     def beyond_sizes(self, questions: Questions) -> dict[str, np.ndarray]:
@@ -312,7 +315,11 @@ class Conformal:
         return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions), self._unheard_of(questions), self._new_words(questions))
 
     def _new_words(self, questions: Questions) -> dict[str, np.ndarray]:
-        return word_rehearsal.unheard_of(questions, self._words["learned"]) if self._words and isinstance(questions, OpQuestions) else {}
+        """Column -> (n,) whether its word was never learned, and whether a word was never learned of the machine."""
+        if not self._words or not isinstance(questions, OpQuestions):
+            return {}
+        apart = word_rehearsal.never_together(questions, self._words["learned"], self._words["together"])
+        return word_rehearsal.unheard_of(questions, self._words["learned"]) | ({word_rehearsal.TOGETHER: apart} if apart.any() else {})
 
     def _unheard_of(self, questions: Questions) -> np.ndarray | None:
         """(n,) whether a machine has no figures, where machines that were learned have them; None where there is no such row."""
@@ -385,8 +392,8 @@ class Conformal:
         if out._sizes and not (set(out._sizes) == {"reached", "widths", "octaves", "corner_alone"} and all(isinstance(out._sizes[part], dict) for part in ("reached", "widths", "octaves"))):
             raise FormatError(f"{folder}: widths beyond sizes: expected reached, widths, octaves and corner_alone, got {', '.join(out._sizes)}")
         out._words = dict(spec.get("words", {}))
-        if out._words and not (set(out._words) == {"learned", "widths"} and all(isinstance(part, dict) for part in out._words.values()) and "dtype" in out._words["learned"]):
-            raise FormatError(f"{folder}: widths about words: expected learned (with dtype) and widths, got {', '.join(out._words)}")
+        if out._words and not (set(out._words) == {"learned", "widths", "together"} and all(isinstance(part, dict) for part in out._words.values()) and "dtype" in out._words["learned"]):
+            raise FormatError(f"{folder}: widths about words: expected learned (with dtype), widths and together, got {', '.join(out._words)}")
         return out
 
 

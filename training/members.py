@@ -85,7 +85,8 @@ def quick_trees(targets: Sequence[str], seed: int) -> Any:
 
 def expect_words(surrogate: Any, train: Table, wanted: Sequence[str], seed: int) -> None:
     """Widths about words never seen, for a calibrated conformal model of an op table: from rehearsals with words held out."""
-    surrogate.expect_words(word_rehearsal.known(train.questions), word_rehearsal.tried(train, lambda: [quick_trees(wanted, seed)], wanted, seed))
+    tried = word_rehearsal.tried(train, lambda: [quick_trees(wanted, seed)], wanted, seed)
+    surrogate.expect_words(word_rehearsal.known(train.questions), tried, word_rehearsal.pairs(train.questions))
 
 
 def rehearse(surrogate: Any, train: Table, wanted: Sequence[str], seed: int, say: Say, networks: bool = True) -> None:

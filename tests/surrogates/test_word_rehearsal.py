@@ -19,7 +19,7 @@ from silicast.surrogates.prediction import Prediction
 from silicast.training.fitting import fit_table
 
 SCHEMA: dict[str, Any] = {"op": "gemm", "columns": {c: c for c in ("m", "n", "k", "dtype")}, "hardware": "hardware", "context": ["library", "label"], "targets": {"latency_s": {"column": "s", "unit": "s"}}}
-FACTOR = {"fast": 1.0, "usual": 2.0, "slow": 3.0}
+FACTOR = {"fast": 1.0, "usual": 2.0, "slow": 3.0, "new": 4.0}
 
 
 def frame(libraries: tuple[str, ...] = ("fast", "usual", "slow"), values: tuple[int, ...] = (256, 512, 1024, 2048)) -> pd.DataFrame:
@@ -87,6 +87,24 @@ def test_a_word_never_heard_is_as_wide_as_the_rehearsal_tells() -> None:
     assert (told.high / told.point)[:, 0] == pytest.approx([1.01, 3.0, 3.0**0.25 * 6.0**0.75])
 
 
+def test_a_machine_and_a_word_never_together() -> None:
+    """Two machines, the second without `slow`: pairs whose words stay known are held out, four at most; widths by hand: of two that were, the worse was off by 3, more than the root of 6."""
+    both = pd.concat([frame(), frame(("fast", "usual")).assign(hardware="h100_sxm")], ignore_index=True)
+    table = read_measured(both, SCHEMA)
+    found = word_rehearsal.tried(table, lambda: [Quickest()], ("latency_s",), 0)
+    assert len(found[word_rehearsal.TOGETHER]) == 4  # of both machines, fast and usual (and their labels); slow is on one alone
+    learned, together = word_rehearsal.known(table.questions), word_rehearsal.pairs(table.questions)
+    asked = read_measured(frame(("fast", "slow", "new")).assign(hardware="h100_sxm"), SCHEMA).questions
+    assert word_rehearsal.never_together(asked, learned, together).tolist() == (asked.context["library"] == "slow").tolist()
+    assert not word_rehearsal.never_together(read_measured(frame().assign(hardware="l40s"), SCHEMA).questions, learned, together).any()  # a machine never seen is another matter
+    model = Conformal(Quickest().fit(table), level=0.9, least=10)
+    model.calibrate_from(table.questions.strata, {"latency_s": (np.full(len(table), 1.01), np.ones(len(table)))})
+    model.expect_words(learned, {word_rehearsal.TOGETHER: [{"latency_s": (np.full(20, off), np.ones(20))} for off in (2.0, 3.0)]}, together)
+    told = model.predict(asked.take(np.flatnonzero(asked.context["library"] != "new")))
+    slow = (asked.context["library"] == "slow").to_numpy()[(asked.context["library"] != "new").to_numpy()]
+    assert (told.high / told.point)[:, 0] == pytest.approx(np.where(slow, 3.0, 1.01))
+
+
 def test_a_fit_learns_it_and_the_folder_keeps_it(tmp_path: Path) -> None:
     fit_table(frame(), SCHEMA, (), tmp_path / "m")
     model, _ = store.load(tmp_path / "m")
@@ -97,4 +115,4 @@ def test_a_fit_learns_it_and_the_folder_keeps_it(tmp_path: Path) -> None:
     assert wide[new].min() > 2 * np.log(2.0) > wide[~new].max()
     spec, _ = model.weights()
     with pytest.raises(FormatError, match="widths about words: expected learned"):
-        Conformal.from_weights({**spec, "words": {"learned": {}, "widths": {}}}, {}, tmp_path, lambda name: type("Any", (), {"from_weights": lambda *a: None}))
+        Conformal.from_weights({**spec, "words": {"learned": {}, "widths": {}, "together": {}}}, {}, tmp_path, lambda name: type("Any", (), {"from_weights": lambda *a: None}))
