@@ -2,7 +2,7 @@
 
 Few machines teach no law of machines: a process over three figures of four machines forecast an H100 25 times too slow. What carries over is asked instead: the same row on
 each machine of the table, brought to the new one by the ratio of what both are rated at, and the weighted median of those. Machines of one vendor and kind run the same
-software and count eight times; across vendors software differs by more than rates do (a llama on an MI250 takes 1.6 times an A100's time at 1.6 times its bandwidth), so no
+software and count fifty times; across vendors software differs by more than rates do (a llama on an MI250 takes 1.6 times an A100's time at 1.6 times its bandwidth), so no
 rate is brought over there but what goes beyond a factor of two. Rates that bound a kernel are the memory's and the arithmetic units' (Williams et al. 2009, "Roofline"); which of them holds a plain table does not say, and what
 is rated is not all reached, so time goes with the 0.35th power of each.
 
@@ -25,8 +25,8 @@ from ..features.device import DEVICE_FEATURES, named_machine
 from .kin import machine_figures
 
 #: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions, chosen by looking
-#: at machines held out of LLM-Inference-Bench and Zeus)
-KIN, _POWER = 8.0, 0.35
+#: at machines held out of LLM-Inference-Bench and Zeus; at eight times, four of other vendors drew the one of kin away by a tenth)
+KIN, _POWER = 50.0, 0.35
 #: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption, chosen by looking at
 #: Accel-NASBench's as well)
 _SOFTWARE = 0.69
@@ -127,7 +127,7 @@ def factors(new: str, known: Sequence[str], target: str) -> np.ndarray:
     figures, kin = _beside(new, known)
     apart = _figures(new) - figures
     rates, limit = apart[:, _BANDWIDTH] + apart[:, _RATE], apart[:, _LIMIT]
-    faster = np.where(kin, _POWER * rates, _excess(rates / 2.0))
+    faster = np.where(kin, _POWER * rates, 2.0 * _POWER * _excess(rates / 2.0))  # across vendors, too, not all that is rated is reached
     log = {"time": -faster, "throughput": faster, "power": np.where(kin, limit, _excess(limit)), "energy": np.where(kin, limit, _excess(limit)) - faster}
     return np.nan_to_num(log.get(quantity(target), np.zeros(len(known))))
 
@@ -165,14 +165,19 @@ def floors(values: np.ndarray, machines: np.ndarray, target: str) -> dict[str, f
     return out if 2 * len(out) > len(names) else {}
 
 
-def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None, floor: Mapping[str, float] | None = None) -> np.ndarray:
-    """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive. `floor`: machine -> what of its times goes with no rate (`floors`)."""
+def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None, floor: Mapping[str, float] | None = None,
+           needed: np.ndarray | None = None, counts: float = 0.0) -> np.ndarray:
+    """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive. `floor`: machine -> what of its times goes with no rate (`floors`). `needed`: (D, n) logarithms of what
+    else answers of kin are multiplied by, which `counts` so much against their rates; NaN where nobody knows."""
     weight = shares(new, known, worth)
     asked = weight > 0
-    values, weight, log = answers[asked], weight[asked], factors(new, known, target)[asked]
+    log = np.repeat(factors(new, known, target)[:, None], answers.shape[1], axis=1)
+    if needed is not None:
+        log = np.where(np.isfinite(needed) & of_kin(new, known)[:, None], (1.0 - counts) * log + counts * np.nan_to_num(needed), log)
+    values, weight, log = answers[asked], weight[asked], log[asked]
     least = np.minimum(values, np.array([(floor or {}).get(name, 0.0) for name in known])[asked][:, None])
     positive = (values > 0).all(0)
-    brought = np.log(np.where(positive, least + (values - least) * np.exp(log)[:, None], 1.0))
+    brought = np.log(np.where(positive, least + (values - least) * np.exp(log), 1.0))
     return np.where(positive, np.exp(weighted_median(brought, weight)), weighted_median(values, weight))
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
 from ..datasets.table import FeatureQuestions, Questions, Table
 from ..features import language_models, served_models
 from ..features.device import named_machine
-from . import newcomer, relatives
+from . import brought_over, newcomer, relatives
 from .boosted import Boosted
 from .kernel import Kernel
 from .reaching import SIZE, SMALL, STEP, Reaching
@@ -38,6 +39,13 @@ _MOST_COMPARED = 1_500
 #: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, those about its power, and answers about one of another vendor or kind (and, an assumption, of which no catalogue
 #: knows either). Of pairs of machines in open tables, each brought over to the other by what both are rated at, four in five have nine tenths of their rows within such a factor (`benchmarks/never_rehearsed.py`)
 _KIN_OFF, _KIN_POWER_OFF, _ALIEN_OFF = 3.9, 2.0, 15.0
+#: how many machines held out such a factor counts as beside those that were: a pair that happens to be alike says little of the next (assumption); and the factor of machines of another vendor or kind there: that of nine
+#: in ten pairs, for those held out tell what is usual
+_PRIOR, _ALIEN_NEXT = 2.0, 36.0
+#: how far off (factor) answers about a language model never seen may be, which counts so against those held out (assumption)
+_MODEL_OFF = 1.6
+#: errors (logarithm) below which there is nothing to stretch
+_SURE = 0.01
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
 #: how much wider than about models held out, whose figures are known, intervals are about one that nobody knows (assumption)
@@ -92,6 +100,10 @@ class Outlying(Reaching):
             told |= {"settled": own} if own else {}
             times = {t: newcomer.floors(table.targets[t], values, t) for t in self.targets}
             told |= {"floors": times} if any(times.values()) else {}
+            if not self._networks:
+                served = brought_over.served(frame, column, self._language_models, {t: table.targets[t] for t in self.targets})
+                runs = brought_over.software(frame, column, [c for c in self._written if c in frame and c not in self._language_models and c not in own])
+                told |= {name: each for name, each in (("served", served), ("software", runs)) if each}
             if (self._networks or not few) and (len(names) < 3 or len(table) > MOST_FOLDED):
                 continue
             self._strangers[column] = told
@@ -160,7 +172,8 @@ class Outlying(Reaching):
                 good = np.isfinite(table.targets[t]) & np.isfinite(points[:, j]) & (table.targets[t] > 0) & (points[:, j] > 0)
                 if good.any():
                     before = self.rehearsed[_MODEL].get(t, (np.zeros(0), np.zeros(0)))
-                    self.rehearsed[_MODEL][t] = (np.r_[before[0], table.targets[t][good]], np.r_[before[1], points[good, j]])
+                    truth, said = _no_surer(table.targets[t][good], points[good, j], _MODEL_OFF, table.questions.frame[column][good].nunique())
+                    self.rehearsed[_MODEL][t] = (np.r_[before[0], truth], np.r_[before[1], said])
 
     def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str, other: str) -> dict[str, float]:
         """Shares of the usual blend and of the `other`, by their answers about models held out."""
@@ -170,8 +183,8 @@ class Outlying(Reaching):
             return {"usual": 1.0}
         stack, y = np.log(np.stack([p[good, j] for p in both.values()])), np.log(truth[good])
         share, better = best_shares(stack, y, 1.0), _BETTER
-        if other == "served":  # physics that holds for every model: what few of them happened to like best is half of what counts
-            share, better = (share + 0.5) / 2.0, 1.0
+        if other == "served":  # physics that holds for every model: what few of them happened to like best is half of what counts, the other half is that it alone speaks
+            share, better = (share + np.array([0.0, 1.0])) / 2.0, 1.0
         off = [float(np.minimum(np.abs(x - y), 1.0).mean()) for x in (share @ stack, stack[0])]
         return {name: float(w) for name, w in zip(both, share, strict=True) if w > 0} if off[0] < better * off[1] else {"usual": 1.0}
 
@@ -273,26 +286,42 @@ class Outlying(Reaching):
         """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
         out = np.full((len(questions), len(targets)), np.nan)
         written = questions.frame[column].astype(str).to_numpy(dtype=str)
-        own = self._strangers[column].get("settled", {})
+        told = self._strangers[column]
+        own, served, runs = told.get("settled", {}), told.get("served", {}), told.get("software", {})
         figures = [tuple(row) for row in questions.frame[[c for c in own if c in questions.frame]].astype(str).to_numpy().tolist()]  # each row by itself, whatever another of that name says
         alike = pd.factorize(pd.Series(list(zip(written.tolist(), figures, strict=True)), dtype=object))[0]
         for rows in (np.flatnonzero(alike == place) for place in range(int(alike.max(initial=-1)) + 1)):
-            name = written[rows[0]]
-            counts = newcomer.shares(str(name), known) > 0
-            every = np.full((len(known), len(rows), len(targets)), np.nan)
+            name = str(written[rows[0]])
+            counts = newcomer.shares(name, known) > 0
+            every, needs = (np.full((len(known), len(rows), len(targets)), np.nan) for _ in range(2))
             mine = questions.take(rows)
-            near = newcomer.nearness({c: mine.frame[c].iloc[0] for c in own if c in mine.frame}, own, known) if own and named_machine(str(name)) is None else np.ones(len(known))
+            near = newcomer.nearness({c: mine.frame[c].iloc[0] for c in own if c in mine.frame}, own, known) if own and named_machine(name) is None else np.ones(len(known))
+            needed = brought_over.needed(served, mine.frame, targets)
+            alien = not newcomer.of_kin(name, known).any()
             for at, machine in enumerate(known):
                 if counts[at]:
-                    every[at] = ask(self._moved(mine, column, machine))
+                    there = self._moved(mine, column, machine)
+                    every[at] = self._with_its_software(there, machine, known, runs, ask, targets) if alien and runs else ask(there)
+                    needs[at] = brought_over.POWER * (needed - brought_over.needed(served, there.frame, targets))
             for j, t in enumerate(targets):
-                out[rows, j] = newcomer.joined(str(name), known, t, every[:, :, j], near * worth.get(t, 1.0), self._strangers[column].get("floors", {}).get(t))
+                out[rows, j] = newcomer.joined(name, known, t, every[:, :, j], near * worth.get(t, 1.0), told.get("floors", {}).get(t), needs[:, :, j], brought_over.SHARE)
+        return out
+
+    def _with_its_software(self, there: Any, machine: str, known: Sequence[str], runs: Mapping[str, Mapping[str, Sequence[str]]], ask: Callable[[Any], np.ndarray], targets: Sequence[str]) -> np.ndarray:
+        """(n, t) answers to rows on a known machine; those with software that no known machine ran, by the best that this one was measured with (`brought_over.best`)."""
+        out = ask(there)
+        for c, words in runs.items():
+            rows = np.flatnonzero(~np.isin(there.frame[c].astype(str).to_numpy(dtype=str), [w for each in known for w in words.get(each, ())])) if c in there.frame else np.zeros(0, dtype=np.int64)
+            if len(rows) and words.get(machine):
+                part = there.take(rows)
+                tried = np.stack([ask(replace(part, frame=assigned(part.frame, {c: word}))) for word in words[machine]])
+                out[rows] = np.column_stack([brought_over.best(t, tried[:, :, j]) for j, t in enumerate(targets)])
         return out
 
     def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool, alien: np.ndarray) -> None:
         """What is expected of answers about machines never seen, per target: the rehearsed ones, of machines of whose vendor and kind others were left apart from those that are `alien` ((n,) rows); where machines are few,
         those of the machine that was answered worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where none was held out, `_KIN_OFF` and `_ALIEN_OFF` off,
-        but about kin no farther than about aliens, and about aliens no less than about kin."""
+        but about kin no farther than about aliens, and about aliens no less than about kin. Of plain tables what was held out counts beside what pairs of machines are elsewhere (`_no_surer`)."""
         point = np.full((len(table), len(self.targets)), np.nan)
         if answers:
             point = np.median(list(answers.values()), axis=0) if "middle" in told else mixed(answers, told["shares"], self.targets, self._counted)
@@ -301,19 +330,26 @@ class Outlying(Reaching):
             good = np.isfinite(truth) & np.isfinite(point[:, j]) & (truth > 0) & (point[:, j] > 0)
             off = np.abs(np.log(np.where(good, point[:, j], 1.0) / np.where(good, truth, 1.0)))
             found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+            factors = {_MACHINE: _KIN_POWER_OFF if newcomer.quantity(t) == "power" else _KIN_OFF, _ALIEN: _ALIEN_OFF}
+            count = dict.fromkeys(factors, 0)
             for kind, rows in ((_MACHINE, good & ~alien), (_ALIEN, good & alien)):
                 held = np.unique(values[rows])
+                count[kind] = len(held)
                 if few and len(held):
                     rows &= values == held[np.argmax([np.quantile(off[rows & (values == name)], 0.9) for name in held])]
                     point[rows, j] *= (point[rows, j] / truth[rows]) ** (1.0 / len(held))
                 if rows.any():
                     found[kind] = truth[rows], point[rows, j]
+            tried = next(iter(found.values()), None)
+            if not self._networks:
+                next_off = {_MACHINE: factors[_MACHINE], _ALIEN: _ALIEN_NEXT}
+                found = {kind: _no_surer(*each, next_off[kind], count[kind]) for kind, each in found.items()}
             if len(found) < 2 and (truth[np.isfinite(truth)] > 0).all():
-                tried = next(iter(found.values()), None)
-                for kind, factor in ((_MACHINE, _KIN_POWER_OFF if newcomer.quantity(t) == "power" else _KIN_OFF), (_ALIEN, _ALIEN_OFF)):
+                for kind, factor in factors.items():
                     if kind not in found:
                         worse = tried is not None and np.quantile(np.abs(np.log(tried[1] / tried[0])), 0.9) > np.log(factor)
-                        found[kind] = tried if tried is not None and worse == (kind == _ALIEN) else (truth, truth * factor)
+                        alike = tried is not None and worse == (kind == _ALIEN)
+                        found[kind] = (tried if self._networks else _no_surer(*tried, factor, sum(count.values()))) if tried is not None and alike else (truth, truth * factor)
             elif _ALIEN in found and _MACHINE not in found:
                 found[_MACHINE] = found[_ALIEN]
             if _ALIEN in found:  # enough of them for a width of their own
@@ -388,6 +424,16 @@ def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
     if len(order) > most and len(np.unique(alien[order[:most]])) < len(np.unique(alien)):
         order[most - 1] = next(at for at in order[most:] if alien[at] != alien[order[0]])
     return order[:most]
+
+
+def _no_surer(truth: np.ndarray, point: np.ndarray, factor: float, held: int) -> tuple[np.ndarray, np.ndarray]:
+    """(truth, answers) with errors (logarithms) stretched until nine tenths of them are within what those of so many `held` say together with a `factor` that counts as `_PRIOR` of them; never shrunk. Where hardly
+    anything is off, answers are off by that much altogether."""
+    width = float(np.quantile(np.abs(np.log(point / truth)), 0.9))
+    wanted = (held * width + _PRIOR * np.log(factor)) / (held + _PRIOR)
+    if wanted <= width:
+        return truth, point
+    return truth, truth * np.exp(wanted) if width < _SURE else truth * (point / truth) ** (wanted / width)
 
 
 def _or(member: Served | None, table: Table, frame: Any, usual: np.ndarray) -> np.ndarray:

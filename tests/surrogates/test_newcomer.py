@@ -78,8 +78,7 @@ def test_a_machine_of_another_kind_is_as_unsure_as_those_were_or_more_than_the_k
     assert kin[0] < np.log(3.5)
     assert kin[1] == pytest.approx(np.log(15.0))
     others = widths(table({"a100_sxm": 1.0, "mi250": 1.6, "tpu_v4": 0.8}))
-    assert others[0] == pytest.approx(others[1], rel=1e-3)
-    assert others[0] < np.log(3.5)
+    assert others[0] < np.log(3.5) < others[1] < np.log(15.0)  # three that are alike by chance count beside what pairs of such machines are
     both = widths(table({"a100_sxm": 1.0, "h100_sxm": 0.6, "mi250": 2.0, "intel_max_1550": 40.0}))
     assert both[0] < np.log(3.5) < both[1]
 
@@ -149,7 +148,7 @@ def test_names_that_share_words_are_alike_the_rarer_the_word() -> None:
     two = newcomer.named_alike("board 77 * 4", known)
     assert two[3] == pytest.approx(1.0)
     assert not two[:3].any()
-    assert newcomer.shares("Dragonfly 835", known)[:2] == pytest.approx(8.0 / 19.0)
+    assert newcomer.shares("Dragonfly 835", known)[:2] == pytest.approx(newcomer.KIN / (2.0 * newcomer.KIN + 3.0))
     assert newcomer.named_alike("Dragonfly Elite", known)[0] == pytest.approx(np.log(3.0) / (np.log(3.0) + np.log(6.0)))
     assert not newcomer.named_alike("nobody", known).any()
 
