@@ -81,7 +81,7 @@ def _of_kind(ops: OpColumns, groups: np.ndarray) -> dict[str, Any]:
             break
     else:
         most = logs.max(0, keepdims=True)
-    return {"sizes": sizes, "most": [round(float(v), 4) for v in logs.max(0)], "together": [[round(float(v), 4) for v in row] for row in np.minimum(most, logs.max(0))], "usual": _usual(logs, groups)}
+    return {"sizes": sizes, "most": [round(float(v), 4) for v in logs.max(0)[:len(sizes)]], "together": [[round(float(v), 4) for v in row] for row in np.minimum(most, logs.max(0))], "usual": _usual(logs, groups)}
 
 
 def _different(rows: np.ndarray) -> np.ndarray:

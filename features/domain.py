@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import nested
+from ..datasets.assigned import assigned
 from ..datasets.columns import DeviceColumns, OpColumns
 from ..datasets.dtypes import BITS, DTYPE_NAMES
 from ..datasets.errors import TableError
@@ -275,7 +276,7 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], un
 def _check_rows(domain: Mapping[str, Any], q: FeatureQuestions, far: Sequence[str], unseen: np.ndarray) -> tuple[Domain, ...]:
     names = domain["ranges"]["names"]
     if isinstance(q, NetworkQuestions):  # choices that none of the networks asked about has, such as pragmas of other kernels, are empty
-        q = replace(q, frame=q.frame.assign(**{c: np.nan for c in (*names, *domain["categories"]) if nested.is_nested(c) and c not in q.frame}))
+        q = replace(q, frame=assigned(q.frame, {c: np.nan for c in (*names, *domain["categories"]) if nested.is_nested(c) and c not in q.frame}))
     lost = [c for c in (*names, *domain["categories"]) if c not in q.frame.columns]
     worded = [n for n in names if n not in lost and not pd.api.types.is_numeric_dtype(q.frame[n])]
     if lost or worded:

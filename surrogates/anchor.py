@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
 from ..datasets.table import OpQuestions
 from ..features.matrix import Features
 from ..features.words import distinct, likened
@@ -87,7 +88,7 @@ class Anchor:
         context, told = questions.context, self._words
         if len(told) != context.shape[1] or all(distinct(context[c]) <= words for c, words in zip(context.columns, told, strict=True)):
             return questions
-        return replace(questions, context=context.assign(**{str(c): likened(context[c], words) for c, words in zip(context.columns, told, strict=True)}))
+        return replace(questions, context=assigned(context, {str(c): likened(context[c], words) for c, words in zip(context.columns, told, strict=True)}))
 
     @cached_property
     def _words(self) -> list[set[str]]:

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from ..datasets.assigned import assigned
+
 #: the column of a table of designs that holds their scheduled cycles, and columns that are equal among the designs of one kernel
 SCHEDULE, _OF_KERNEL = "network.design_cycles", ("network.ops", "network.depth", "network.flops", "network.bytes", "network.plain_cycles", "network.elements", "network.accesses")
 #: the column that tells the generation of tools
@@ -43,7 +45,7 @@ def with_columns(frame: pd.DataFrame, left_out: Sequence[str], kept: Sequence[st
     """A frame of designs with the columns that a model knows: pragmas that no kernel of its table had say nothing to it and are dropped, those `kept` that no kernel asked about has are
     empty."""
     others = [c for c in of_designs(frame, left_out) if c not in kept]
-    return frame.drop(columns=[*left_out, *others], errors="ignore").assign(**{c: np.nan for c in kept if c not in frame})
+    return assigned(frame.drop(columns=[*left_out, *others], errors="ignore"), {c: np.nan for c in kept if c not in frame})
 
 
 def learned(schedule: np.ndarray, ratios: np.ndarray, truth: np.ndarray, kernel: np.ndarray) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
 from ..datasets.errors import FormatError
 from .new_values import near_known
 
@@ -76,7 +77,7 @@ def crossed(frame: pd.DataFrame, told: Mapping[str, Any], lacks: np.ndarray, ask
         near = sorted(others, key=lambda cell: (_steps(values[0], i, cell[0]) + _steps(values[1], j, cell[1]), cell))[:_MOST_CROSSED] if min(i, j) >= 0 else []
         part, each = frame.iloc[rows].reset_index(drop=True), []
         for x, y in near:
-            one, other, both = (ask(part.assign(**{a: values[0][p], b: values[1][q]})) for p, q in ((i, y), (x, j), (x, y)))
+            one, other, both = (ask(assigned(part, {a: values[0][p], b: values[1][q]})) for p, q in ((i, y), (x, j), (x, y)))
             positive = (one > 0) & (other > 0) & (both > 0)
             each.append(np.where(positive, one * np.where(positive, other, 1.0) / np.where(positive, both, 1.0), one + other - both))
         if each:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
 from .newcomer import KIN, named_alike, weighted_median
 
 #: columns of words that are looked at, the first ones; new numbers of one row that are joined or carried on together, for asking doubles with each (assumptions)
@@ -141,7 +142,7 @@ def without(told: Mapping[str, Any], column: str, value: Any, asked: pd.DataFram
 
 def as_new(frame: pd.DataFrame, told: Mapping[str, Any], column: str) -> pd.DataFrame:
     """The rows with a word in the column that nobody knows; numbers as they are."""
-    return frame.assign(**{column: _NOBODYS}) if isinstance(told["columns"][column]["values"][0], str) else frame
+    return assigned(frame, {column: _NOBODYS}) if isinstance(told["columns"][column]["values"][0], str) else frame
 
 
 def beyond(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray) -> np.ndarray:
@@ -207,7 +208,7 @@ def answered(frame: pd.DataFrame, told: Mapping[str, Any], new: np.ndarray, ask:
         for rows, most in ((part, int(count)) for count in np.unique(counts) for same in [np.flatnonzero(counts == count)] for part in np.array_split(same, -(-len(same) // _ROWS_AT_ONCE))):
             each = [given[called[i]] for i in rows]
             part = frame.iloc[mine[rows]].reset_index(drop=True)
-            asked = pd.concat([part.assign(**{c: [own[k][0][c] for own in each] for c in words}) for k in range(most)], ignore_index=True)
+            asked = pd.concat([assigned(part, {c: [own[k][0][c] for own in each] for c in words}) for k in range(most)], ignore_index=True)
             worth = np.array([[own[k][1] for own in each] for k in range(most)])
             for name, points in _of_numbers(asked, told, numbers, ask).items():
                 found = points.reshape(most, len(rows), -1)
@@ -247,20 +248,20 @@ def _of_numbers(part: pd.DataFrame, told: Mapping[str, Any], numbers: list[str],
     """Answers to rows new in these columns of numbers: asked at the values each lies between, and beyond the ends carried on; of more than `_MOST_CARRIED` the others at the nearest."""
     for column in numbers[_MOST_CARRIED:]:
         known = np.array(told["columns"][column]["values"])
-        part = part.assign(**{column: known[np.abs(part[column].to_numpy(dtype=np.float64)[:, None] - known).argmin(1)]})
+        part = assigned(part, {column: known[np.abs(part[column].to_numpy(dtype=np.float64)[:, None] - known).argmin(1)]})
     if not numbers:
         found = ask(part)
         return {"asked": found, "carried": found}
     column, others = numbers[0], numbers[1:_MOST_CARRIED]
     values, x = np.array(told["columns"][column]["values"]), part[column].to_numpy(dtype=np.float64)
     if len(values) == 1:
-        return _of_numbers(part.assign(**{column: values[0]}), told, others, ask)
+        return _of_numbers(assigned(part, {column: values[0]}), told, others, ask)
     above = np.clip(np.searchsorted(values, x), 1, len(values) - 1)
     below, beyond = values[above - 1], values[above]
     if values[0] > 0 and told.get("alike"):  # a power is read off values that lie apart, where any do: what two near ones differ by may be chance
         below = np.where(x > values[-1], values[max(np.searchsorted(values, values[-1] / _APART, side="right") - 1, 0)], below)
         beyond = np.where(x < values[0], values[min(np.searchsorted(values, values[0] * _APART), len(values) - 1)], beyond)
-    low, high = (_of_numbers(part.assign(**{column: v}), told, others, ask) for v in (below, beyond))
+    low, high = (_of_numbers(assigned(part, {column: v}), told, others, ask) for v in (below, beyond))
     log = (values[0] > 0) & (x > 0)
     safe = [np.where(log, v, other) for v, other in ((x, 1.0), (below, 1.0), (beyond, 2.0))]
     share = np.where(log, np.log(safe[0] / safe[1]) / np.log(safe[2] / safe[1]), (x - below) / (beyond - below))[:, None]

@@ -217,7 +217,7 @@ class Outlying(Reaching):
     def _moved(self, questions: Any, column: str, machine: str) -> Any:
         """The same rows on another machine, with what is its own (`newcomer.settled`)."""
         its = {c: values[machine] for c, values in self._strangers.get(column, {}).get("settled", {}).items() if machine in values}
-        changed = questions.frame.assign(**{column: machine}, **{c: np.nan if v is None else v for c, v in its.items()})
+        changed = assigned(questions.frame, {column: machine, **{c: np.nan if v is None else v for c, v in its.items()}})
         return replace(questions, frame=language_models.widened(changed, self._language_models))
 
     def _settled_as_known(self, questions: Any) -> Any:
@@ -227,7 +227,7 @@ class Outlying(Reaching):
                 new = ~np.isin(questions.frame[column].astype(str).to_numpy(dtype=str), told["known"])
                 its = {c: values.get(told["known"][0]) for c, values in told["settled"].items() if c in questions.frame.columns}
                 if new.any():
-                    questions = replace(questions, frame=questions.frame.assign(**{c: questions.frame[c].astype(object).where(~new, np.nan if v is None else v).infer_objects() for c, v in its.items()}))
+                    questions = replace(questions, frame=assigned(questions.frame, {c: questions.frame[c].astype(object).where(~new, np.nan if v is None else v).infer_objects() for c, v in its.items()}))
         return questions
 
     def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], worth: Mapping[str, np.ndarray]) -> None:

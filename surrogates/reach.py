@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
+
 #: a column has a reach where it is a number with at least so many different values, none below zero, the largest so many times the smallest above zero (assumption)
 _LEAST_VALUES, _LEAST_RATIO = 5, 4.0
 #: the last octaves: from this share of the reach up to it; and the last one alone, for costs settle (a clock beyond what the power limit allows): the rehearsal tells
 _LAST, LAST_OCTAVE = 0.25, 0.5
 #: a number of fewer different values, all above zero, goes on from its largest as from the one before to that, if they lie so far apart (assumption)
 _LEAST_STEP = 1.5
-#: of a power that a single step tells, this share goes on: nothing tells whether it is one (assumption)
-_OF_ONE_STEP = 0.5
+#: of a power that a single step tells, this share goes on (assumption, chosen by looking: of 66 steps of eleven tables the next power was 1.16 of the one before at the median, a quarter were below 0.91)
+_OF_ONE_STEP = 0.9
 #: powers that costs go with: none falls or grows faster (assumption: no cost of a size is more than its cube)
 _LEAST_POWER, _MOST_POWER = -1.0, 3.0
 #: the largest sizes are those beyond the reach over the first of these that leaves a share `_LEFT` of the rows to learn from, and so many rows to ask about
@@ -59,7 +61,7 @@ def floor(frame: pd.DataFrame, known: Mapping[str, float]) -> dict[str, float]:
 def turned(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """The frame with these columns' reciprocals: below the least is beyond the largest of those. What is not positive has none."""
     each = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns}
-    return frame.assign(**{name: np.where(values > 0, 1.0 / np.where(values > 0, values, 1.0), np.nan) for name, values in each.items()})
+    return assigned(frame, {name: np.where(values > 0, 1.0 / np.where(values > 0, values, 1.0), np.nan) for name, values in each.items()})
 
 
 def never_positive(frame: pd.DataFrame, columns: Iterable[str]) -> np.ndarray:
@@ -125,7 +127,7 @@ def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.D
             last: float = _LAST) -> np.ndarray:
     """(n, t) answers of `ask` (n rows of a frame -> (n, t) in SI) at the reach, carried on by the power of each size over its last octaves (from the share `last` of the reach), or where `since` tells of it
     (a value, a share) by that share of its power from the value on (from the reach itself: not carried on); as `ask` says them where they are not positive."""
-    at = frame.assign(**{name: np.minimum(frame[name].to_numpy(dtype=np.float64, na_value=np.nan), most) for name, most in known.items()})
+    at = assigned(frame, {name: np.minimum(frame[name].to_numpy(dtype=np.float64, na_value=np.nan), most) for name, most in known.items()})
     point = ask(at)
     out = point.copy()
     for name, most in known.items():
@@ -134,7 +136,7 @@ def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.D
         if not len(rows) or start >= most:
             continue
         there = at.iloc[rows]
-        before = ask(there.assign(**{name: start}))
+        before = ask(assigned(there, {name: start}))
         good = (before > 0) & (point[rows] > 0)
         power = share * np.clip(np.log(np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)) / np.log(most / start), _LEAST_POWER, _MOST_POWER)
         out[rows] *= np.where(good, (frame[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows] / most)[:, None] ** power, 1.0)

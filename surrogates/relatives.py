@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
 from ..features import language_models
 from .newcomer import MOST_ASKED, weighted_median
 
@@ -46,7 +47,7 @@ def learn(frame: pd.DataFrame, column: str, told: Mapping[str, Any], truth: np.n
     on = part[column].astype(str).to_numpy(dtype=object)
     asked = [m for m in told["names"] if (on == m).sum() >= _LEAST_ROWS]
     sizes = np.array([np.log(active(m)) for m in told["names"]])
-    answers = np.stack([ask(part.assign(**{column: m})) for m in told["names"]])
+    answers = np.stack([ask(assigned(part, {column: m})) for m in told["names"]])
     powers, kept = [], []
     for j in range(truth.shape[1]):
         pairs: list[tuple[float, np.ndarray, np.ndarray]] = []
@@ -80,7 +81,7 @@ def answered(frame: pd.DataFrame, column: str, told: Mapping[str, Any], powers: 
         nearest = np.argsort(np.abs(apart), kind="stable")[:MOST_ASKED]
         rows = np.flatnonzero(written == name)
         part = frame.iloc[rows].reset_index(drop=True)
-        answers = np.stack([ask(part.assign(**{column: told["names"][i]})) for i in nearest])
+        answers = np.stack([ask(assigned(part, {column: told["names"][i]})) for i in nearest])
         weight = np.array(told["worth"])[nearest] * np.exp(-np.abs(apart[nearest]))
         for j, power in enumerate(powers):
             if (answers[:, :, j] > 0).all():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..datasets.assigned import assigned
 from ..datasets.table import FeatureQuestions, Table
 from ..features import language_models
 from . import new_pairs, new_values, newcomer
@@ -137,7 +138,7 @@ class Valued:
             words = known["values"][:_MOST_SPREAD]
             if self._sort_of(self._values, column) != "words" or len(words) < _LEAST_SPREAD:
                 continue
-            points = np.stack([ask(rows.assign(**{column: word})) for word in words])
+            points = np.stack([ask(assigned(rows, {column: word})) for word in words])
             for j, t in enumerate(self.targets):
                 told = self.rehearsed.get(_VALUE + column, {}).get(t)
                 if told is None or not (points[:, :, j] > 0).all() or not ((told[0] > 0) & (told[1] > 0)).all():
@@ -229,7 +230,7 @@ class Valued:
 
         def asked(frame: Any) -> np.ndarray:
             for column, own in settled.items():
-                frame = frame.assign(**{c: frame[column].astype(str).map({m: np.nan if v is None else v for m, v in values.items()}) for c, values in own.items() if c in frame})
+                frame = assigned(frame, {c: frame[column].astype(str).map({m: np.nan if v is None else v for m, v in values.items()}) for c, values in own.items() if c in frame})
             return ask(frame)
 
         return asked if any(settled.values()) else ask

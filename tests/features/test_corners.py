@@ -61,3 +61,11 @@ def test_kinds_nobody_knows_and_cards_without_corners() -> None:
     assert corners.reasons(asked, {}) == [""]
     reached = corners.known(asked, np.zeros(1, dtype=object))
     assert corners.COUNT in reached["softmax"]["sizes"]
+
+
+def test_operators_whose_sizes_are_all_zero() -> None:
+    asked = OpColumns.from_sizes("softmax", {"rows": np.zeros(2), "cols": np.zeros(2)}, np.zeros(2, dtype=np.int16))
+    reached = corners.known(asked, np.arange(2).astype(object))
+    assert len(reached["softmax"]["sizes"]) == len(reached["softmax"]["most"])
+    assert not any(over.any() for over in corners.beyond(asked, reached).values())
+    assert not corners.together(asked, reached).any()
