@@ -163,7 +163,8 @@ class Valued:
             self._values = {"columns": {}, "joint": [], "shares": {}, **self._values, "lacking": off}
 
     def _rehearse_rare(self, table: Table, points: np.ndarray) -> None:
-        """The same of words that few rows have, in columns of words of which others have more (twenty rows of a new kernel beside hundreds of an old one): among all rows' errors theirs are lost."""
+        """The same of words that few rows have, in columns of words of which others have more (twenty rows of a new kernel beside hundreds of an old one): among all rows' errors theirs are lost. Of less than `_LEAST_LACKING` rows
+        half of what is expected of a word never seen."""
         truth, frame, off = np.column_stack([table.targets[t] for t in self.targets]), table.questions.frame, list[tuple[str, str, float]]()
         for column in (c for c in self._written if c in frame and frame[c].dtype.kind not in "fiub"):
             words = frame[column].astype(str)
@@ -174,11 +175,23 @@ class Valued:
                 known = (codes == word) & np.isfinite(points).all(1) & np.isfinite(truth).any(1)
                 if known.sum() >= _LEAST_LACKING and self._much_worse(truth, points, known):
                     off.append((column, str(word), self._remember_values(table, f"{column} = {word}", [(truth[known], points[known])])))
+                elif counts[word] < _LEAST_LACKING:
+                    half = self._half_as_new(column, f"{column} = {word}")
+                    off += [(column, str(word), half)] if half > 0.0 else []
         kept = sorted(off, key=lambda each: -each[2])[:_MOST_RARE]
         for column, word, _ in (each for each in off if each not in kept):
             self.rehearsed.pop(f"{_VALUE}{column} = {word}")
         if kept:
             self._values = {"columns": {}, "joint": [], "shares": {}, **self._values, "rare": [list(each) for each in kept]}
+
+    def _half_as_new(self, column: str, name: str) -> float:
+        """Keeps as errors about a word of so few rows that they tell nothing half (logarithms) of those about a word, or a machine, never seen: it lies between that and known ones (assumption). The 90 % of it, of the target that
+        was answered worst; 0 where nothing is known of words never seen."""
+        never = self.rehearsed.get("machine" if column in self._strangers else _VALUE + column, {})
+        kept = {t: (y, y * np.sqrt(p / y)) for t, (y, p) in never.items() if len(y) and ((y > 0) & (p > 0)).all()}
+        if kept:
+            self.rehearsed[_VALUE + name] = kept
+        return round(max((float(np.quantile(np.abs(np.log(p / y)), 0.9)) for y, p in kept.values()), default=0.0), 6)
 
     def _rare(self, questions: Any) -> np.ndarray:
         """(n, words) whether a row has those words that few rows of the table had."""

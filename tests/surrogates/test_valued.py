@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from silicast.datasets.measured import read_measured
 from silicast.surrogates import store
@@ -142,6 +143,20 @@ def test_a_word_of_few_rows_is_as_unsure_as_its_rows_were() -> None:
     old, new = np.log(found.high[:, 0] / found.low[:, 0]) / 2.0
     assert old < 0.1
     assert 0.5 < new < 2.0  # nine in ten of the twenty lie within 0.82 of the truth
+
+
+def test_a_word_of_four_rows_lies_half_way_to_one_never_seen() -> None:
+    """Four rows tell nothing of how far off the next is: half (logarithms) of what is expected of a word never seen, and no less than what is known."""
+    frame = pd.concat([table(["one", "two", "three", "four"]), table(["new"]).iloc[[3, 18, 29, 40]]], ignore_index=True)
+    surrogate = fit_folds(read_measured(frame, SCHEMA), ("latency_s",), "row", 0, 0.9, lambda text: None).surrogate
+    rows = pd.concat([frame.iloc[[60]], frame.iloc[[-2]], frame.iloc[[60]].assign(backend="never seen")], ignore_index=True)
+    asked = read_measured(rows, SCHEMA).questions
+    assert surrogate.inner.kinds(asked).tolist() == ["", "value backend = new", "value backend"]
+    found = surrogate.predict(asked)
+    known, few, never = np.log(found.high[:, 0] / found.low[:, 0]) / 2.0
+    assert known < few < never
+    (truth, answer), (half_truth, half) = (surrogate.inner.rehearsed[kind]["latency_s"] for kind in ("value backend", "value backend = new"))
+    assert np.log(half / half_truth) == pytest.approx(np.log(answer / truth) / 2.0)
 
 
 def test_words_that_lie_far_apart_leave_the_next_one_as_unsure() -> None:
