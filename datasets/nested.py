@@ -29,6 +29,12 @@ def is_nested(name: str) -> bool:
     return _NAMED.fullmatch(name) is not None
 
 
+def cell_of(name: str) -> str:
+    """The column that a key's column is inside of; "" for a column that is inside none."""
+    found = _NAMED.fullmatch(name)
+    return found[1] if found else ""
+
+
 def keys_of(frame: pd.DataFrame, name: str) -> list[str]:
     """The columns of a spread frame that hold keys of the column `name`."""
     return [str(c) for c in frame.columns if (found := _NAMED.fullmatch(str(c))) and found[1] == name]

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from .assigned import assigned
 from .columns import OpColumns
 from .hardware import Hardware
 from .ops import Op
@@ -130,5 +131,5 @@ class NetworkQuestions(FeatureQuestions):
 
     def on(self, name: str, device: Hardware | None) -> NetworkQuestions:
         """The same rows on one machine."""
-        frame = self.frame.assign(**{self.machine_column: name}) if self.machine_column else self.frame
+        frame = assigned(self.frame, {self.machine_column: name}) if self.machine_column else self.frame
         return self.over(frame, self.index, (name,), (device,), np.zeros(len(self), dtype=np.int64))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .assigned import assigned
 from .errors import TableError, UnitError, UnknownNameError
 from .measurement import TARGETS
 from .units import UNITS
@@ -85,7 +86,7 @@ def inputs_as_numbers(frame: pd.DataFrame, names: Sequence[str], units: Mapping[
         factors = UNITS[quantity]
         numbers[name] = _filled(frame[name], at, [n if u in ("", into) else n * factors[u] / factors[into] for n, u in zip(values, found, strict=True)])
         notes.append(f"{name}: cells carry their unit ({', '.join(dict.fromkeys(u for u in found if u))}): read as numbers in {into}")
-    return (frame.assign(**numbers) if numbers else frame), used, notes
+    return (assigned(frame, numbers) if numbers else frame), used, notes
 
 
 def _parsed(column: pd.Series) -> tuple[list[float], list[str], list[Any]] | None:

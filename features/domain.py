@@ -276,7 +276,8 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], un
 def _check_rows(domain: Mapping[str, Any], q: FeatureQuestions, far: Sequence[str], unseen: np.ndarray) -> tuple[Domain, ...]:
     names = domain["ranges"]["names"]
     if isinstance(q, NetworkQuestions):  # choices that none of the networks asked about has, such as pragmas of other kernels, are empty
-        q = replace(q, frame=assigned(q.frame, {c: np.nan for c in (*names, *domain["categories"]) if nested.is_nested(c) and c not in q.frame}))
+        cells = {nested.cell_of(c) for c in map(str, q.frame.columns)} - {""}
+        q = replace(q, frame=assigned(q.frame, {c: np.nan for c in (*names, *domain["categories"]) if nested.cell_of(c) in cells and c not in q.frame}))
     lost = [c for c in (*names, *domain["categories"]) if c not in q.frame.columns]
     worded = [n for n in names if n not in lost and not pd.api.types.is_numeric_dtype(q.frame[n])]
     if lost or worded:

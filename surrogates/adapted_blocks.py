@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import catalog
+from ..datasets.assigned import assigned
 from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import UnknownNameError
 from ..datasets.networks import NetworkQuestions
@@ -187,13 +188,13 @@ def asked_of(questions: Any, column: str, value: str) -> Any:
     if isinstance(questions, NetworkQuestions) and column == questions.machine_column:
         return questions.on(value, _machine(value))
     if isinstance(questions, NetworkQuestions):
-        return questions.over(questions.frame.assign(**{column: value}), questions.index, questions.device_names, questions.devices, questions.device_index)
+        return questions.over(assigned(questions.frame, {column: value}), questions.index, questions.device_names, questions.devices, questions.device_index)
     if isinstance(questions, FeatureQuestions):
-        return FeatureQuestions(questions.frame.assign(**{column: value}))
+        return FeatureQuestions(assigned(questions.frame, {column: value}))
     if isinstance(questions, OpQuestions) and column == "device":
         return replace(questions, device_names=(value,), devices=(_machine(value),), device_index=np.zeros(len(questions), dtype=np.int64))
     if isinstance(questions, OpQuestions):
-        return replace(questions, context=questions.context.assign(**{column: value}))
+        return replace(questions, context=assigned(questions.context, {column: value}))
     return replace(questions, devices=(catalog.hardware(value),), device_index=np.zeros(len(questions), dtype=np.int64))
 
 

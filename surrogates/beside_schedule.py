@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from ..datasets import nested
 from ..datasets.assigned import assigned
 
 #: the column of a table of designs that holds their scheduled cycles, and columns that are equal among the designs of one kernel
@@ -36,16 +37,17 @@ def kernels(frame: pd.DataFrame) -> np.ndarray:
 
 
 def of_designs(frame: pd.DataFrame, left_out: Sequence[str]) -> tuple[str, ...]:
-    """The columns of a frame that are fields of the same cells as `left_out` are (`point[__PARA__L0]`), and not among them."""
-    cells = {name.partition("[")[0] for name in left_out if "[" in name}
-    return tuple(c for c in map(str, frame.columns) if "[" in c and c.partition("[")[0] in cells and c not in left_out)
+    """The columns of a frame that are fields of cells (`point[__PARA__L0]`), and not among those left out."""
+    return tuple(c for c in map(str, frame.columns) if nested.is_nested(c) and c not in left_out)
 
 
-def with_columns(frame: pd.DataFrame, left_out: Sequence[str], kept: Sequence[str]) -> pd.DataFrame:
+def with_columns(frame: pd.DataFrame, left_out: Sequence[str], kept: Sequence[str] | None) -> pd.DataFrame:
     """A frame of designs with the columns that a model knows: pragmas that no kernel of its table had say nothing to it and are dropped, those `kept` that no kernel asked about has are
-    empty."""
-    others = [c for c in of_designs(frame, left_out) if c not in kept]
-    return assigned(frame.drop(columns=[*left_out, *others], errors="ignore"), {c: np.nan for c in kept if c not in frame})
+    empty where its cell is there. None kept (models that know of none): those left out are dropped, and nothing else."""
+    cells = {nested.cell_of(c) for c in (*(kept or ()), *left_out) if nested.is_nested(c)}
+    there = {nested.cell_of(c) for c in map(str, frame.columns) if nested.is_nested(c)}
+    others = [] if kept is None else [c for c in of_designs(frame, left_out) if nested.cell_of(c) in cells and c not in kept]
+    return assigned(frame.drop(columns=[*left_out, *others], errors="ignore"), {c: np.nan for c in kept or () if c not in frame and nested.cell_of(c) in there})
 
 
 def learned(schedule: np.ndarray, ratios: np.ndarray, truth: np.ndarray, kernel: np.ndarray) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Blended(Outlying):
         self._networks, self._machines = False, ""
         self._left_out: tuple[str, ...] = ()
         #: pragmas that every kernel of the table has
-        self._choices: tuple[str, ...] = ()
+        self._choices: tuple[str, ...] | None = None  # of designs alone
         self._language_models: tuple[str, ...] = ()
         #: target -> what is said of kernels never seen (`beside_schedule.learned`); names of those that were
         self._unseen: dict[str, dict[str, Any]] = {}
@@ -114,7 +114,7 @@ class Blended(Outlying):
         self._networks = isinstance(table.questions, NetworkQuestions)
         self._machines = _measured_machines(table.questions) if isinstance(table.questions, NetworkQuestions) else ""
         self._left_out = _of_some_groups(table) if self._networks else ()
-        self._choices = beside_schedule.of_designs(table.questions.frame, self._left_out) if self._networks else ()
+        self._choices = beside_schedule.of_designs(table.questions.frame, self._left_out) if self._networks and beside_schedule.SCHEDULE in widened(table.questions).frame else None
         self._unseen, self._kernels = {}, []
         self._language_models = () if self._networks else language_models.named(table.questions.frame)
         reached = {} if self._networks else reach.reach(table.questions.frame)
@@ -199,7 +199,7 @@ class Blended(Outlying):
                 raise TableError(f"feature table lacks the column {', '.join(lost)}; it has: {', '.join(map(str, questions.frame.columns))}")
             return replace(questions, frame=language_models.widened(questions.frame, self._language_models)) if self._language_models else questions
         wide = widened(questions)
-        return replace(wide, frame=beside_schedule.with_columns(wide.frame, self._left_out, self._choices)) if self._left_out else wide
+        return replace(wide, frame=beside_schedule.with_columns(wide.frame, self._left_out, self._choices)) if self._left_out or self._choices else wide
 
     def _references_of(self, questions: Any) -> np.ndarray:
         """(n, t) what targets are learned as ratios to: cycles of a design to those of its schedule, which one of a kernel never seen has too; 1 for others."""
@@ -360,7 +360,8 @@ class Blended(Outlying):
         spec: dict[str, Any] = {"targets": list(self.targets), "settings": self._settings, "shares": self._shares, "probability": self._probability,
                                 "strangers": {**self._strangers, **({_OF_VALUES: self._values} if self._values else {})},
                                 "counted": self._counted, "networks": self._networks, "members": {}}
-        spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("choices", self._choices), ("language_models", self._language_models)) if columns}
+        spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
+        spec |= {"choices": list(self._choices)} if self._choices is not None else {}
         spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
         spec["strangers"] |= {_BESIDE: here} if (here := sorted({"reach", "relatives"} & set(spec))) else {}
         spec |= {"unseen": self._unseen, "kernels": self._kernels} if self._unseen else {}
@@ -386,7 +387,7 @@ class Blended(Outlying):
             raise FormatError(f"{folder}: model.json lacks {', '.join(lost)}")
         out._values = dict(spec["strangers"].get(_OF_VALUES, {}))
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
-        out._choices = tuple(spec.get("choices", ()))
+        out._choices = tuple(spec["choices"]) if "choices" in spec else None
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
         out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
         out._unseen, out._kernels = {t: dict(s) for t, s in spec.get("unseen", {}).items()}, list(spec.get("kernels", ()))

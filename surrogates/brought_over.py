@@ -22,8 +22,9 @@ from .newcomer import quantity
 #: the power that times go with of what is needed at the least, and how much that counts against the rates at large (assumptions: over pairs of machines of LLM-Inference-Bench, Splitwise and served models, powers of 0.4 to 1
 #: came nearest, and the two together missed by a third less than either)
 POWER, SHARE = 0.75, 0.5
-#: what columns are called (letters and digits, lower case) that say which software runs a row; with more words than this they say something else
-_SOFTWARE, _MOST_WORDS = re.compile(r".*(framework|backend|runtime|engine|library|compiler|software|stack|sdk).*"), 8
+#: a word of what columns are called that say which software runs a row; with more words in them than this they say something else; cells that say nothing
+_SOFTWARE, _MOST_WORDS = frozenset({"framework", "frameworks", "backend", "runtime", "engine", "library", "compiler", "software", "stack", "sdk"}), 8
+EMPTY = ("", "nan", "None", "<NA>", "(empty)")
 
 
 def served(frame: pd.DataFrame, column: str, models: Sequence[str], targets: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def software(frame: pd.DataFrame, column: str, columns: Sequence[str]) -> dict[s
     """Column of software -> machine -> the words it was measured with; of the columns of words among `columns` that are called so."""
     out: dict[str, dict[str, list[str]]] = {}
     for name in columns:
-        if name != column and frame[name].dtype.kind not in "fiub" and _SOFTWARE.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower())) and 1 < frame[name].nunique() <= _MOST_WORDS:
-            out[name] = {str(machine): sorted(set(words)) for machine, words in frame[name].astype(str).groupby(frame[column].astype(str))}
+        if name != column and frame[name].dtype.kind not in "fiub" and _SOFTWARE & {part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)} and 1 < frame[name].nunique() <= _MOST_WORDS:
+            out[name] = {str(machine): sorted(set(words) - set(EMPTY)) for machine, words in frame[name].astype(str).groupby(frame[column].astype(str))}
     return out
 
 

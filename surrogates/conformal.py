@@ -70,7 +70,9 @@ class Conformal:
         self._stretch = 1.0  # of the widths about machines never seen
         self._far: dict[str, float] = {}
         self._sizes: dict[str, Any] = {}  # what sizes of operators were reached, and the widths beyond each and in their corners
+        self._few: dict[str, dict[str, float]] = {}  # least widths of strata of few rows
         self._words: dict[str, Any] = {}  # words of operators' columns that were learned, and the widths about others
+        self._heard: word_rehearsal.Heard | None = None  # the same, to look at questions by
         self._base: dict[str, float] = {}  # of targets whose widths are factors of (base + spread)
         self._scale: dict[str, str] = {}
         self._expected: dict[str, Callable[[], Any]] = {}  # what rehearsals told: widths follow from it and from those about what is known
@@ -119,6 +121,7 @@ class Conformal:
         needed = self.needed
         finer = None if kinds is None or len(np.unique(kinds)) < 2 else _pairs(labels, kinds)
         width: dict[str, dict[str, float]] = {}
+        few: dict[str, dict[str, float]] = {}
         scale: dict[str, str] = {}
         base: dict[str, float] = {}
         for name in self.targets:
@@ -136,11 +139,12 @@ class Conformal:
                 if found is not None:
                     base[name] = found
                     score = score / (found + spread[name][good])
-            width[name] = self._of_few(self._widths(score, labels[good], of_group), score, labels[good])
+            width[name] = self._widths(score, labels[good], of_group)
+            few[name] = self._of_few(width[name][""], score, labels[good])
             if finer is not None and kinds is not None:
                 of_kind = _pairs(np.full(len(labels), "", dtype=object), kinds)
                 width[name] |= {k: w for each in (of_kind, finer) for k, w in self._widths(score, each[good], of_group).items() if k}
-        self._width, self._scale, self._base = width, scale, base
+        self._width, self._scale, self._base, self._few = width, scale, base, {name: each for name, each in few.items() if each}
         for expect in list(self._expected.values()):
             expect()
         return self
@@ -153,15 +157,16 @@ class Conformal:
         every = self._of_groups(score, groups)
         return {"": every, **{s: self._of_groups(score[r], groups[r]) if len(np.unique(groups[r])) >= self.needed else max(every, self._quantile(score[r])) for s, r in rows.items()}}
 
-    def _of_few(self, widths: dict[str, float], score: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """The widths, and those of strata of too few rows for one of their own that are off by much more than all are: what held their own rows (of less than `needed`, every one of them)."""
+    def _of_few(self, every: float, score: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Least widths of strata of too few rows for one of their own that are off by much more than all are (`every`): what held their own rows (of less than `needed`, every one of them)."""
         names, count = np.unique(labels, return_counts=True)
+        out = {}
         for name in names[(count >= _LEAST_OF_FEW) & (count < max(self.least, self.needed))]:
             own = score[labels == name]
             asked = self._quantile(own) if len(own) >= self.needed else float(own.max())
-            if asked > _MUCH_WORSE * widths[""]:
-                widths = {**widths, str(name): asked}
-        return widths
+            if asked > _MUCH_WORSE * every:
+                out[str(name)] = asked
+        return out
 
     def _of_groups(self, score: np.ndarray, groups: np.ndarray) -> float:
         """The width for a row of a group never seen, from (n,) scores of rows of K groups."""
@@ -205,10 +210,11 @@ class Conformal:
         self._strangers = {t: max([width, *(e[t] for e in each if t in e)]) for t, width in self._rehearsed(scored, kinds).items()}
         self._stretch = 1.0 if scored else _NEVER_REHEARSED
         if self.shape == "op":
-            # the names alone of `scored` say nothing of how many machines it is from: then it is taken as it is
-            untold = max(1.0 - sum(map(bool, each)) / _ENOUGH_MACHINES, 0.0) if held is not None or not scored else 0.0
-            found = dict.fromkeys((name for name, scale in self._scale.items() if scale == "log" and untold > 0.0), _LEAST_NEVER_REHEARSED) | self._strangers
-            self._strangers = {key: width + untold * max(_LEAST_NEVER_REHEARSED - width, 0.0) if self._scale[key.split("/")[0]] == "log" else width for key, width in found.items()}
+            # without `held` nobody says of how many machines `scored` is: then it is taken as it is
+            logs = [name for name, scale in self._scale.items() if scale == "log" and (held is not None or not scored)]
+            untold = {name: max(1.0 - sum(name in e for e in each) / _ENOUGH_MACHINES, 0.0) for name in logs}
+            found = {name: _LEAST_NEVER_REHEARSED for name in logs if untold[name] > 0.0} | self._strangers
+            self._strangers = {key: width + untold.get(self._target_of(key), 0.0) * max(_LEAST_NEVER_REHEARSED - width, 0.0) for key, width in found.items()}
         return self
 
     def expect_far(self, scored: Mapping[str, tuple[np.ndarray, np.ndarray]], kinds: np.ndarray | None = None, apart: Sequence[str] = ()) -> Self:
@@ -248,6 +254,7 @@ class Conformal:
                 never = _NEVER_TOGETHER if column == word_rehearsal.TOGETHER else _NEVER_HEARD
                 widths.setdefault(name, {})[column] = width + untold * max(never - width, 0.0)
         self._words = {"learned": {column: list(each) for column, each in learned.items()}, "widths": widths, "together": {column: list(each) for column, each in (together or {}).items()}}
+        self._heard = word_rehearsal.Heard(learned, together or {})
         return self
 
     def beyond_sizes(self, questions: Questions) -> dict[str, np.ndarray]:
@@ -290,6 +297,10 @@ class Conformal:
             return None
         return np.abs(np.log(truth[good] / point[good])) if log else np.abs(truth[good] - point[good])
 
+    def _target_of(self, key: str) -> str:
+        """The target of a key that is a target's name, or one and "/" and a kind."""
+        return max((name for name in self._scale if key == name or key.startswith(f"{name}/")), key=len)
+
     def _least(self, name: str) -> float:
         """The width that rehearsals never fall below: that among what is known."""
         return 0.0 if name in self._base else max(w for k, w in self._width[name].items() if _BETWEEN not in k)
@@ -315,11 +326,7 @@ class Conformal:
         return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions), self._unheard_of(questions), self._new_words(questions))
 
     def _new_words(self, questions: Questions) -> dict[str, np.ndarray]:
-        """Column -> (n,) whether its word was never learned, and whether a word was never learned of the machine."""
-        if not self._words or not isinstance(questions, OpQuestions):
-            return {}
-        apart = word_rehearsal.never_together(questions, self._words["learned"], self._words["together"])
-        return word_rehearsal.unheard_of(questions, self._words["learned"]) | ({word_rehearsal.TOGETHER: apart} if apart.any() else {})
+        return self._heard.new(questions) if self._heard is not None and isinstance(questions, OpQuestions) else {}
 
     def _unheard_of(self, questions: Questions) -> np.ndarray | None:
         """(n,) whether a machine has no figures, where machines that were learned have them; None where there is no such row."""
@@ -342,10 +349,12 @@ class Conformal:
                 continue
             widths = self._width[name]
             stranger = self._of_kind(self._strangers, name, kinds, len(strata))
-            width = np.array([widths.get(s, widths[""]) for s in strata], dtype=np.float64)
+            width, few = np.array([widths.get(s, widths[""]) for s in strata], dtype=np.float64), self._few.get(name)
             if kinds is not None and any(_BETWEEN in k for k in widths):
                 # a kind of which a stratum has too few rows is as unsure as it is elsewhere, or as the stratum
                 width = np.array([widths.get(pair, max(w, widths.get(f"{_BETWEEN}{k}", 0.0))) for pair, k, w in zip(_pairs(strata, kinds), kinds, width, strict=True)], dtype=np.float64)
+            if few:
+                width = np.maximum(width, [few.get(s, 0.0) for s in strata])
             if name in self._base:
                 # an answer without a spread (no members, or one that is not positive) is as unsure as they come
                 width = width * (self._base[name] + _told(bare.spread[:, j] if bare.spread is not None else np.full(len(strata), np.nan)))
@@ -379,7 +388,7 @@ class Conformal:
         spec, files = self.inner.weights()
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "least": self.least, "width": self._width, "scale": self._scale,
                 "known": list(self._known), "strangers": self._strangers, "far": self._far, "base": self._base, **({"stretch": self._stretch} if self._stretch != 1.0 else {}), **({"sizes": self._sizes} if self._sizes else {}),
-                **({"words": self._words} if self._words else {})}, files
+                **({"words": self._words} if self._words else {}), **({"few": self._few} if self._few else {})}, files
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -394,6 +403,8 @@ class Conformal:
         out._words = dict(spec.get("words", {}))
         if out._words and not (set(out._words) == {"learned", "widths", "together"} and all(isinstance(part, dict) for part in out._words.values()) and "dtype" in out._words["learned"]):
             raise FormatError(f"{folder}: widths about words: expected learned (with dtype), widths and together, got {', '.join(out._words)}")
+        out._heard = word_rehearsal.Heard(out._words["learned"], out._words["together"]) if out._words else None
+        out._few = {name: dict(each) for name, each in spec.get("few", {}).items()}
         return out
 
 

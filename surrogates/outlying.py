@@ -44,8 +44,6 @@ _KIN_OFF, _KIN_POWER_OFF, _ALIEN_OFF = 3.9, 2.0, 15.0
 _PRIOR, _ALIEN_NEXT = 2.0, 36.0
 #: how far off (factor) answers about a language model never seen may be, which counts so against those held out (assumption)
 _MODEL_OFF = 1.6
-#: errors (logarithm) below which there is nothing to stretch
-_SURE = 0.01
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
 _MODELS_REHEARSED, _LEAST_OF_MODEL, _BETTER = 4, 10, 0.9
 #: how much wider than about models held out, whose figures are known, intervals are about one that nobody knows (assumption)
@@ -311,7 +309,7 @@ class Outlying(Reaching):
         """(n, t) answers to rows on a known machine; those with software that no known machine ran, by the best that this one was measured with (`brought_over.best`)."""
         out = ask(there)
         for c, words in runs.items():
-            rows = np.flatnonzero(~np.isin(there.frame[c].astype(str).to_numpy(dtype=str), [w for each in known for w in words.get(each, ())])) if c in there.frame else np.zeros(0, dtype=np.int64)
+            rows = np.flatnonzero(~np.isin(there.frame[c].astype(str).to_numpy(dtype=str), [*brought_over.EMPTY, *(w for each in known for w in words.get(each, ()))])) if c in there.frame else np.zeros(0, dtype=np.int64)
             if len(rows) and words.get(machine):
                 part = there.take(rows)
                 tried = np.stack([ask(replace(part, frame=assigned(part.frame, {c: word}))) for word in words[machine]])
@@ -427,13 +425,11 @@ def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
 
 
 def _no_surer(truth: np.ndarray, point: np.ndarray, factor: float, held: int) -> tuple[np.ndarray, np.ndarray]:
-    """(truth, answers) with errors (logarithms) stretched until nine tenths of them are within what those of so many `held` say together with a `factor` that counts as `_PRIOR` of them; never shrunk. Where hardly
-    anything is off, answers are off by that much altogether."""
-    width = float(np.quantile(np.abs(np.log(point / truth)), 0.9))
-    wanted = (held * width + _PRIOR * np.log(factor)) / (held + _PRIOR)
-    if wanted <= width:
-        return truth, point
-    return truth, truth * np.exp(wanted) if width < _SURE else truth * (point / truth) ** (wanted / width)
+    """(truth, answers) with errors (logarithms) larger by so much that nine tenths of them are within what those of so many `held` say together with a `factor` that counts as `_PRIOR` of them; never smaller."""
+    error = np.log(point / truth)
+    width = float(np.quantile(np.abs(error), 0.9))
+    more = (held * width + _PRIOR * np.log(factor)) / (held + _PRIOR) - width
+    return (truth, truth * np.exp(error + np.where(error < 0.0, -more, more))) if more > 0.0 else (truth, point)
 
 
 def _or(member: Served | None, table: Table, frame: Any, usual: np.ndarray) -> np.ndarray:

@@ -6,10 +6,11 @@ column are held out in turn, and quick trees that learned from the rest are aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 import numpy as np
+import pandas as pd
 
 from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.table import OpQuestions, Table
@@ -23,23 +24,42 @@ TOGETHER = "machine and word"
 WORDS, _LEAST_HELD, _LEAST_LEFT, _ROWS = 4, 10, 20, 2_000
 #: between the machine and the word of a pair
 _BETWEEN = "\x1f"
+#: columns of number formats: never labels
+_FORMATS = ("dtype", "weight_dtype")
 
 
 def words(questions: OpQuestions) -> dict[str, np.ndarray]:
-    """Column -> (n,) words: the number format, that of the weights where it is another in some row, and the columns of context."""
-    names, ops = np.array(DTYPE_NAMES), questions.ops
-    formats = {"dtype": names[ops.dtype], **({"weight_dtype": names[ops.weight_dtype]} if (ops.weight_dtype != ops.dtype).any() else {})}
-    return formats | {str(column): questions.context[column].astype(object).fillna("").to_numpy(dtype=object).astype(str) for column in questions.context.columns}
+    """Column -> (n,) words: number formats, of the operands and of the weights, and the columns of context (empty cells are "")."""
+    return {column: names[codes] for column, (codes, names) in _coded(questions).items()}
 
 
-def known(questions: OpQuestions) -> dict[str, list[str]]:
-    """Column -> its words; formats of weights are those of the activations where no row tells of others."""
-    return {column: sorted(set(values.tolist())) for column, values in words(questions).items()}
+def _coded(questions: OpQuestions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Column -> ((n,) number of each word, the words): to look at each word once, not at each row."""
+    formats, ops = np.array(DTYPE_NAMES, dtype=str), questions.ops
+    out: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for column in questions.context.columns:
+        codes, names = pd.factorize(questions.context[column].to_numpy(dtype=object), use_na_sentinel=False)
+        out[str(column)] = codes, np.array(["" if pd.isna(name) else str(name) for name in names], dtype=str)
+    return out | {"dtype": (ops.dtype, formats), "weight_dtype": (ops.weight_dtype, formats)}
 
 
-def pairs(questions: OpQuestions) -> dict[str, list[str]]:
-    """Column -> pairs of a machine and a word that it has there, as one text."""
-    return {column: sorted(set(values.tolist())) for column, values in _pairs(questions).items()}
+def known(questions: OpQuestions, groups: np.ndarray) -> dict[str, list[str]]:
+    """Column -> its words, but for columns of labels: those most of whose rows have a word that is their group's alone ((n,) `groups`). Rows held out had new ones, and intervals are those of such."""
+    out = {}
+    group = pd.factorize(groups.astype(str))[0]
+    for column, values in words(questions).items():
+        code, names = pd.factorize(values)
+        pairs = np.unique(np.stack([code, group]), axis=1)
+        alone = np.bincount(pairs[0], minlength=len(names)) == 1
+        if column in _FORMATS or group.max(initial=0) == 0 or alone[code].mean() <= 0.5:
+            out[column] = sorted(set(names.tolist()))
+    return out
+
+
+def pairs(questions: OpQuestions, columns: Iterable[str]) -> dict[str, list[str]]:
+    """Each of the columns -> pairs of a machine and a word that it has there, as one text."""
+    every = _pairs(questions)
+    return {column: sorted(set(every[column].tolist())) for column in columns}
 
 
 def _pairs(questions: OpQuestions) -> dict[str, np.ndarray]:
@@ -48,24 +68,30 @@ def _pairs(questions: OpQuestions) -> dict[str, np.ndarray]:
     return {column: np.char.add(machine, values) for column, values in words(questions).items()}
 
 
-def never_together(questions: OpQuestions, learned: Mapping[str, Sequence[str]], together: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """(n,) whether a machine and a word were each `learned` (`known`), and never `together` (`pairs`)."""
-    new, machine = np.zeros(len(questions), dtype=bool), questions.strata.astype(str)
-    for column, values in words(questions).items():
-        if column in together:
-            machines = sorted({pair.split(_BETWEEN)[0] for pair in together[column]})
-            new |= np.isin(values, learned.get(column, ())) & np.isin(machine, machines) & ~np.isin(np.char.add(np.char.add(machine, _BETWEEN), values), together[column])
-    return new
+class Heard:
+    """What was learned of words: `learned` (`known`) and `together` (`pairs`), for looking at many questions."""
 
+    def __init__(self, learned: Mapping[str, Iterable[str]], together: Mapping[str, Iterable[str]]) -> None:
+        self._learned = {column: frozenset(each) for column, each in learned.items()}
+        self._together = {column: frozenset(each) for column, each in together.items()}
+        self._machines = frozenset(pair.split(_BETWEEN)[0] for each in self._together.values() for pair in each)
 
-def unheard_of(questions: OpQuestions, learned: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """Column -> (n,) whether its word is none of those `learned` (`known`); without columns that have none such."""
-    out = {}
-    for column, values in words(questions).items():
-        new = ~np.isin(values, learned.get(column, learned["dtype"] if column == "weight_dtype" else values))
-        if new.any():
-            out[column] = new
-    return out
+    def new(self, questions: OpQuestions) -> dict[str, np.ndarray]:
+        """Column -> (n,) whether its word was never learned, and `TOGETHER` -> whether a word and the machine were each learned, and never together; without those that hold for no row."""
+        out: dict[str, np.ndarray] = {}
+        apart = np.zeros(len(questions), dtype=bool)
+        machines = [str(name) for name in questions.device_names]
+        for column, (codes, names) in _coded(questions).items():
+            if column not in self._learned:
+                continue
+            new = np.array([name not in self._learned[column] for name in names.tolist()], dtype=bool)
+            if new[codes].any():
+                out[column] = new[codes]
+            if column in self._together:
+                met, back = np.unique(questions.device_index.astype(np.int64) * len(names) + codes, return_inverse=True)
+                lone = [machines[at] in self._machines and not new[word] and f"{machines[at]}{_BETWEEN}{names[word]}" not in self._together[column] for at, word in zip(met // len(names), met % len(names), strict=True)]
+                apart |= np.array(lone, dtype=bool)[back]
+        return out | ({TOGETHER: apart} if apart.any() else {})
 
 
 def tried(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Sequence[str], seed: int) -> dict[str, list[dict[str, tuple[np.ndarray, np.ndarray]]]]:
@@ -74,6 +100,7 @@ def tried(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Seque
     table = table.take(np.sort(rng.permutation(len(table))[:_ROWS]))
     if not isinstance(table.questions, OpQuestions):
         return {}
+    columns_of = known(table.questions, table.groups)
     parts: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}  # columns that go together (a format, and its name in context) are held out together, once
     columns: dict[str, list[bytes]] = {}
 
@@ -86,11 +113,11 @@ def tried(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Seque
             columns[column].append(held.tobytes())
         return True
 
-    each, machine = words(table.questions), table.questions.strata.astype(str)
+    each, machine = {column: values for column, values in words(table.questions).items() if column in columns_of}, table.questions.strata.astype(str)
     for column, values in each.items():
-        for name in _by_rows(values)[:WORDS]:
+        for name in _by_rows(values, _LEAST_HELD)[:WORDS]:
             hold_out(values == name, column)
-    rounds = [[values == pair for pair in _by_rows(values)] for values in _pairs(table.questions).values()]
+    rounds = [[values == pair for pair in _by_rows(values, _LEAST_HELD)] for column, values in _pairs(table.questions).items() if column in columns_of]
     for held in (held for turn in zip_longest(*rounds) for held in turn if held is not None):  # the pair with most rows of every column, then the next of each
         if len(columns.get(TOGETHER, ())) < WORDS and all(np.isin(values[held], values[~held]).all() for values in (machine, *each.values())):
             hold_out(held, TOGETHER)
@@ -99,7 +126,7 @@ def tried(table: Table, fresh: Callable[[], Sequence[Surrogate]], targets: Seque
     return {column: [off[key] for key in keys] for column, keys in columns.items()}
 
 
-def _by_rows(values: np.ndarray) -> list[str]:
-    """The different words of (n,), those with most rows first."""
+def _by_rows(values: np.ndarray, least: int) -> list[str]:
+    """The different words of (n,) that have so many rows at least, those with most first."""
     names, counts = np.unique(values, return_counts=True)
-    return [str(name) for name in names[np.argsort(-counts, kind="stable")]]
+    return [str(names[at]) for at in np.argsort(-counts, kind="stable") if counts[at] >= least]

@@ -85,8 +85,9 @@ def quick_trees(targets: Sequence[str], seed: int) -> Any:
 
 def expect_words(surrogate: Any, train: Table, wanted: Sequence[str], seed: int) -> None:
     """Widths about words never seen, for a calibrated conformal model of an op table: from rehearsals with words held out."""
+    learned = word_rehearsal.known(train.questions, train.groups)
     tried = word_rehearsal.tried(train, lambda: [quick_trees(wanted, seed)], wanted, seed)
-    surrogate.expect_words(word_rehearsal.known(train.questions), tried, word_rehearsal.pairs(train.questions))
+    surrogate.expect_words(learned, tried, word_rehearsal.pairs(train.questions, learned))
 
 
 def rehearse(surrogate: Any, train: Table, wanted: Sequence[str], seed: int, say: Say, networks: bool = True) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from ..datasets import cells
+from ..datasets.assigned import assigned
 from ..datasets.errors import FormatError, InputError, SilicastError
 from ..datasets.measured import worded
 from ..datasets.table import FeatureQuestions, GraphQuestions
@@ -84,7 +85,7 @@ def _plain(frame: pd.DataFrame, hardware: str, words: Collection[str]) -> pd.Dat
         lost = frame[hardware].isna()
         if lost.any():
             raise InputError(f"row {int(lost.argmax())}: {hardware} is missing: an answer is for a machine")
-        frame = frame.assign(**{hardware: cells.machine_names(frame[hardware])})
+        frame = assigned(frame, {hardware: cells.machine_names(frame[hardware])})
     return worded(frame, [name for name in words if name != hardware])
 
 

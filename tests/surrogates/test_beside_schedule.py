@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
 from silicast.datasets.table import Table
 from silicast.features import domain as domains
@@ -34,13 +37,23 @@ def test_a_kernel_with_pragmas_of_other_names_is_a_question(tmp_path: Path) -> N
     assert "point[__PARA__x]" in asked.questions.frame
     assert len(domains.check(domains.describe(known), asked.questions)) == len(asked)
     model = Blended(targets=("cycles",), threads=1)
-    model._networks, model._left_out = True, tuple(f"point[__PARA__{n}]" for n in "abc")
+    model._networks, model._left_out, model._choices = True, tuple(f"point[__PARA__{n}]" for n in "abc"), ()
     assert list(model._seen(asked.questions).frame.columns) == list(model._seen(known.questions).frame.columns)
+
+
+def test_a_table_of_one_kernel_answers_for_another(tmp_path: Path) -> None:
+    """Its pragmas are those of all rows, so none was left out; the other kernel's say nothing. A table without any pragma at all is told of."""
+    known, asked = kernels(tmp_path, "a"), kernels(tmp_path, "x")
+    model = Blended(targets=("cycles",), threads=1).fit(known)
+    assert np.isfinite(model.predict(asked.questions).point).all()
+    bare = replace(known.questions, frame=known.questions.frame.drop(columns=["point[__PARA__a]"]))
+    with pytest.raises(TableError, match="lacks the column point"):
+        domains.check(domains.describe(known), bare)
 
 
 def test_pragmas_that_all_kernels_have_are_kept() -> None:
     frame = pd.DataFrame({"point[a]": [1.0, np.nan], "point[all]": [2.0, 4.0], "tool": ["v18", "v20"], "other[x]": [0.0, 1.0]})
-    assert beside_schedule.of_designs(frame, ["point[a]"]) == ("point[all]",)
-    asked = beside_schedule.with_columns(frame.rename(columns={"point[all]": "point[new]"}), ["point[a]"], ["point[all]"])
+    assert beside_schedule.of_designs(frame, ["point[a]"]) == ("point[all]", "other[x]")
+    asked = beside_schedule.with_columns(frame.rename(columns={"point[all]": "point[new]"}), ["point[a]"], ["point[all]", "gone[y]"])  # nothing of `gone` is there: that is told elsewhere
     assert list(asked.columns) == ["tool", "other[x]", "point[all]"]
     assert asked["point[all]"].isna().all()

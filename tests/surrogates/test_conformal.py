@@ -219,6 +219,26 @@ def test_a_machine_of_few_rows_is_as_wide_as_its_own_errors() -> None:
     assert answer.high[:, 0] == pytest.approx([1.01, 1.3, 1.01, 1.01])
 
 
+def test_few_rows_widen_their_own_machine_alone() -> None:
+    """Six rows of b are off by up to a factor of 3; about machines never seen, rehearsed to a tenth, nothing changes."""
+    names, truth = np.array(["a"] * 200 + ["b"] * 6), np.array([1.01] * 200 + [1.05, 3.0, 1.2, 1.1, 1.1, 1.1])
+    known = Conformal(FixedOps(), level=0.9).calibrate_from(names, {"latency_s": (truth, np.ones(206))})
+    known.expect_strangers(["a", "b"], {"latency_s": (np.full(80, 1.1), np.ones(80))}, np.repeat(np.arange(4), 20))
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((3, 1))), np.array(["a", "b", "new"]))
+    assert answer.high[:, 0] == pytest.approx([1.01, 3.0, 1.1])
+
+
+@pytest.mark.parametrize("target", ["power_w", "tokens/s"])
+def test_a_target_that_machines_held_out_had_not_is_as_unsure_as_if_none_were(target: str) -> None:
+    """Four machines tell of times; watts (or whatever a target is called) of none: the factor of 2.2."""
+    class Two(FixedOps):
+        targets = ("latency_s", target)
+
+    known = Conformal(Two(), level=0.9, least=10).calibrate_from(np.full(120, "a"), {t: (np.full(120, 1.01), np.ones(120)) for t in Two.targets})
+    known.expect_strangers(["a"], {"latency_s": (np.full(80, 1.1), np.ones(80)), target: (np.full(80, np.nan), np.ones(80))}, np.repeat(np.arange(4), 20))
+    assert known.weights()[0]["strangers"] == pytest.approx({"latency_s": np.log(1.1), target: np.log(2.2)})
+
+
 def test_a_machine_nobody_knows_is_as_wide_as_such_machines_are() -> None:
     """No rehearsal with machines of figures speaks of one without: a factor of 5.4, where a T4 had one of 1.1."""
     known = Conformal(FixedOps(), level=0.9, least=10).calibrate_from(np.full(120, "t4"), {"latency_s": (np.full(120, 1.01), np.ones(120))})

@@ -82,7 +82,7 @@ def test_where_models_keep_to_no_power_after_all_nobody_asks_relatives_and_no_wi
     model = Blended(targets=("latency_s", "power_w")).fit(data)
     assert "relatives" in model._relatives["model"]["shares"]["latency_s"]
     assert model._relatives["model"]["shares"]["power_w"] == {"usual": 1.0}
-    latency, power = (float(np.median(np.abs(np.log(point / truth)))) for truth, point in (model.rehearsed["model"][t] for t in ("latency_s", "power_w")))
+    latency, power = (float(np.quantile(np.abs(np.log(point / truth)), 0.9)) for truth, point in (model.rehearsed["model"][t] for t in ("latency_s", "power_w")))
     assert latency < power  # the same law: only who answers differs
     asked = read_measured(table(["Llama-2-70b-hf"]), SCHEMA, need_targets=False).questions
     assert set(model.kinds(asked)) == {"model"}

@@ -30,6 +30,11 @@ def frame(libraries: tuple[str, ...] = ("fast", "usual", "slow"), values: tuple[
     return rows
 
 
+def known(table: Table) -> dict[str, list[str]]:
+    """With every row a group of its own but for repeats of sizes."""
+    return word_rehearsal.known(table.questions, np.array([f"{m} {n} {k}" for m, n, k in zip(table.questions.ops.m, table.questions.ops.n, table.questions.ops.k, strict=True)]))
+
+
 class Quickest:
     """Answers as the quickest of the libraries it learned."""
 
@@ -63,13 +68,30 @@ def test_each_word_is_held_out_and_columns_that_go_together_once() -> None:
 
 
 def test_words_nobody_learned() -> None:
-    learned = word_rehearsal.known(read_measured(frame(("fast", "usual")), SCHEMA).questions)
-    assert learned == {"dtype": ["bfloat16"], "dtype_name": ["bfloat16"], "library": ["fast", "usual"], "label": ["of fast", "of usual"]}
+    learned = known(read_measured(frame(("fast", "usual")), SCHEMA))
+    assert learned == {"dtype": ["bfloat16"], "weight_dtype": ["bfloat16"], "dtype_name": ["bfloat16"], "library": ["fast", "usual"], "label": ["of fast", "of usual"]}
     asked = frame(("fast", "slow")).assign(dtype="float16", label="of fast")
-    new = word_rehearsal.unheard_of(read_measured(asked, SCHEMA).questions, learned)
-    assert sorted(new) == ["dtype", "dtype_name", "library"]
+    heard = word_rehearsal.Heard(learned, {})
+    new = heard.new(read_measured(asked, SCHEMA).questions)
+    assert sorted(new) == ["dtype", "dtype_name", "library", "weight_dtype"]
     assert new["dtype"].all()
     assert new["library"].tolist() == (asked["library"] == "slow").tolist()
+    alone = heard.new(read_measured(asked.iloc[[1]].assign(dtype="bfloat16"), SCHEMA).questions)  # a row by itself, whatever others there are
+    assert list(alone) == ["library"]
+
+
+def test_weights_in_a_format_never_learned_are_new() -> None:
+    schema = {**SCHEMA, "columns": {**SCHEMA["columns"], "weight_dtype": "weights"}}
+    heard = word_rehearsal.Heard(known(read_measured(frame().assign(weights="bfloat16"), schema)), {})
+    assert list(heard.new(read_measured(frame().assign(weights="int4"), schema).questions)) == ["weight_dtype"]
+
+
+def test_labels_are_no_words() -> None:
+    """A layer in every row: rows held out had new ones, so intervals are those of new ones already."""
+    named = frame().assign(label=lambda f: [f"layer {i}" for i in range(len(f))])
+    table = read_measured(named, SCHEMA)
+    assert sorted(known(table)) == ["dtype", "dtype_name", "library", "weight_dtype"]
+    assert "label" not in word_rehearsal.tried(table, lambda: [Quickest()], ("latency_s",), 0)
 
 
 def test_a_word_never_heard_is_as_wide_as_the_rehearsal_tells() -> None:
@@ -78,9 +100,9 @@ def test_a_word_never_heard_is_as_wide_as_the_rehearsal_tells() -> None:
     table = read_measured(frame(), SCHEMA)
     model = Conformal(Quickest().fit(table), level=0.9, least=10)
     model.calibrate_from(table.questions.strata, {"latency_s": (np.full(len(table), 1.01), np.ones(len(table)))})
-    model.expect_words(word_rehearsal.known(table.questions), {"library": [{"latency_s": one}, *[{"latency_s": (np.full(20, 1.1), np.ones(20))}] * 3], "label": [{"latency_s": one}]})
+    model.expect_words(known(table), {"library": [{"latency_s": one}, *[{"latency_s": (np.full(20, 1.1), np.ones(20))}] * 3], "label": [{"latency_s": one}]})
     widths = model.weights()[0]["words"]["widths"]["latency_s"]
-    assert {column: np.exp(w) for column, w in widths.items()} == pytest.approx({"dtype": 6.0, "dtype_name": 6.0, "library": 3.0, "label": 3.0**0.25 * 6.0**0.75})
+    assert {column: np.exp(w) for column, w in widths.items()} == pytest.approx({"dtype": 6.0, "weight_dtype": 6.0, "dtype_name": 6.0, "library": 3.0, "label": 3.0**0.25 * 6.0**0.75})
     rows = frame(("slow",)).iloc[:3].copy()
     rows["library"], rows["label"] = ["slow", "new", "new"], ["of slow", "of slow", "of new"]
     told = model.predict(read_measured(rows, SCHEMA).questions)
@@ -93,10 +115,12 @@ def test_a_machine_and_a_word_never_together() -> None:
     table = read_measured(both, SCHEMA)
     found = word_rehearsal.tried(table, lambda: [Quickest()], ("latency_s",), 0)
     assert len(found[word_rehearsal.TOGETHER]) == 4  # of both machines, fast and usual (and their labels); slow is on one alone
-    learned, together = word_rehearsal.known(table.questions), word_rehearsal.pairs(table.questions)
+    learned = known(table)
+    together = word_rehearsal.pairs(table.questions, learned)
     asked = read_measured(frame(("fast", "slow", "new")).assign(hardware="h100_sxm"), SCHEMA).questions
-    assert word_rehearsal.never_together(asked, learned, together).tolist() == (asked.context["library"] == "slow").tolist()
-    assert not word_rehearsal.never_together(read_measured(frame().assign(hardware="l40s"), SCHEMA).questions, learned, together).any()  # a machine never seen is another matter
+    heard = word_rehearsal.Heard(learned, together)
+    assert heard.new(asked)[word_rehearsal.TOGETHER].tolist() == (asked.context["library"] == "slow").tolist()
+    assert not heard.new(read_measured(frame().assign(hardware="l40s"), SCHEMA).questions)  # a machine never seen is another matter
     model = Conformal(Quickest().fit(table), level=0.9, least=10)
     model.calibrate_from(table.questions.strata, {"latency_s": (np.full(len(table), 1.01), np.ones(len(table)))})
     model.expect_words(learned, {word_rehearsal.TOGETHER: [{"latency_s": (np.full(20, off), np.ones(20))} for off in (2.0, 3.0)]}, together)
