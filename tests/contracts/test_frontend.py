@@ -42,19 +42,22 @@ def peak():
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
     except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-good, arguments, *files = json.loads(sys.stdin.read())
+most, good, arguments, *files = json.loads(sys.stdin.read())
 read(good, **arguments)  # libraries are loaded
 told = []
 for file in files:
-    began = time.process_time()
-    try:
-        read(file, **arguments)
-        said = ""
-    except SilicastError as error:
-        said = str(error)
-    except BaseException as error:
-        said = f"CRASH {type(error).__name__}: {error}"
-    told.append((said, time.process_time() - began, peak()))
+    took = []
+    while not took or (min(took) > most and len(took) < 3):  # a busy machine takes longer now and then, a bomb each time
+        began = time.process_time()
+        try:
+            read(file, **arguments)
+            said = ""
+        except SilicastError as error:
+            said = str(error)
+        except BaseException as error:
+            said = f"CRASH {type(error).__name__}: {error}"
+        took.append(time.process_time() - began)
+    told.append((said, min(took), peak()))
 print(json.dumps(told))
 """
 
@@ -121,7 +124,7 @@ def test_hostile_files(case, tmp_path):
         folder.mkdir()
         files.append(str(maker(folder)))
     good = str(case["good"](tmp_path))
-    done = subprocess.run([sys.executable, "-c", PROBE], input=json.dumps([good, case["arguments"], *files]), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", PROBE], input=json.dumps([MOST_SECONDS, good, case["arguments"], *files]), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"the reader died: {done.stderr[-2000:]}"
     wrong = []
     for name, file, (said, seconds, peak) in zip(makers, files, json.loads(done.stdout), strict=True):
