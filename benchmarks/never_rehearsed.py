@@ -1,10 +1,10 @@
 """How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--operators] [--sizes] [--json FILE]
 
 Where a plain table has a single machine, or one word in all rows of a column, nothing can be held out to say how far off answers about another one are. What is assumed there
-(`surrogates.outlying._KIN_OFF`, `_KIN_POWER_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
+(`surrogates.outlying._KIN_OFF`, `_KIN_POWER_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`, `_PAIR_OFF`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
 brought over to the other (machines by what both are rated at, as `newcomer` does; words as they are), and the factor is kept that nine tenths of a pair's readings lie within. Printed are the median, the
 fourth fifth and the ninth tenth of those factors: over pairs of machines of one vendor and kind, over the other pairs whose machines the catalogue knows, over pairs that it does not; and, of words, over columns, of each the fourth fifth of
-its pairs. `--operators` (some ten minutes): what `silicast fit` fits to 3,000 operators of one machine is asked about the others' (`surrogates.conformal._LEAST_NEVER_REHEARSED`).
+its pairs; and, of two words that are known and were never together, over pairs of columns, of each the fourth fifth of its squares of two words by two, how far the product of three corners misses the fourth. `--operators` (some ten minutes): what `silicast fit` fits to 3,000 operators of one machine is asked about the others' (`surrogates.conformal._LEAST_NEVER_REHEARSED`).
 `--sizes` (some ten minutes): what it fits to a few hundred operators of one machine without the largest values of a size is asked about those, and how many times the usual width nine tenths of them need is told
 (`surrogates.conformal._NEVER_BEYOND`), and how many have the width that rehearsals tell. The tables are no part of silicast; without them the benchmark says so and ends with exit code 2.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,26 @@ def words(name: str, frame: pd.DataFrame, target: str, reading: str, keys: list[
         factors = [float(np.exp(np.quantile(np.abs(np.log(ratio)), 0.9))) for _, _, ratio in _pairs(frame, [k for k in keys if k != column], column, reading)]
         if factors:
             yield {"table": name, "target": target, "column": column, "pairs": len(factors), "factor": float(np.quantile(factors, 0.8))}
+
+
+def blocks(name: str, frame: pd.DataFrame, target: str, reading: str, keys: list[str]) -> Iterator[dict[str, Any]]:
+    """Pairs of columns of words: one row each, with the fourth fifth of the factors by which the product of three corners of two words by two misses the fourth (nine tenths of the configurations that have all four)."""
+    texts = [k for k in keys if not pd.api.types.is_numeric_dtype(frame[k])]
+    frame = frame[frame[reading] > 0].astype(dict.fromkeys(keys, str))
+    for first, second in combinations(texts, 2):
+        rest = [k for k in keys if k not in (first, second)]
+        most = [frame[c].value_counts().index[:WORDS] for c in (first, second)]
+        part = frame[frame[first].isin(most[0]) & frame[second].isin(most[1])]
+        wide = np.log(part.groupby([*rest, first, second])[reading].median()).unstack([first, second])
+        logs = {pair: wide[pair].to_numpy(dtype=np.float64) for pair in wide.columns}
+        factors = []
+        for (a, b), (c, d) in product(combinations(most[0], 2), combinations(most[1], 2)):
+            if all(corner in logs for corner in ((a, c), (a, d), (b, c), (b, d))):
+                off = np.abs(logs[a, c] + logs[b, d] - logs[a, d] - logs[b, c])
+                if np.isfinite(off).sum() >= LEAST:
+                    factors.append(float(np.exp(np.nanquantile(off, 0.9))))
+        if factors:
+            yield {"table": name, "target": target, "columns": f"{first} x {second}", "blocks": len(factors), "factor": float(np.quantile(factors, 0.8))}
 
 
 def _pairs(frame: pd.DataFrame, keys: list[str], column: str, reading: str) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -135,7 +155,7 @@ def main() -> int:
     if data is None:
         print("the open measured tables are not here: set SILICAST_DATA to their folder", file=sys.stderr)
         return 2
-    pairs, columns = list(networks(data)), []
+    pairs, columns, squares = list(networks(data)), [], []
     for name, (machine, targets) in TABLES.items():
         frame = pd.read_parquet(data / f"{name}.parquet")
         frame = frame.sample(min(ROWS, len(frame)), random_state=0)
@@ -144,11 +164,13 @@ def main() -> int:
             if machine:
                 pairs += machines(name, frame, machine, target, reading, keys)
             columns += words(name, frame, target, reading, keys + ([machine] if machine else []))
+            squares += blocks(name, frame, target, reading, keys + ([machine] if machine else []))
     columns = [c for c in columns if c["column"] != TABLES[c["table"]][0]]
     sorts = {f"machines, {kind}": [p["factor"] for p in pairs if p["pair"] == kind and p["target"] != "power_w"] for kind in ("kin", "other kinds", "nobody's")}
     sorts["power of machines, kin"] = [p["factor"] for p in pairs if p["pair"] == "kin" and p["target"] == "power_w"]
     shown = [{"nothing could be held out": sort, "pairs or columns": len(factors), **_of(factors)} for sort, factors in sorts.items()]
     shown.append({"nothing could be held out": "words", "pairs or columns": len(columns), **_of([c["factor"] for c in columns])})
+    shown.append({"nothing could be held out": "pairs of words", "pairs or columns": len(squares), **_of([c["factor"] for c in squares])})
     fitted = list(operators(data)) if given.operators else []
     if fitted:
         shown.append({"nothing could be held out": "machines, operators", "pairs or columns": len(fitted), **_of([p["factor"] for p in fitted]), "covered": float(np.mean([p["covered"] for p in fitted]))})
@@ -158,7 +180,7 @@ def main() -> int:
         print_table("times the usual width that nine tenths of the readings beyond a size need", [
             {"held out": sort, "cuts": len(part), **_of([b["times"] for b in part]), **{what: float(np.mean([b[what] for b in part])) for what in ("covered by the usual width", "covered", "wider")}}
             for sort in ("sizes", "corners") if (part := [b for b in beyond if (b["size"] == size_rehearsal.CORNER) == (sort == "corners")])])
-    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns, "operators": fitted, "sizes": beyond})
+    write_json(given.json, {"summary": shown, "machines": pairs, "words": columns, "pairs of words": squares, "operators": fitted, "sizes": beyond})
     return 0
 
 

@@ -1,4 +1,5 @@
-"""Names of language models in a plain table -> what the named models are: parameters, those a token meets, the cache a token leaves, layers and width.
+"""Names of models in a plain table -> what the named models are: of language models parameters, those a token meets, the cache a token leaves, layers and width; of networks for images parameters and
+the multiply-adds of an image (`datasets/catalog/image_networks`).
 
 A name says nothing about a model never measured; its figures do. Those the catalogue knows (`datasets/catalog/transformers`, each with its published source) bring
 all of them, in whatever way the name is decorated (owner, `-Instruct`, number format); of others only what the name itself tells is known: "235B-A22B" has 235e9
@@ -16,14 +17,16 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.catalog.drawn import LAWFUL
+from ..datasets.catalog.image_networks import image_network
 from ..datasets.catalog.transformers import keys, transformer
 from ..datasets.columns import DeviceColumns
 from ..datasets.dtypes import DTYPE_CODES
 from ..datasets.transformer import Transformer
 from .device import named_machine
 
-#: what is told of a model, per column of names: all as plain numbers
+#: what is told of a model, per column of names: all as plain numbers. `active_params`: multiply-adds of a token, of a network for images those of an image
 FIGURES = ("params", "active_params", "cache_numbers", "layers", "hidden")
+_ACTIVE = FIGURES.index("active_params")
 #: what a name may end with and still be the same network: training beyond the base, formats, packaging
 _ENDINGS = re.compile(r"[-_.](hf|instruct|chat|base|it|fp8|fp4|nvfp4|mxfp4|fp16|bf16|int8|int4|awq|gptq|gguf|w4a16|w8a8|dynamic|v\d+(\.\d+)*|\d{4})$", re.IGNORECASE)
 #: "70b", "8x7B", "350M" in a name, and "-A22B" behind it
@@ -36,15 +39,15 @@ _BYTES = 2.0
 
 
 def named(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The text columns of a table that hold names of language models: at least half of their values tell their parameters, and the catalogue knows two of them (one, if there is no other)."""
+    """The text columns of a table that hold names of models: at least half of their values tell their parameters, and the catalogue knows two of them (one, if there is no other)."""
     out = []
     for column in map(str, frame.columns):
         if pd.api.types.is_numeric_dtype(frame[column]):
             continue
         values = frame[column].astype(str).unique()
-        known = sum(find(v) is not None for v in values[:1000])
-        told = sum(bool(np.isfinite(figures(v)[0])) for v in values[:1000])
-        if known >= min(2, len(values)) and told >= _LEAST_KNOWN * min(len(values), 1000):
+        known = sum(find(v) is not None or image_network(v) is not None for v in values[:1000])
+        counted = sum(bool(np.isfinite(told(v)[_ACTIVE])) for v in values[:1000])
+        if known >= min(2, len(values)) and counted >= _LEAST_KNOWN * min(len(values), 1000):
             out.append(column)
     return tuple(out)
 
@@ -56,11 +59,12 @@ def widened(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     parts: dict[str, np.ndarray] = {}
     for column in columns:
         words, inverse = np.unique(frame[column].astype(str).to_numpy(dtype=str), return_inverse=True)
-        told = np.array([figures(str(w)) for w in words]).reshape(len(words), len(FIGURES))[inverse]
-        parts |= {f"{column}.{name}": told[:, j] for j, name in enumerate(FIGURES)}
-        met = told[:, FIGURES.index("active_params")]
-        for name, amount, rate in zip(COSTS, (_BYTES, 2.0), rates if rates is not None else [np.full(len(frame), np.nan)] * 2, strict=True):
-            parts[f"{column}.{name}"] = amount * met / rate
+        each = np.array([told(str(w)) for w in words]).reshape(len(words), len(FIGURES))[inverse]
+        parts |= {f"{column}.{name}": each[:, j] for j, name in enumerate(FIGURES)}
+        image = np.array([_of_images(str(w)) for w in words])[inverse]
+        read = np.where(image, each[:, FIGURES.index("params")], each[:, _ACTIVE])
+        for name, amount, rate in zip(COSTS, (_BYTES * read, 2.0 * each[:, _ACTIVE]), rates if rates is not None else [np.full(len(frame), np.nan)] * 2, strict=True):
+            parts[f"{column}.{name}"] = amount / rate
     return pd.concat([frame.drop(columns=[c for c in parts if c in frame.columns]).reset_index(drop=True), pd.DataFrame(parts)], axis=1) if parts else frame
 
 
@@ -87,8 +91,22 @@ def _machine(name: str) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
+def told(name: str) -> tuple[float, ...]:
+    """(len(FIGURES),) of a model by name: of a language model its `figures`, of a network for images parameters and the multiply-adds of an image; NaN where nobody knows."""
+    network = image_network(name) if _of_images(name) else None
+    if network is None:
+        return figures(name)
+    return float("nan") if network.params is None else network.params, network.macs, *(float("nan"),) * (len(FIGURES) - 2)
+
+
+def _of_images(name: str) -> bool:
+    """Whether a name stands for a network for images."""
+    return find(name) is None and image_network(name) is not None
+
+
+@lru_cache(maxsize=4096)
 def figures(name: str) -> tuple[float, ...]:
-    """(len(FIGURES),) of a model by name; `cache_numbers`: numbers of keys and values that a token adds to the cache."""
+    """(len(FIGURES),) of a language model by name; `cache_numbers`: numbers of keys and values that a token adds to the cache."""
     model = find(name)
     if model is not None:
         cache = model.kv_rank + model.rope_dim if model.kv_rank else 2 * model.kv_heads * model.head_dim

@@ -31,7 +31,7 @@ _OVER, _LEFT, _LEAST_ROWS = (8.0, 4.0, 2.0, 1.25), 0.25, 40
 #: or, of a sweep with a few rows at every size (messages of 8 bytes to 16 GB), the first of these
 _OF_SWEEPS = (16.0, 32.0, 64.0, 128.0, 256.0)
 #: of small tables as few as a sixth of the rows, and no fewer than so many (assumptions)
-_SIXTH, _FEWEST_ROWS = 6, 16
+_SIXTH, _FEWEST_ROWS = 6, 6
 
 
 def values_of(column: pd.Series[Any]) -> np.ndarray:

@@ -68,7 +68,7 @@ class Reaching(Valued):
         """Shares of those who answer the rows `held`, by what they say of them without them; what that was is remembered under `why`. `below`: of the other rows' frame, its reach and where the last step to
         it began; `certain`: the share that is given to carrying on whatever they say; `turn`: columns of which `below` speaks in reciprocals. Empty where it cannot be tried."""
         rest, asked = table.take(~held), table.take(held)
-        varied = [t for t in targets if held.any() and all(np.isfinite(part.targets[t]).sum() >= 10 for part in (rest, asked)) and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
+        varied = [t for t in targets if held.any() and all(np.isfinite(part.targets[t]).sum() >= 6 for part in (rest, asked)) and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
         if not varied:
             return {}
         fresh = self._small(rest, varied, candidates)

@@ -90,5 +90,5 @@ def answered(frame: pd.DataFrame, column: str, told: Mapping[str, Any], powers: 
 
 
 def active(name: str) -> float:
-    """Parameters that a token meets, NaN where nobody knows."""
-    return float(language_models.figures(name)[_ACTIVE])
+    """Parameters that a token meets (of a network for images, multiply-adds of an image), NaN where nobody knows."""
+    return float(language_models.told(name)[_ACTIVE])

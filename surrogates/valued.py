@@ -27,6 +27,9 @@ _LIKELY = 0.5
 KEPT = 100
 #: answers about values of which none could be held out may be off by this factor: of columns of words in open tables four in five have nine tenths of the rows of four in five pairs of words within it (`benchmarks/never_rehearsed.py`)
 _NEVER_REHEARSED = 6.0
+#: and answers about two words that are known and were never together, of which none could be held out: four in five pairs of columns of words of open tables have nine tenths of the rows of four in five squares of two words by two
+#: within it of the product of factors (the same benchmark)
+_PAIR_OFF = 3.0
 #: why a row lies beyond what was learned from: a value never seen, and its column
 _VALUE = "value "
 #: a number between two known ones that lie no farther apart than was rehearsed, where that was rehearsed apart from one beyond them
@@ -214,8 +217,9 @@ class Valued:
         return np.column_stack([questions.frame[c].isna().to_numpy() for c in columns]) if columns else np.zeros((len(questions), 0), dtype=bool)
 
     def _rehearse_pairs(self, table: Table, candidates: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> None:
-        """Who speaks about two values never seen together (`new_pairs`), and how far off that is: of pairs of columns for which a block could be held out. Of others the usual answers stay, as unsure as about a value never seen
-        of the one column or of the other, whichever is surer: a pair is less new than that."""
+        """Who speaks about two values never seen together (`new_pairs`), and how far off that is: of pairs of columns for which a block could be held out. Of others, two words (two machines and two
+        frameworks, three of the four pairs known) are answered by both, as unsure as products of factors are (`_PAIR_OFF`); of numbers, and of targets that are not positive, the usual answers stay, as unsure as about
+        a value never seen of the one column or of the other, whichever is surer."""
         rng, kept, tried = np.random.default_rng(int(self._settings["seed"])), [], 0
         for pair in pairs:
             here = new_pairs.held(table.questions.frame, pair, rng)
@@ -223,7 +227,9 @@ class Valued:
             if not here.any() or tried == _PAIRS_REHEARSED or any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
                 column = min((c for c in pair["columns"] if c in self._values["columns"]), key=lambda c: self._values["columns"][c]["off"], default="")
                 if column:
-                    kept.append({**pair, "off": self._values["columns"][column]["off"], "as": column})
+                    words = all(isinstance(values[0], str) for values in pair["values"]) and all((truth[np.isfinite(truth)] > 0).all() for truth in table.targets.values())
+                    kept.append({**pair, "off": self._remember_values(table, new_pairs.name(pair), [], _PAIR_OFF), "shares": {t: dict(_ASKED["pairs"]) for t in self.targets}} if words else
+                                {**pair, "off": self._values["columns"][column]["off"], "as": column})
                 continue
             tried += 1
             fresh = self._small(rest, self.targets, candidates)
@@ -261,8 +267,8 @@ class Valued:
             left &= ~apart[:, at]
         return blend
 
-    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-        """Keeps what answers about values of the column were off by; the 90 % of that of the target that was answered worst (logarithms)."""
+    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]], untried: float = _NEVER_REHEARSED) -> float:
+        """Keeps what answers about values of the column were off by, `untried` where none were tried; the 90 % of that of the target that was answered worst (logarithms)."""
         worst_off = 0.0
         for j, t in enumerate(self.targets):
             positive = bool((table.targets[t][np.isfinite(table.targets[t])] > 0).all())
@@ -272,8 +278,8 @@ class Valued:
                 truth = truth[truth != 0.0] if (truth != 0.0).any() else truth
                 if len(truth):  # of a target that is sometimes zero in its own unit; from the least to the most, in whatever order the table has them
                     truth = np.sort(truth)[np.linspace(0, len(truth) - 1, KEPT).round().astype(np.int64)]
-                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth + (_NEVER_REHEARSED - 1.0) * np.abs(truth))
-                    worst_off = max(worst_off, float(np.log(_NEVER_REHEARSED)) if positive else 0.0)
+                    self.rehearsed.setdefault(_VALUE + column, {})[t] = (truth, truth + (untried - 1.0) * np.abs(truth))
+                    worst_off = max(worst_off, float(np.log(untried)) if positive else 0.0)
                 continue
             off = [np.abs(np.log(p / y) if positive else p - y) for y, p in each]
             worst = int(np.argmax([np.quantile(o, 0.9) for o in off]))

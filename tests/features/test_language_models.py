@@ -53,6 +53,17 @@ def test_only_columns_of_language_models_are_widened() -> None:
     assert (moved["model.read_s"][:2] >= wide["model.read_s"][:2]).all()
 
 
+def test_networks_for_images_bring_theirs() -> None:
+    frame = pd.DataFrame({"network": ["ResNet-50", "vgg16", "own"], "gpu": ["h100", "h100", "h100"]})
+    assert named(frame) == ("network",)
+    wide = widened(frame, named(frame))
+    assert wide["network.params"][1] == pytest.approx(138.4e6, rel=1e-3)  # Simonyan and Zisserman 2014, Table 2: 138 million
+    # 4.089e9 multiply-adds of two operations each, dense FP16 of an H100 SXM 989.5e12 (data sheet); all parameters read once at two bytes, 3.35e12 B/s
+    assert wide["network.compute_s"][0] == pytest.approx(2 * 4.089e9 / 989.5e12, rel=1e-2)
+    assert wide["network.read_s"][1] == pytest.approx(2 * 138.4e6 / 3.35e12, rel=1e-2)
+    assert wide["network.cache_numbers"].isna().all() and wide.loc[2, "network.params"] != wide.loc[2, "network.params"]
+
+
 @pytest.mark.parametrize(("name", "expected"), [
     ("meta-llama/Llama-3.1-8B", (32 * 7, 32 * 4096, 32 * 32 * 128)),
     # DeepSeek-V3: five matrices of latent attention; three dense layers, 58 with a router, an expert and a shared one; heads of 192 (query and key) and 128 (value)

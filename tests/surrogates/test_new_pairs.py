@@ -74,6 +74,20 @@ def test_intervals_of_a_blend_are_as_wide_as_the_block_was_missed_by() -> None:
     assert model.beyond(asked).tolist() == pytest.approx([1.0, 0.0])
 
 
+def test_the_fourth_of_two_words_by_two() -> None:
+    """Two machines, two frameworks, three of the four pairs read: no block can be held out; the product of factors has its half, and intervals are as wide as products of factors miss elsewhere."""
+    every = pd.DataFrame([(gpu, how, n) for gpu in ("one", "two") for how in ("slow", "fast") for n in range(1, 13)], columns=["gpu", "how", "n"])
+    cost = 1e-3 * every["n"] * np.where(every["gpu"] == "one", 1.0, 10.0) * np.where(every["how"] == "slow", 8.0, 1.0)
+    known = ((every["gpu"] == "one") | (every["how"] == "slow")).to_numpy()
+    rows = every[known].reset_index(drop=True)
+    model = Blended(targets=("latency_s",), seed=0).fit(Table(FeatureQuestions(rows), {"latency_s": cost[known].to_numpy()}, np.arange(len(rows)).astype(str).astype(object), pd.DataFrame(index=range(len(rows))), "test"))
+    asked = FeatureQuestions(every[~known].reset_index(drop=True))
+    assert set(model.kinds(asked)) == {"value gpu with how"}
+    truth, said = model.rehearsed["value gpu with how"]["latency_s"]
+    assert np.abs(np.log(said / truth)).max() == pytest.approx(np.log(3.0))
+    assert np.median(np.abs(np.log(model.predict(asked).point[:, 0] / cost[~known]))) < np.log(3.0)
+
+
 def test_partners_measured_together_say_what_a_pair_takes() -> None:
     """Costs that are a product of factors: by hand 8 x 8 where m of 2 and 4 took n of 8, and so on; with a gap in the partners the next are asked; where none was measured, nobody says."""
     rows = frame().drop(columns="machine")
