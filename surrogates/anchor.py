@@ -2,8 +2,8 @@
 
 `latency = start + body / share`, the body being the simulator's answer without launch and fill. Both are fitted, robustly and in logs, to each machine, then to
 each kind and format on it, then to each circumstance, every fit drawn to the one above it: few rows move it little. Beyond the largest size measured the share
-stays what it was; on a machine never seen both are those of its kin (`kin`). What is left is for other members to learn. Of targets that are not times, a
-factor takes the place of the two.
+stays what it was; on a machine never seen both are those of its kin (`kin`). What is left is for other members to learn. Watts on machines whose power limits are known are
+fitted alike, as what would be drawn without a limit (`target_scale`): `demand = start + body / share`, the body being the simulator's dynamic power. Of other targets a factor takes the place of the two.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.assigned import assigned
+from ..datasets.simulator import technology as tech
 from ..datasets.table import OpQuestions
 from ..features.matrix import Features
 from ..features.words import distinct, likened
+from .target_scale import demand_w, keeps_limits, limited_w
 
 #: rows that a fit looks at, steps of it, residual (log) beyond which a row pulls no harder, and how far (log) a fit may stray from the one above it: of the start,
 #: of the share (assumptions)
 _ROWS, _STEPS, _HUBER, _STRAYS = 1500, 25, 0.3, (0.7, 0.3, 1.0)
 
+#: W that stand beside dynamic power where a fit of watts begins (assumption)
+_STATIC_W = 60.0
+
 
 @dataclass(frozen=True)
 class Anchor:
-    """`fits`: target -> group -> (log start, log of the reciprocal share), or (log factor,). Groups: "" for all, "machine", "machine|kind|dtype", and that with the
+    """`fits`: target -> group -> (log start, log of the reciprocal share, log of the share of their geometric mean), or (log factor,). Groups: "" for all, "machine", "machine|kind|dtype", and that with the
     circumstances."""
 
     fits: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -43,10 +48,12 @@ class Anchor:
         for name, truth in targets.items():
             if name not in features.reference:
                 continue
+            limit = _limits_w(questions) if name == "power_w" else None
+            asked = limit is not None and keeps_limits(truth, limit)
             with np.errstate(invalid="ignore", divide="ignore"):
-                y = np.log(truth)
+                y = np.log(demand_w(truth, limit) if asked and limit is not None else truth)
             good = np.isfinite(y)
-            fixed, body = _parts(features, name)
+            fixed, body = _watts(features, questions) if asked else _parts(features, name)
             found: dict[str, list[float]] = {}
             there = np.unique(case[good])
             for depth, labels in enumerate(levels):
@@ -66,7 +73,8 @@ class Anchor:
         names = questions.device_names
         kin = {names[i]: given for i, given in shares.items()}
         for name, found in self.fits.items():
-            fixed, body = _parts(features, name)
+            asked = name == "power_w" and len(found.get("", ())) > 1
+            fixed, body = _watts(features, questions) if asked else _parts(features, name)
             settled = np.zeros((len(known), 3 if fixed is not None else 1))
             for i, one in enumerate(known):
                 for other, share in kin.get(names[one[0]], {names[one[0]]: 1.0}).items():
@@ -77,6 +85,8 @@ class Anchor:
                 continue
             start, slower, between = np.exp(values).T
             reference[name] = start + slower * body + between * np.sqrt(fixed * body)
+            if asked:
+                reference[name] = limited_w(reference[name], _limits_w(questions))
             if name == "latency_s" and ceilings is not None:
                 ceilings = np.column_stack([ceilings[:, :-1] * slower[:, None], start])
         if "energy_j" in reference:
@@ -113,6 +123,18 @@ def _parts(features: Features, name: str) -> tuple[np.ndarray | None, np.ndarray
         return None, reference
     fixed = np.minimum(features.ceilings[:, -1], 0.999 * reference)
     return fixed, reference - fixed
+
+
+def _limits_w(questions: OpQuestions) -> np.ndarray:
+    """(n,) power limits of the rows' machines, NaN where none is published."""
+    return np.array([d.tdp_w if d is not None and d.tdp_w else np.nan for d in questions.devices], dtype=np.float64)[questions.device_index]
+
+
+def _watts(features: Features, questions: OpQuestions) -> tuple[np.ndarray, np.ndarray]:
+    """(W that a fit begins at, dynamic W as the simulator has them: the reference less what it takes to flow whatever runs)."""
+    static = np.array([0.0 if d is None else d.idle_w or tech.STATIC_SHARE * (d.tdp_w or 0.0) for d in questions.devices])[questions.device_index]
+    reference = np.asarray(features.reference["power_w"])
+    return np.full(len(reference), _STATIC_W), np.maximum(reference - static, 1e-3 * reference)
 
 
 #: a machine's number, codes of the kind of operator and of its two formats, and the circumstances in words

@@ -23,6 +23,7 @@ from ..datasets.table import FeatureQuestions, GraphQuestions
 from ..features.pairs import kernel_rows
 from ..features.tabular import Features
 from .prediction import Prediction
+from .target_scale import decode
 
 #: what held a kernel back, in words
 LIMIT_WORDS: Mapping[str, str] = {"compute": "arithmetic", "vector": "vector arithmetic", "local memory": "local memory", "cache": "cache bandwidth", "dram": "DRAM bandwidth",
@@ -169,7 +170,10 @@ def _of_trees(model: Any, questions: Any, name: str) -> tuple[dict[str, float], 
     found[_AVERAGE] = float(shap[-1])
     if scale == "ratio":
         found[_ESTIMATE] = math.log(float(features.reference[name][0]))
-    return found, "log" if scale in ("ratio", "log") else scale, features
+    elif scale == "demand":
+        asked = math.fsum(found.values())
+        found["the power limit"] = math.log(float(decode(name, np.array([asked]), features.rows(np.array([0])), scale, 0.0)[0])) - asked
+    return found, "log" if scale in ("ratio", "demand", "log") else scale, features
 
 
 def _reference(questions: Any, name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Anchors and kin: what was put in is found, beyond the sizes seen too; a new machine answers as the one most like it."""
+"""Anchors and kin: what was put in is found, beyond the sizes seen too; a new machine answers as the one most like it, under its own power limit."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ import pytest
 from silicast.datasets import catalog
 from silicast.datasets.columns import OpColumns
 from silicast.datasets.dtypes import DTYPE_CODES
+from silicast.datasets.simulator import technology as tech
 from silicast.datasets.table import OpQuestions, Table
 from silicast.features.tabular import learn_vocabulary, tabular_features
+from silicast.surrogates.anchor import Anchor
 from silicast.surrogates.anchored import Anchored
 from silicast.surrogates.boosted import Boosted
 from silicast.surrogates.kin import Kin
+from silicast.surrogates.target_scale import limited_w
 
-SLOWER = {"a100_sxm": 1.2, "h100_sxm": 1.3, "t4": 2.0, "p4": 2.5, "v100_sxm": 1.6}
+START_W = 30.0
+SLOWER = {"a100_pcie": 1.2, "a100_sxm": 1.2, "h100_sxm": 1.3, "t4": 2.0, "p4": 2.5, "v100_sxm": 1.6}
 
 
 def products(keys: tuple[str, ...], low: float, high: float, count: int = 120, seed: int = 0) -> Table:
-    """Products whose true latency is 20 us and the simulator's work at a share that belongs to the machine."""
+    """Products whose true latency is 20 us and the simulator's work at a share that belongs to the machine; whose watts, were there no limit, are `START_W` and 0.7 of the simulator's dynamic ones."""
     rng = np.random.default_rng(seed)
     n = count * len(keys)
     sizes = {d: np.round(2.0 ** rng.uniform(low, high, n)) for d in "mnk"}
@@ -33,7 +37,9 @@ def products(keys: tuple[str, ...], low: float, high: float, count: int = 120, s
     assert features.ceilings is not None
     body = features.reference["latency_s"] - features.ceilings[:, -1]
     latency = 2e-5 + body * np.array([SLOWER[k] for k in keys])[index]
-    return Table(questions, {"latency_s": latency, "power_w": 0.8 * features.reference["power_w"]}, np.arange(n).astype(str).astype(object),
+    limit = np.array([catalog.hardware(k).tdp_w for k in keys], dtype=np.float64)[index]
+    power = limited_w(START_W + 0.7 * (features.reference["power_w"] - tech.STATIC_SHARE * limit), limit)
+    return Table(questions, {"latency_s": latency, "power_w": power}, np.arange(n).astype(str).astype(object),
                  pd.DataFrame({"device": np.array(keys)[index]}), "made up")
 
 
@@ -49,6 +55,21 @@ def test_start_and_share_are_found_and_hold_beyond_the_sizes_seen() -> None:
     large = products(keys, 12.5, 14, seed=2)
     assert off(model, large) < 0.06
     assert model.predict(large.questions).point[:, 1] == pytest.approx(large.targets["power_w"], rel=0.02)
+
+
+def test_watts_of_a_machine_never_seen_are_cut_by_its_own_limit() -> None:
+    known, unseen = products(("a100_sxm",), 8, 13), products(("a100_pcie",), 8, 13, seed=4)
+    for model in (Anchored(targets=("power_w",)), Boosted(targets=("power_w",), trees=60, columns="kin", threads=1)):
+        found = model.fit(known).predict(unseen.questions).point[:, 0]
+        assert (found <= 300.0).all()  # the same silicon as the 400 W one
+        assert float(np.median(np.abs(found / unseen.targets["power_w"] - 1.0))) < 0.05
+
+
+def test_an_anchor_saved_with_a_factor_on_watts_goes_on_as_it_was() -> None:
+    table = products(("t4",), 8, 12, count=20)
+    features = tabular_features(table.questions, {"framework": ("x", "y")})
+    moved = Anchor.from_json({"fits": {"power_w": {"": [np.log(0.8)]}}}).applied(features, table.questions, {})
+    np.testing.assert_allclose(moved.reference["power_w"], 0.8 * features.reference["power_w"])
 
 
 def test_a_machine_never_seen_answers_as_the_one_most_like_it() -> None:
