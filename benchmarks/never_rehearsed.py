@@ -1,7 +1,7 @@
 """How far a table of one machine, or of one word, is from the next: python benchmarks/never_rehearsed.py [--operators] [--sizes] [--json FILE]
 
 Where a plain table has a single machine, or one word in all rows of a column, nothing can be held out to say how far off answers about another one are. What is assumed there
-(`surrogates.outlying._KIN_OFF`, `_KIN_POWER_OFF`, `_ALIEN_OFF`, `surrogates.valued._NEVER_REHEARSED`, `_PAIR_OFF`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
+(`surrogates.outlying._KIN_OFF`, `_KIN_POWER_OFF`, `_ALIEN_OFF`, `surrogates.valued.NEVER_REHEARSED`, `_PAIR_OFF`) is read off here: the open tables' machines (and words) are taken two by two, readings of the same configuration on one are
 brought over to the other (machines by what both are rated at, as `newcomer` does; words as they are), and the factor is kept that nine tenths of a pair's readings lie within. Printed are the median, the
 fourth fifth and the ninth tenth of those factors: over pairs of machines of one vendor and kind, over the other pairs whose machines the catalogue knows, over pairs that it does not; and, of words, over columns, of each the fourth fifth of
 its pairs; and, of two words that are known and were never together, over pairs of columns, of each the fourth fifth of its squares of two words by two, how far the product of three corners misses the fourth. `--operators` (some ten minutes): what `silicast fit` fits to 3,000 operators of one machine is asked about the others' (`surrogates.conformal._LEAST_NEVER_REHEARSED`).

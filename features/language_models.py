@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,12 @@ def told(name: str) -> tuple[float, ...]:
     if network is None:
         return figures(name)
     return float("nan") if network.params is None else network.params, network.macs, *(float("nan"),) * (len(FIGURES) - 2)
+
+
+def of_images(names: pd.Series[Any]) -> bool:
+    """Whether most of the different names are networks for images."""
+    values = names.astype(str).unique()[:1000]
+    return bool(np.mean([_of_images(v) for v in values]) > 0.5) if len(values) else False
 
 
 def _of_images(name: str) -> bool:

@@ -23,7 +23,7 @@ from .kernel import Kernel
 from .reaching import SIZE, SMALL, STEP, Reaching
 from .served import Served
 from .shares import best_shares, mixed, of_those
-from .valued import KEPT, LEAST_ALONE
+from .valued import KEPT, LEAST_ALONE, NEVER_REHEARSED, no_surer
 
 #: of a table with more rows no machine is held out
 MOST_FOLDED = 50_000
@@ -39,9 +39,8 @@ _MOST_COMPARED = 1_500
 #: where none could be held out: how far off (factor) answers about a machine of a vendor and kind that the table has may be, those about its power, and answers about one of another vendor or kind (and, an assumption, of which no catalogue
 #: knows either). Of pairs of machines in open tables, each brought over to the other by what both are rated at, four in five have nine tenths of their rows within such a factor (`benchmarks/never_rehearsed.py`)
 _KIN_OFF, _KIN_POWER_OFF, _ALIEN_OFF = 3.9, 2.0, 15.0
-#: how many machines held out such a factor counts as beside those that were: a pair that happens to be alike says little of the next (assumption); and the factor of machines of another vendor or kind there: that of nine
-#: in ten pairs, for those held out tell what is usual
-_PRIOR, _ALIEN_NEXT = 2.0, 36.0
+#: the factor of machines of another vendor or kind beside some that were held out: that of nine in ten pairs, for those held out tell what is usual
+_ALIEN_NEXT = 36.0
 #: how far off (factor) answers about a language model never seen may be, which counts so against those held out (assumption)
 _MODEL_OFF = 1.6
 #: language models held out in a rehearsal, and the rows of one at least; who asks their relatives only where errors were less than this share of the usual ones (assumption)
@@ -170,7 +169,7 @@ class Outlying(Reaching):
                 good = np.isfinite(table.targets[t]) & np.isfinite(points[:, j]) & (table.targets[t] > 0) & (points[:, j] > 0)
                 if good.any():
                     before = self.rehearsed[_MODEL].get(t, (np.zeros(0), np.zeros(0)))
-                    truth, said = _no_surer(table.targets[t][good], points[good, j], _MODEL_OFF, table.questions.frame[column][good].nunique())
+                    truth, said = no_surer(table.targets[t][good], points[good, j], NEVER_REHEARSED if language_models.of_images(table.questions.frame[column]) else _MODEL_OFF, table.questions.frame[column][good].nunique())
                     self.rehearsed[_MODEL][t] = (np.r_[before[0], truth], np.r_[before[1], said])
 
     def _worth_asking(self, table: Table, answers: Mapping[str, np.ndarray], target: str, other: str) -> dict[str, float]:
@@ -319,7 +318,7 @@ class Outlying(Reaching):
     def _remember(self, table: Table, values: np.ndarray, answers: Mapping[str, np.ndarray], told: Mapping[str, Any], few: bool, alien: np.ndarray) -> None:
         """What is expected of answers about machines never seen, per target: the rehearsed ones, of machines of whose vendor and kind others were left apart from those that are `alien` ((n,) rows); where machines are few,
         those of the machine that was answered worst, and as K of them say little about the next, its errors (logarithms) taken 1 + 1 / K times; where none was held out, `_KIN_OFF` and `_ALIEN_OFF` off,
-        but about kin no farther than about aliens, and about aliens no less than about kin. Of plain tables what was held out counts beside what pairs of machines are elsewhere (`_no_surer`)."""
+        but about kin no farther than about aliens, and about aliens no less than about kin. Of plain tables what was held out counts beside what pairs of machines are elsewhere (`no_surer`)."""
         point = np.full((len(table), len(self.targets)), np.nan)
         if answers:
             point = np.median(list(answers.values()), axis=0) if "middle" in told else mixed(answers, told["shares"], self.targets, self._counted)
@@ -341,13 +340,13 @@ class Outlying(Reaching):
             tried = next(iter(found.values()), None)
             if not self._networks:
                 next_off = {_MACHINE: factors[_MACHINE], _ALIEN: _ALIEN_NEXT}
-                found = {kind: _no_surer(*each, next_off[kind], count[kind]) for kind, each in found.items()}
+                found = {kind: no_surer(*each, next_off[kind], count[kind]) for kind, each in found.items()}
             if len(found) < 2 and (truth[np.isfinite(truth)] > 0).all():
                 for kind, factor in factors.items():
                     if kind not in found:
                         worse = tried is not None and np.quantile(np.abs(np.log(tried[1] / tried[0])), 0.9) > np.log(factor)
                         alike = tried is not None and worse == (kind == _ALIEN)
-                        found[kind] = (tried if self._networks else _no_surer(*tried, factor, sum(count.values()))) if tried is not None and alike else (truth, truth * factor)
+                        found[kind] = (tried if self._networks else no_surer(*tried, factor, sum(count.values()))) if tried is not None and alike else (truth, truth * factor)
             elif _ALIEN in found and _MACHINE not in found:
                 found[_MACHINE] = found[_ALIEN]
             if _ALIEN in found:  # enough of them for a width of their own
@@ -423,13 +422,6 @@ def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
         order[most - 1] = next(at for at in order[most:] if alien[at] != alien[order[0]])
     return order[:most]
 
-
-def _no_surer(truth: np.ndarray, point: np.ndarray, factor: float, held: int) -> tuple[np.ndarray, np.ndarray]:
-    """(truth, answers) with errors (logarithms) larger by so much that nine tenths of them are within what those of so many `held` say together with a `factor` that counts as `_PRIOR` of them; never smaller."""
-    error = np.log(point / truth)
-    width = float(np.quantile(np.abs(error), 0.9))
-    more = (held * width + _PRIOR * np.log(factor)) / (held + _PRIOR) - width
-    return (truth, truth * np.exp(error + np.where(error < 0.0, -more, more))) if more > 0.0 else (truth, point)
 
 
 def _or(member: Served | None, table: Table, frame: Any, usual: np.ndarray) -> np.ndarray:

@@ -26,10 +26,12 @@ _LIKELY = 0.5
 #: errors remembered of a column, evenly from the least to the worst, some twice where there are fewer: enough for a width of its own
 KEPT = 100
 #: answers about values of which none could be held out may be off by this factor: of columns of words in open tables four in five have nine tenths of the rows of four in five pairs of words within it (`benchmarks/never_rehearsed.py`)
-_NEVER_REHEARSED = 6.0
+NEVER_REHEARSED = 6.0
 #: and answers about two words that are known and were never together, of which none could be held out: four in five pairs of columns of words of open tables have nine tenths of the rows of four in five squares of two words by two
 #: within it of the product of factors (the same benchmark)
 _PAIR_OFF = 3.0
+#: how many machines, models or words held out such a factor counts as beside those that were: a pair that happens to be alike says little of the next (assumption)
+PRIOR = 2.0
 #: why a row lies beyond what was learned from: a value never seen, and its column
 _VALUE = "value "
 #: a number between two known ones that lie no farther apart than was rehearsed, where that was rehearsed apart from one beyond them
@@ -84,7 +86,7 @@ class Valued:
 
     def _rehearse_values(self, table: Table, candidates: Mapping[str, Any]) -> None:
         """Who speaks about values that a column never had (`new_values`), with values held out in turn: as it is, or as known values are answered. What is remembered, column by column, are the errors about the value
-        that was answered worst, and `_NEVER_REHEARSED` off where none could be held out."""
+        that was answered worst, and `NEVER_REHEARSED` off where none could be held out."""
         told, frame = self._looked_at, table.questions.frame
         if not told:
             return
@@ -267,7 +269,7 @@ class Valued:
             left &= ~apart[:, at]
         return blend
 
-    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]], untried: float = _NEVER_REHEARSED) -> float:
+    def _remember_values(self, table: Table, column: str, found: Sequence[tuple[np.ndarray, np.ndarray]], untried: float = NEVER_REHEARSED) -> float:
         """Keeps what answers about values of the column were off by, `untried` where none were tried; the 90 % of that of the target that was answered worst (logarithms)."""
         worst_off = 0.0
         for j, t in enumerate(self.targets):
@@ -283,6 +285,9 @@ class Valued:
                 continue
             off = [np.abs(np.log(p / y) if positive else p - y) for y, p in each]
             worst = int(np.argmax([np.quantile(o, 0.9) for o in off]))
+            if positive and column in self._language_models and language_models.of_images(table.questions.frame[column]):  # what it is told by its name is little: networks of as many multiply-adds are apart by more than language models
+                each[worst] = no_surer(*each[worst], NEVER_REHEARSED, len(each))
+                off[worst] = np.abs(np.log(each[worst][1] / each[worst][0]))
             kept = np.argsort(off[worst], kind="stable")[np.linspace(0, len(off[worst]) - 1, KEPT).round().astype(np.int64)]
             self.rehearsed.setdefault(_VALUE + column, {})[t] = (each[worst][0][kept], each[worst][1][kept])
             worst_off = max(worst_off, float(np.quantile(off[worst], 0.9)) if positive else 0.0)
@@ -425,3 +430,11 @@ def _who(likely: Mapping[str, float], truth: np.ndarray, points: Mapping[str, np
     share = best_shares(np.stack([scaled(p[good], truth) for p in points.values()]), y, 1.0 if is_logarithmic(truth) else np.inf)
     out = {name: _LIKELY * likely.get(name, 0.0) + (1.0 - _LIKELY) * float(w) for name, w in zip(points, share, strict=True)}
     return {name: w for name, w in out.items() if w > 0.0}
+
+
+def no_surer(truth: np.ndarray, point: np.ndarray, factor: float, held: int) -> tuple[np.ndarray, np.ndarray]:
+    """(truth, answers) with errors (logarithms) larger by so much that nine tenths of them are within what those of so many `held` say together with a `factor` that counts as `PRIOR` of them; never smaller."""
+    error = np.log(point / truth)
+    width = float(np.quantile(np.abs(error), 0.9))
+    more = (held * width + PRIOR * np.log(factor)) / (held + PRIOR) - width
+    return (truth, truth * np.exp(error + np.where(error < 0.0, -more, more))) if more > 0.0 else (truth, point)

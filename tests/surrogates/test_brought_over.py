@@ -11,7 +11,7 @@ import pytest
 
 from silicast.datasets import catalog
 from silicast.datasets.table import FeatureQuestions, Table
-from silicast.surrogates import brought_over, newcomer, outlying, store
+from silicast.surrogates import brought_over, newcomer, store, valued
 from silicast.surrogates.blended import Blended
 
 
@@ -86,8 +86,8 @@ def test_a_machine_of_no_kin_with_software_of_its_own_is_answered_by_the_best_of
 def test_few_machines_or_models_held_out_are_no_surer_than_pairs_of_them_are() -> None:
     truth = np.ones(100)
     near = np.exp(np.linspace(-0.1, 0.1, 100))
-    _, point = outlying._no_surer(truth, near, 3.9, 2)
+    _, point = valued.no_surer(truth, near, 3.9, 2)
     assert np.quantile(np.abs(np.log(point)), 0.9) == pytest.approx((2.0 * np.quantile(np.abs(np.log(near)), 0.9) + 2.0 * np.log(3.9)) / 4.0)
     assert np.sign(np.log(point)) == pytest.approx(np.sign(np.log(near)))
-    assert np.array_equal(outlying._no_surer(truth, near**100.0, 3.9, 2)[1], near**100.0)  # never narrower
-    assert outlying._no_surer(truth, truth, 16.0, 2)[1] == pytest.approx(4.0)
+    assert np.array_equal(valued.no_surer(truth, near**100.0, 3.9, 2)[1], near**100.0)  # never narrower
+    assert valued.no_surer(truth, truth, 16.0, 2)[1] == pytest.approx(4.0)
