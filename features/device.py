@@ -1,14 +1,15 @@
-"""One vector per machine: its figures, whatever runs on it. A figure nobody published is NaN."""
+"""One vector per machine: its figures, whatever runs on it; and one machine per row. A figure nobody published is NaN."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import lru_cache
 
 import numpy as np
 
 from ..datasets import catalog
 from ..datasets.columns import DeviceColumns
-from ..datasets.dtypes import DTYPE_CODES
+from ..datasets.dtypes import DTYPE_CODES, DTYPE_NAMES
 from ..datasets.hardware import DATAFLOWS, KINDS, Hardware
 
 #: (name, unit) of each column; log is the natural logarithm
@@ -33,6 +34,24 @@ def device_vector(devices: DeviceColumns) -> np.ndarray:
     columns += [(d.kind == code).astype(np.float64) for code in range(len(KINDS))]
     columns += [(d.dataflow == code).astype(np.float64) for code in range(len(DATAFLOWS))]
     return np.column_stack(columns).astype(np.float32)
+
+
+def device_rows(devices: tuple[Hardware | None, ...], index: np.ndarray) -> DeviceColumns:
+    """(n,) machine columns by index; a machine no catalogue knows has NaN figures (typical ones stand in, in the bounds)."""
+    stand_in = next((d for d in devices if d is not None), None)
+    known = DeviceColumns.from_devices([d or stand_in for d in devices]) if stand_in is not None else _nobody(len(devices))
+    lost = np.array([d is None for d in devices])
+    if lost.any() and stand_in is not None:
+        blank = {name: np.where(lost if a.ndim == 1 else lost[:, None], np.nan, a) for name, a in vars(known).items() if a.dtype.kind == "f"}
+        known = DeviceColumns(**{**vars(known), **blank, "kind": np.where(lost, 0, known.kind).astype(np.int16),
+                                 "dataflow": np.where(lost, -1, known.dataflow).astype(np.int16)})
+    return known.take(index)
+
+
+def _nobody(count: int) -> DeviceColumns:
+    rates = np.full((count, len(DTYPE_NAMES)), np.nan)
+    given = {"kind": np.zeros(count, dtype=np.int16), "dataflow": np.full(count, -1, dtype=np.int16), "matrix_rate": rates, "vector_rate": rates.copy()}
+    return DeviceColumns(**{f.name: given.get(f.name, np.full(count, np.nan)) for f in fields(DeviceColumns)})
 
 
 @lru_cache(maxsize=4096)

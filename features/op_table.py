@@ -2,29 +2,29 @@
 
 Every column has a role (`matrix.ROLES`): `physics` columns are ratios, so a machine or a size never seen lies among those seen, where its product name and
 its figures do not. The reference of latency is the simulator's cold answer (`op_costs`), or the bounds' estimate where it has none; where the vocabulary has `row_passes.MARK`, with what
-rows cost that are read more than once. The columns are the same either way.
+rows cost that are read more than once. A machine that no catalogue knows is priced on a stand-in, where a model has chosen one (`stand_ins`). The columns are the same either way.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from ..datasets.columns import DeviceColumns, element_bytes
-from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.errors import TableError
-from ..datasets.hardware import Hardware
 from ..datasets.ops import KIND_CODES
 from ..datasets.simulator.costs import LIMITS
 from ..datasets.table import OpQuestions
 from .bounds import CANONICAL_TILES, Bounds, op_bounds
-from .device import DEVICE_FEATURES, device_vector
+from .device import DEVICE_FEATURES, device_rows, device_vector
 from .matrix import Features, Vocabulary, codes
 from .op_costs import OpCostRows, op_costs
 from .row_passes import MARK, again_s
+from .stand_ins import MARK as STAND_INS
+from .stand_ins import stood_in
 from .words import likened
 
 #: rows whose columns are made at once
@@ -55,18 +55,19 @@ def _in_parts(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
 
 def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     ops = questions.ops
-    devices = device_rows(questions.devices, questions.device_index)
-    b, s = op_bounds(ops, devices, in_graph=False), op_costs(questions)
+    priced_on, factor = stood_in(questions, vocabulary)
+    devices = device_rows(priced_on, questions.device_index)
+    b, s = op_bounds(ops, devices, in_graph=False), op_costs(questions if priced_on is questions.devices else replace(questions, devices=priced_on))
     simulated = np.isfinite(s.cold_s)
     latency = np.where(simulated, s.cold_s + s.launch_s, b.estimate_s + b.launch_s)
     columns = [*_bound_columns(questions, devices, b, latency), *_simulated_columns(questions, devices, s, latency), *_shape_columns(questions, devices)]
-    figures = device_vector(devices)
+    figures = device_vector(devices if priced_on is questions.devices else device_rows(questions.devices, questions.device_index))
     columns += [(name, unit, "device", figures[:, i]) for i, (name, unit) in enumerate(DEVICE_FEATURES)]
     taken = {name for name, *_ in columns} | {"kind", "dtype", "weight_dtype"}
     columns += [(_fresh(str(c), taken), "", "own", questions.extra[c].to_numpy(dtype=np.float64, na_value=np.nan)) for c in questions.extra.columns]
     categories: list[_Column] = [(name, "code", "context", getattr(ops, name).astype(np.float32)) for name in ("kind", "dtype", "weight_dtype")]
     for name, known in vocabulary.items():
-        if name == MARK:
+        if name in (MARK, STAND_INS):
             continue
         if name in questions.context.columns:
             values = likened(questions.context[name], known)
@@ -84,12 +85,13 @@ def _op_features(questions: OpQuestions, vocabulary: Vocabulary) -> Features:
     dynamic = np.where(simulated, s.dynamic_j, b.dynamic_j)
     power = np.where(np.isfinite(b.limit_w), np.minimum(dynamic / latency + b.static_w, b.limit_w), dynamic / latency + b.static_w)
     power = np.maximum(power, 1e-3)
+    latency = latency * factor
     fixed = np.where(simulated, s.fill_s + s.launch_s, b.launch_s)
     ceilings = np.column_stack([np.where(simulated, s.compute_s, b.compute_s + b.vector_s), b.dram_s, np.where(simulated, s.cache_s, b.cache_s), fixed])
     return Features(tuple(n for n, *_ in every), tuple(u for _, u, *_ in every), values_array, tuple(range(len(columns), len(every))),
-                    {"latency_s": latency, "power_w": power, "energy_j": power * latency, "dram_bytes": ops.total_bytes}, {"latency_s": b.bound_s},
+                    {"latency_s": latency, "power_w": power, "energy_j": power * latency, "dram_bytes": ops.total_bytes}, {"latency_s": b.bound_s * factor},
                     frozenset({"power_w", "energy_j"} if any(d is None or not d.tdp_w for d in questions.devices) else ()), tuple(r for _, _, r, _ in every),
-                    np.maximum(ceilings, 1e-12))
+                    np.maximum(ceilings * factor[:, None], 1e-12))
 
 
 def _log(x: np.ndarray) -> np.ndarray:
@@ -161,24 +163,6 @@ def _batch_columns(questions: OpQuestions) -> list[_Column]:
              ("op_places", np.where(attends | (ops.batch <= 0), 0.0, ops.m / inputs)), ("op_window", ops.reach), ("op_keys", ops.keys))
     return [*((name, "log 1", "size", np.log1p(values)) for name, values in given), ("head_sharing", "log 1", "physics", np.where(attends, -_log(keys), 0.0)),
             ("windowed", "0/1", "physics", (ops.reach > 0.0).astype(np.float64)), ("seen_share", "log 1", "physics", np.where(attends, _log(ops.n) - _log(np.maximum(ops.keys, 1.0)), 0.0))]
-
-
-def device_rows(devices: tuple[Hardware | None, ...], index: np.ndarray) -> DeviceColumns:
-    """(n,) machine columns by index; a machine no catalogue knows has NaN figures (typical ones stand in, in the bounds)."""
-    stand_in = next((d for d in devices if d is not None), None)
-    known = DeviceColumns.from_devices([d or stand_in for d in devices]) if stand_in is not None else _nobody(len(devices))
-    lost = np.array([d is None for d in devices])
-    if lost.any() and stand_in is not None:
-        blank = {name: np.where(lost if a.ndim == 1 else lost[:, None], np.nan, a) for name, a in vars(known).items() if a.dtype.kind == "f"}
-        known = DeviceColumns(**{**vars(known), **blank, "kind": np.where(lost, 0, known.kind).astype(np.int16),
-                                 "dataflow": np.where(lost, -1, known.dataflow).astype(np.int16)})
-    return known.take(index)
-
-
-def _nobody(count: int) -> DeviceColumns:
-    rates = np.full((count, len(DTYPE_NAMES)), np.nan)
-    given = {"kind": np.zeros(count, dtype=np.int16), "dataflow": np.full(count, -1, dtype=np.int16), "matrix_rate": rates, "vector_rate": rates.copy()}
-    return DeviceColumns(**{f.name: given.get(f.name, np.full(count, np.nan)) for f in fields(DeviceColumns)})
 
 
 def _fresh(name: str, taken: set[str]) -> str:

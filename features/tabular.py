@@ -14,16 +14,17 @@ import pandas as pd
 from ..datasets.columns import element_bytes
 from ..datasets.errors import TableError
 from ..datasets.ops import KIND_CODES, KIND_NAMES
-from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions
+from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from ..datasets.workload import Workload
+from . import stand_ins
 from .bounds import CANONICAL_TILES
-from .device import DEVICE_FEATURES, device_vector
+from .device import DEVICE_FEATURES, device_rows, device_vector
 from .matrix import Features, Vocabulary, codes
-from .op_table import device_rows, op_features
+from .op_table import op_features
 from .pairs import KernelRows, kernel_rows
 from .row_passes import marks
 
-__all__ = ["Features", "Vocabulary", "device_rows", "learn_vocabulary", "tabular_features"]
+__all__ = ["Features", "Vocabulary", "device_rows", "learn_vocabulary", "table_vocabulary", "tabular_features"]
 
 
 def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
@@ -39,6 +40,17 @@ def learn_vocabulary(questions: Any) -> dict[str, tuple[str, ...]]:
         frame = questions.frame
         return {name: tuple(sorted(set(frame[name].astype(str).unique()))) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])}
     return {}
+
+
+def table_vocabulary(table: Table) -> dict[str, tuple[str, ...]]:
+    """The same, and what stands in for machines of operators that no catalogue knows, by the latencies of the table."""
+    questions = table.questions
+    if not isinstance(questions, OpQuestions) or "latency_s" not in table.targets:
+        return learn_vocabulary(questions)
+    found = questions.__dict__.get("_stand_ins")
+    if found is None:  # every member of a model asks
+        found = questions.__dict__["_stand_ins"] = stand_ins.chosen(questions, table.targets["latency_s"])
+    return {**learn_vocabulary(questions), **found}
 
 
 def tabular_features(questions: Any, vocabulary: Vocabulary) -> Features:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..datasets.errors import TableError
 from ..datasets.table import Questions, Table
-from ..features.tabular import learn_vocabulary, tabular_features
+from ..features.tabular import table_vocabulary, tabular_features
 from .prediction import Prediction, consistent
 from .target_scale import answers, floor_share
 
@@ -30,7 +30,7 @@ class Analytic:
     def fit(self, table: Table, valid: Table | None = None) -> Self:
         """The factors; raises TableError when a target has no analytic reference."""
         self.shape = table.questions.shape
-        self._vocabulary = learn_vocabulary(table.questions)
+        self._vocabulary = table_vocabulary(table)
         features = tabular_features(table.questions, self._vocabulary)
         strata = table.questions.strata.astype(str)
         for name in self.targets:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..datasets.errors import TableError
 from ..datasets.table import OpQuestions, Questions, Table
-from ..features.tabular import learn_vocabulary, tabular_features
+from ..features.tabular import table_vocabulary, tabular_features
 from .kin import Kin
 from .prediction import Prediction
 from .target_scale import all_points, answers, floor_share, learned_targets
@@ -36,7 +36,7 @@ class Anchored:
         if not isinstance(table.questions, OpQuestions):
             raise TableError(f"anchored: learns from single operators, got {table.questions.shape} questions")
         self.shape = table.questions.shape
-        self._vocabulary = learn_vocabulary(table.questions)
+        self._vocabulary = table_vocabulary(table)
         features = tabular_features(table.questions, self._vocabulary)
         moved = {}
         for name in learned_targets(self.targets):

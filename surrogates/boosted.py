@@ -14,7 +14,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
-from ..features.tabular import Features, learn_vocabulary, tabular_features
+from ..features.tabular import Features, table_vocabulary, tabular_features
 from .kin import Kin
 from .neighbours import Neighbours, learned_near
 from .prediction import Prediction
@@ -75,7 +75,7 @@ class Boosted:
         import lightgbm
 
         self.shape = table.questions.shape
-        self._vocabulary = learn_vocabulary(table.questions)
+        self._vocabulary = table_vocabulary(table)
         self._kin = self._kinship(table)
         if self.columns == "near" and isinstance(table.questions, OpQuestions):
             self._near, features = learned_near(table, self._vocabulary, learned_targets(self.targets), int(self._settings["seed"]))

@@ -224,9 +224,15 @@ class Conformal:
         self._expected["far"] = partial(self.expect_far, scored, kinds, apart)
         found = self._rehearsed(scored, kinds)
         if kinds is not None and len(apart) and not (own := np.isin(kinds.astype(str), apart)).all():
-            found |= self._rehearsed({t: (truth[~own], point[~own]) for t, (truth, point) in scored.items()})
+            found |= self._rehearsed({t: self._enough(truth[~own], point[~own]) for t, (truth, point) in scored.items()})
         self._far = {key: max(width, math.sqrt(width * found[name])) for name in scored for key, width in found.items() if key == name or key.startswith(f"{name}/")}
         return self
+
+    def _enough(self, truth: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Answers and what they should have been, each as often as it takes for a width; no fewer rows than are given."""
+        good = np.flatnonzero(np.isfinite(truth) & np.isfinite(point))
+        good = good[np.linspace(0, len(good) - 1, max(len(good), self.needed)).round().astype(np.int64)] if len(good) else good
+        return truth[good], point[good]
 
     def expect_sizes(self, reached: Mapping[str, Any], tried: Mapping[str, Tried], corner_alone: bool = False) -> Self:
         """Widths for operators beyond what was `reached` (`corners.known`) in one size, or in several together (`corner_alone`: in several together alone), from rehearsals with the largest values of each size held out, and with

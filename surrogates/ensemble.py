@@ -51,14 +51,15 @@ class Rehearsed:
 class Ensemble:
     """`members` answer the same targets. After fitting each, the weights that give the least median error on `valid` are kept, per
     target; without `valid` all weigh the same. Machines never trained on and sizes beyond those trained on have weights of their own:
-    likely ones until `rehearse`, and of latencies on machines never trained on for good."""
+    likely ones until `rehearse`, and of latencies on machines never trained on for good. `strangers`: the member that alone answers for those."""
 
     name = "ensemble"
 
-    def __init__(self, members: Sequence[Surrogate]) -> None:
+    def __init__(self, members: Sequence[Surrogate], strangers: int | None = None) -> None:
         if not members or any(m.targets != members[0].targets for m in members):
             raise TableError("ensemble: needs members that answer the same targets")
         self.members = list(members)
+        self._strangers = strangers
         self._era = object()  # of what members have learned: answers kept with questions are those of one
         self._weights: dict[str, list[float]] = {}
         self._known: tuple[str, ...] = ()
@@ -145,10 +146,13 @@ class Ensemble:
     def _likely(self, target: str) -> list[float]:
         """Shares about machines never seen: `_KIN` for those made for it, who answer as the kin of a machine would, the rest equal ones. Of latencies they are kept, whatever the rehearsal says:
         what was best for four machines is not for the fifth. Of answers that are no latency, before anything is rehearsed, three quarters of those who know the roofline alone: the others all lean on the simulator's watts, which are as far off on the next machine as they like."""
+        if self._strangers is not None:
+            return [float(i == self._strangers) for i in range(len(self.members))]
         made, share = (self._of("kin"), _KIN) if target == "latency_s" else (self._of("roofline"), _WATTS)
+        others = np.array([m.name != "smooth_ops" for m in self.members])  # it knows a machine by its name alone
         if made.all() or not made.any():
-            return [1.0 / len(self.members)] * len(self.members)
-        rest = np.full(len(made), 1.0 / len(made)) if target == "latency_s" else ~made / (~made).sum()
+            return [float(w) for w in others / max(others.sum(), 1)]
+        rest = others / others.sum() if target == "latency_s" else (others & ~made) / (others & ~made).sum()
         return [float(w) for w in share * made / made.sum() + (1.0 - share) * rest]
 
     def _scored(self, parts: Sequence[rehearsal.Rehearsal], shares: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
-from ..features.tabular import Features, learn_vocabulary, tabular_features
+from ..features.tabular import Features, table_vocabulary, tabular_features
 from .forward import Forward
 from .kin import Kin
 from .neighbours import Neighbours, learned_near
@@ -95,7 +95,7 @@ class Neural:
         best there are kept. Raises TableError for an unusable target."""
 
         self.shape = table.questions.shape
-        self._vocabulary = learn_vocabulary(table.questions)
+        self._vocabulary = table_vocabulary(table)
         self._kin = self._kinship(table)
         if self._settings["columns"] == "near" and isinstance(table.questions, OpQuestions):
             self._near, features = learned_near(table, self._vocabulary, learned_targets(self.targets), int(self._settings["seed"]))

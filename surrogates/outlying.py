@@ -416,8 +416,8 @@ class Outlying(Reaching):
 
 
 def _most_of(counts: np.ndarray, alien: np.ndarray, most: int) -> np.ndarray:
-    """Places of those with most rows, so many at most; the last is of the other sort (alien or not) where those before it are all of one."""
-    order = np.argsort(-counts, kind="stable")
+    """Places of those with most rows, so many at most, of equals by chance (names in order are of one vendor); the last is of the other sort (alien or not) where those before it are all of one."""
+    order = np.lexsort((np.random.default_rng(0).random(len(counts)), -counts))
     if len(order) > most and len(np.unique(alien[order[:most]])) < len(np.unique(alien)):
         order[most - 1] = next(at for at in order[most:] if alien[at] != alien[order[0]])
     return order[:most]

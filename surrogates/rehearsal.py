@@ -17,7 +17,7 @@ import numpy as np
 from ..datasets.columns import OpColumns
 from ..datasets.ops import KIND_NAMES
 from ..datasets.table import OpQuestions, Table
-from ..features.tabular import learn_vocabulary, tabular_features
+from ..features.tabular import table_vocabulary, tabular_features
 from .base import Surrogate
 from .threads import in_two_lanes
 
@@ -83,7 +83,7 @@ def _sample(table: Table) -> Table:
 def _columns_kept(table: Table, *others: Table) -> None:
     """Computed once, for all members: they stay with the questions, of the others with the words of the first."""
     if isinstance(table.questions, OpQuestions):
-        vocabulary = learn_vocabulary(table.questions)
+        vocabulary = table_vocabulary(table)
         for each in (table, *others):
             tabular_features(each.questions, vocabulary)
 

@@ -44,6 +44,12 @@ def _anchored() -> Any:
     return Anchored
 
 
+def _smooth_ops() -> Any:
+    from .smooth_ops import SmoothOps
+
+    return SmoothOps
+
+
 def _boosted() -> Any:
     from .boosted import Boosted
 
@@ -124,7 +130,7 @@ def _summed() -> Any:
 
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
 MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "anchored": _anchored, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "blended": _blended, "by_value": _by_value, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated, "summed": _summed}
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "smooth_ops": _smooth_ops, "blended": _blended, "by_value": _by_value, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated, "summed": _summed}
 
 
 def member(name: str) -> Any:

@@ -6,7 +6,7 @@ answers without intervals, and says so. A table of operators with rows enough ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..surrogates import rehearsal, size_rehearsal, store
 from ..surrogates.prediction import Prediction
 from ..surrogates.trust import witnessed
 from . import metrics
-from .members import Say, expect_words, networks_help, op_members, rehearse, small_trees
+from .members import Say, expect_words, networks_help, op_members, rehearse, small_members, small_trees, smooth_helps
 
 #: rows of a machine, and of all others, from which a small table is rehearsed with it held out
 LEAST_ROWS_OF_MACHINE = 30
@@ -28,6 +28,8 @@ LEAST_ROWS_OF_MACHINE = 30
 FOLDS, FOLDS_OF_ENSEMBLE = 10, 5
 #: rows of a table of operators, and its groups, from which an ensemble learns it
 LEAST_ROWS_OF_ENSEMBLE, LEAST_GROUPS_OF_ENSEMBLE = 600, 3
+#: rows of a table of operators from which trees have a Gaussian process beside them
+LEAST_ROWS_OF_PAIR = 12
 #: with fewer groups than this, figures and intervals say little about the next group, and the card says so
 _FEW_GROUPS = 10
 
@@ -49,8 +51,11 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
     """All rows learned from; figures and intervals from out-of-fold answers."""
     groups = len(np.unique(data.groups.astype(str)))
     plain = data.questions.shape == "features"
-    if data.questions.shape == "op" and len(data) >= LEAST_ROWS_OF_ENSEMBLE and groups >= LEAST_GROUPS_OF_ENSEMBLE and all(np.isfinite(data.targets[t]).all() for t in wanted):
-        return _fit_ensemble(data, wanted, by, seed, level, say, networks)
+    if data.questions.shape == "op" and groups >= LEAST_GROUPS_OF_ENSEMBLE and all(np.isfinite(data.targets[t]).all() for t in wanted):
+        if len(data) >= LEAST_ROWS_OF_ENSEMBLE:
+            return _fit_ensemble(data, wanted, by, seed, level, say, networks)
+        if len(data) >= LEAST_ROWS_OF_PAIR:
+            return _fit_pair(data, wanted, by, seed, level, say)
     surrogate = store.member("conformal")(store.member("blended")(targets=wanted, seed=seed) if plain else small_trees(wanted, data, seed), level=level)
     surrogate.fit(data)
     known = domains.describe(data)
@@ -108,9 +113,35 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
     learned = networks and networks_help(len(data))
     fold = whole_groups(data.groups, min(FOLDS_OF_ENSEMBLE, len(np.unique(data.groups.astype(str)))), seed)
     say(f"few groups: {int(fold.max()) + 1} folds by {by} are answered by small models that saw none of their groups, then a fit to all rows")
-    inner = store.member("ensemble")(op_members(wanted, seed, len(data), networks=learned, near=networks)).fit(data)
-    tried = inner.rehearse_folds(data, lambda: op_members(wanted, seed, small=True, taught=True, networks=learned, near=networks), fold, seed)
+    inner = store.member("ensemble")(op_members(wanted, seed, len(data), networks=learned, near=networks, smooth=smooth_helps(len(data)))).fit(data)
+
+    def fresh() -> Sequence[Any]:
+        return op_members(wanted, seed, small=True, taught=True, networks=learned, near=networks, smooth=smooth_helps(len(data)))
+
+    return _judged(inner, data, wanted, by, seed, level, fold, fresh, lambda surrogate: rehearse(surrogate, data, wanted, seed, say, networks), "small copies")
+
+
+def _fit_pair(data: Table, wanted: Sequence[str], by: str, seed: int, level: float, say: Say) -> Fitted:
+    """Few operators: trees and a Gaussian process learn from all rows; shares, figures and intervals come from the same two, asked about groups they never saw."""
+    fold = whole_groups(data.groups, min(FOLDS, len(np.unique(data.groups.astype(str)))), seed)
+    say(f"few rows or groups: {int(fold.max()) + 1}-fold cross-validation by {by}, then a fit to all rows")
+    inner = store.member("ensemble")(small_members(wanted, data, seed), strangers=0).fit(data)
+
+    def rest(surrogate: Any) -> None:
+        surrogate.expect_strangers(sorted(set(data.questions.strata.astype(str))), *_machines_out(data, wanted, seed))
+        surrogate.expect_sizes(corners.known(data.questions.ops, data.groups), size_rehearsal.tried(data, lambda: small_members(wanted, data, seed), wanted, seed))
+        expect_words(surrogate, data, wanted, seed)
+
+    return _judged(inner, data, wanted, by, seed, level, fold, lambda: small_members(wanted, data, seed), rest, "")
+
+
+def _judged(inner: Any, data: Table, wanted: Sequence[str], by: str, seed: int, level: float, fold: np.ndarray, fresh: Callable[[], Sequence[Any]], rehearsed: Callable[[Any], None],
+            copies: str) -> Fitted:
+    """An ensemble that learned from all rows, judged by `fresh` members asked about folds that they did not see; `rehearsed` gives it its widths about what was never seen. `copies`: what the fresh ones
+    are, where they are less than the members."""
+    tried = inner.rehearse_folds(data, fresh, fold, seed)
     rows = np.flatnonzero(np.isfinite(tried.point).all(axis=1))
+    tried_fold = fold
     asked, point, spread, fold = data.take(rows), tried.point[rows], np.asarray(tried.spread)[rows], fold[rows]
     strata, kinds = asked.questions.strata, inner.kinds(asked.questions)
     surrogate = store.member("conformal")(inner, level=level)
@@ -120,7 +151,8 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
 
     def calibrated(use: np.ndarray, widths: Any) -> Any:
         scored = {t: (asked.targets[t][use], point[use, j]) for j, t in enumerate(wanted)}
-        return widths.calibrate_from(strata[use], scored, {t: spread[use, j] for j, t in enumerate(wanted)}, kinds[use])
+        # of two members the one may not answer where the other does: how far they are apart tells little
+        return widths.calibrate_from(strata[use], scored, {t: spread[use, j] for j, t in enumerate(wanted)} if copies else {}, kinds[use])
 
     low, high = np.full_like(point, np.nan), np.full_like(point, np.nan)
     for i in np.unique(fold):  # a fold's own residuals must not widen the intervals it is judged by
@@ -134,12 +166,14 @@ def _fit_ensemble(data: Table, wanted: Sequence[str], by: str, seed: int, level:
     figures = metrics.nested(metrics.by_slice(asked, prediction, level)) if len(rows) else {}
     known = domains.describe(data)
     if not promised:
-        notes.append(f"{len(rows)} rows answered by models that saw none of their group are too few to promise intervals at level {level:g} ({surrogate.needed} are the least): the model answers without")
+        notes.append(f"{len(rows)} rows answered by models that saw none of their group are too few to promise intervals at level {level:g} ({surrogate.needed} answered rows are the least): the model answers without")
         return Fitted(surrogate, known, figures, len(data), f"{split}no intervals", 0.0, notes)
     calibrated(np.ones(len(rows), dtype=bool), surrogate)
-    rehearse(surrogate, data, wanted, seed, say, networks)
-    notes.append("figures are those of small copies, on groups they never saw: the model itself learned from all rows")
-    return Fitted(surrogate, witnessed(known, asked, prediction, data), figures, len(data), f"{split}intervals from out-of-fold residuals of small copies", level, notes)
+    known = known if copies else domains.with_labels(known, data.questions, tried_fold, np.isfinite(tried.point).any(axis=1))
+    rehearsed(surrogate)
+    if copies:
+        notes.append(f"figures are those of {copies}, on groups they never saw: the model itself learned from all rows")
+    return Fitted(surrogate, witnessed(known, asked, prediction, data), figures, len(data), f"{split}intervals from out-of-fold residuals{f' of {copies}' if copies else ''}", level, notes)
 
 
 def _out_of_fold(data: Table, wanted: Sequence[str], fold: np.ndarray, seed: int) -> np.ndarray:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from ..datasets.columns import work_left
 from ..datasets.table import FeatureQuestions, OpQuestions, Table
-from ..features.op_table import device_rows
+from ..features.device import device_rows
 from .leaks import leaks
 
 MOST_UNREAD = 0.2

@@ -304,6 +304,16 @@ def test_a_kind_that_did_well_beyond_once_is_no_surer_than_half_way_to_all() -> 
     assert np.log(answer.high[:, 0]) == pytest.approx([0.2, 0.4])
 
 
+def test_few_rows_about_kin_are_not_told_the_width_of_strangers() -> None:
+    """Five rows about machines of kin were off by e^0.1, a hundred about others by e^2: kin are as wide as e^0.1, although five rows have no width of their own."""
+    known = Conformal(Fixed(), level=0.9, least=10)
+    known.calibrate_from(np.array(["a"] * 60, dtype=object), {"latency_s": (np.full(60, 1.01), np.ones(60))})
+    kinds = np.array(["machine"] * 5 + ["alien"] * 100, dtype=object)
+    known.expect_far({"latency_s": (np.exp(np.where(kinds == "machine", 0.1, 2.0)), np.ones(105))}, kinds, ("alien",))
+    answer = known.around(Prediction.bare(("latency_s",), np.ones((2, 1))), np.array(["a", "a"], dtype=object), np.ones(2), np.array(["machine", "alien"], dtype=object))
+    assert np.log(answer.high[:, 0]) == pytest.approx([0.1, 2.0])
+
+
 def test_where_members_disagree_intervals_are_wider() -> None:
     """Residuals as large as the spread: scaled intervals cover as many and are narrower; residuals that have nothing to do with it stay plain."""
     rng = np.random.default_rng(0)

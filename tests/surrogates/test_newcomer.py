@@ -9,7 +9,7 @@ import pytest
 from silicast.datasets import catalog
 from silicast.datasets.catalog.drawn import DRAWN
 from silicast.datasets.table import FeatureQuestions, Table
-from silicast.surrogates import newcomer, store
+from silicast.surrogates import newcomer, outlying, store
 from silicast.surrogates.blended import Blended
 
 
@@ -204,3 +204,11 @@ def test_a_launch_goes_with_no_rate() -> None:
     slower = plain[1] / 107e-6
     assert slower > 1.0
     assert launched == pytest.approx([7e-6, 7e-6 + slower * 100e-6])
+
+
+def test_of_machines_with_as_many_rows_chance_says_which_are_held_out() -> None:
+    """Sixty names in order, the first twenty of one vendor: four of them all told would all be of that vendor."""
+    held = outlying._most_of(np.full(60, 3), np.zeros(60, dtype=bool), 4)
+    assert len(set(held)) == 4
+    assert (held >= 20).any()
+    assert list(outlying._most_of(np.array([1, 5, 9, 3]), np.zeros(4, dtype=bool), 2)) == [2, 1]

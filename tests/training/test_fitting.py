@@ -14,6 +14,7 @@ from silicast.datasets.errors import TableError
 from silicast.datasets.measured import read_measured
 from silicast.datasets.splits import split_by_group, whole_groups
 from silicast.surrogates import store
+from silicast.surrogates.boosted import Boosted
 from silicast.surrogates.card import ModelCard
 from silicast.surrogates.conformal import Conformal
 from silicast.training import fitting, folds, members
@@ -42,7 +43,8 @@ def plain(rows: int, sites: int, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed: what is tested here is the way a table is cut, not how well trees do."""
-    monkeypatch.setattr(folds, "small_trees", lambda targets, train, seed: store.member("boosted")(targets=targets, seed=seed, trees=20, threads=1))
+    for module in (folds, members):
+        monkeypatch.setattr(module, "small_trees", lambda targets, train, seed: store.member("boosted")(targets=targets, seed=seed, trees=20, threads=1))
 
 
 def fit(frame: pd.DataFrame, schema: dict[str, Any], out: Path, **rest: Any) -> tuple[ModelCard, list[str], Any]:
@@ -56,7 +58,7 @@ def fit(frame: pd.DataFrame, schema: dict[str, Any], out: Path, **rest: Any) -> 
 
 @pytest.mark.usefixtures("few_trees")
 def test_few_rows_about_a_machine_never_seen(tmp_path: Path) -> None:
-    """One of two machines runs three times slower than the simulator can know: intervals about a third are as wide as that. Of one machine alone they are twice the usual."""
+    """One of two machines runs three times slower than the simulator can know: intervals about a third are as wide as that. Of one machine alone they are twice the usual, and 2.2 at the least."""
     two = pd.concat([gemms(60, 20), gemms(60, 20, 1).assign(gpu="a100_sxm", ms=lambda frame: 3.0 * frame["ms"])])
     for frame, named in ((two, "a100_sxm"), (gemms(100, 20), "t4")):
         fit(frame, GEMM, tmp_path / named)
@@ -64,7 +66,7 @@ def test_few_rows_about_a_machine_never_seen(tmp_path: Path) -> None:
         asked = pd.concat([gemms(5, 5, 2).assign(gpu=gpu) for gpu in ("t4", "h100_sxm")])
         answer = surrogate.predict(read_measured(asked, GEMM, need_targets=False).questions)
         widths = np.log(answer.high[:, 0] / answer.point[:, 0])
-        assert widths[5] == pytest.approx(2.0 * widths[0]) if named == "t4" else widths[5] > max(widths[0], np.log(3.0))
+        assert widths[5] == pytest.approx(max(2.0 * widths[0], np.log(2.2))) if named == "t4" else widths[5] > max(widths[0], np.log(3.0))
 
 
 @pytest.mark.usefixtures("few_trees")
@@ -82,11 +84,12 @@ def test_few_rows_are_judged_by_folds(tmp_path: Path, rows: int, sites: int, fol
 def test_no_row_is_judged_by_a_model_that_saw_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[set[Any]] = []
 
-    def spy(targets: Any, train: Any, seed: int) -> Any:
-        trained.append(set(train.groups))
-        return store.member("boosted")(targets=targets, seed=seed, trees=5, threads=1)
+    class Spy(Boosted):
+        def fit(self, table: Any, valid: Any = None) -> Any:
+            trained.append(set(table.groups))
+            return super().fit(table, valid)
 
-    monkeypatch.setattr(folds, "small_trees", spy)
+    monkeypatch.setattr(members, "small_trees", lambda targets, train, seed: Spy(targets=targets, seed=seed, trees=5, threads=1))
     fit_table(gemms(60, 20), GEMM, (), tmp_path / "m")
     every = set(read_measured(gemms(60, 20), GEMM).groups)
     assert trained[0] == every                                       # the model that is kept
@@ -297,4 +300,4 @@ def test_few_groups_and_a_level_that_their_rows_cannot_promise(tmp_path: Path) -
     assert (card.level, card.split) == (0.0, "5-fold by n x k; no intervals")
     assert np.isnan(answer.low).all()
     assert card.metrics["all"]["latency_s"]["median_ape"] < 0.3
-    assert any("too few to promise intervals at level 0.999 (999 are the least)" in text for text in said)
+    assert any("too few to promise intervals at level 0.999 (999 answered rows are the least)" in text for text in said)
