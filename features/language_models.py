@@ -40,7 +40,8 @@ _BYTES = 2.0
 
 
 def named(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The text columns of a table that hold names of models: at least half of their values tell their parameters, and the catalogue knows two of them (one, if there is no other)."""
+    """The text columns of a table that hold names of models: at least half of their values tell their parameters, and the catalogue knows two of them (one, if there is no other); or
+    columns of several values that are all nothing but such a number ("7b", "760m")."""
     out = []
     for column in map(str, frame.columns):
         if pd.api.types.is_numeric_dtype(frame[column]):
@@ -48,7 +49,8 @@ def named(frame: pd.DataFrame) -> tuple[str, ...]:
         values = frame[column].astype(str).unique()
         known = sum(find(v) is not None or image_network(v) is not None for v in values[:1000])
         counted = sum(bool(np.isfinite(told(v)[_ACTIVE])) for v in values[:1000])
-        if known >= min(2, len(values)) and counted >= _LEAST_KNOWN * min(len(values), 1000):
+        sizes = len(values) > 1 and all(_COUNT.fullmatch(v.strip()) for v in values)
+        if sizes or (known >= min(2, len(values)) and counted >= _LEAST_KNOWN * min(len(values), 1000)):
             out.append(column)
     return tuple(out)
 

@@ -53,6 +53,12 @@ def test_only_columns_of_language_models_are_widened() -> None:
     assert (moved["model.read_s"][:2] >= wide["model.read_s"][:2]).all()
 
 
+def test_models_named_by_their_size_alone_are_models() -> None:
+    frame = pd.DataFrame({"model": ["760m", "7b", "70b"], "board": ["7b", "gpu", "70b"], "one": "7b"})
+    assert named(frame) == ("model",)
+    assert list(widened(frame, ("model",))["model.params"]) == pytest.approx([760e6, 7e9, 70e9])
+
+
 def test_networks_for_images_bring_theirs() -> None:
     frame = pd.DataFrame({"network": ["ResNet-50", "vgg16", "own"], "gpu": ["h100", "h100", "h100"]})
     assert named(frame) == ("network",)
