@@ -22,7 +22,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
-from ..features import corners
+from ..features import corners, own_sizes
 from ..features.device import named_machine
 from . import word_rehearsal
 from .base import Surrogate
@@ -234,10 +234,11 @@ class Conformal:
         good = good[np.linspace(0, len(good) - 1, max(len(good), self.needed)).round().astype(np.int64)] if len(good) else good
         return truth[good], point[good]
 
-    def expect_sizes(self, reached: Mapping[str, Any], tried: Mapping[str, Tried], corner_alone: bool = False) -> Self:
+    def expect_sizes(self, reached: Mapping[str, Any], tried: Mapping[str, Tried], corner_alone: bool = False, own: Mapping[str, Any] | None = None) -> Self:
         """Widths for operators beyond what was `reached` (`corners.known`) in one size, or in several together (`corner_alone`: in several together alone), from rehearsals with the largest values of each size held out, and with
-        the corners. The fewer rows a size was tried on, the more its width is that of all (in logarithms); one that could not be held out is as unsure as all are, and no less than `_NEVER_BEYOND` times (a corner `_NEVER_CORNERED`) what is known."""
-        self._expected["sizes"] = partial(self.expect_sizes, reached, tried, corner_alone)
+        the corners. The fewer rows a size was tried on, the more its width is that of all (in logarithms); one that could not be held out is as unsure as all are, and no less than `_NEVER_BEYOND` times (a corner `_NEVER_CORNERED`) what is known. `own`: sizes at which
+        single machines end (`own_sizes.known`): beyond them all is as beyond the table's."""
+        self._expected["sizes"] = partial(self.expect_sizes, reached, tried, corner_alone, own)
         widths: dict[str, dict[str, float]] = {}
         for name in self._scale:
             scores = {sort: score for sort, each in tried.items() if (score := self._scores(name, *each.scored[name])) is not None}
@@ -245,7 +246,7 @@ class Conformal:
             every = max(self._quantile(np.concatenate(list(scores.values()))), least) if scores else 0.0
             told = {sort: len(score) / (len(score) + _HALF_TOLD) for sort, score in scores.items()}
             widths[name] = {"": every, **{sort: max(float(np.quantile(score, self.level)), least) ** told[sort] * every ** (1.0 - told[sort]) for sort, score in scores.items()}}
-        self._sizes = {"reached": dict(reached), "widths": widths, "octaves": {sort: each.octaves for sort, each in tried.items()}, "corner_alone": corner_alone}
+        self._sizes = {"reached": dict(reached), "widths": widths, "octaves": {sort: each.octaves for sort, each in tried.items()}, "corner_alone": corner_alone, **({"own": dict(own)} if own else {})}
         return self
 
     def expect_words(self, learned: Mapping[str, Sequence[str]], tried: Mapping[str, Sequence[Mapping[str, tuple[np.ndarray, np.ndarray]]]], together: Mapping[str, Sequence[str]] | None = None) -> Self:
@@ -269,6 +270,7 @@ class Conformal:
             return {}
         reached = self._sizes["reached"]
         over = {CORNER: corners.together(questions.ops, reached), **({} if self._sizes["corner_alone"] else corners.beyond(questions.ops, reached))}
+        over = own_sizes.merged(over, own_sizes.beyond(questions.ops, questions.strata, self._sizes.get("own", {})))
         return {sort: far for sort, far in over.items() if far.any()}
 
     def _widened(self, name: str, width: np.ndarray, beyond: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -404,7 +406,7 @@ class Conformal:
         out._known, out._strangers, out._far = tuple(spec["known"]), dict(spec["strangers"]), dict(spec["far"])
         out._scale, out._base, out._stretch = dict(spec["scale"]), dict(spec["base"]), float(spec.get("stretch", 1.0))
         out._sizes = dict(spec.get("sizes", {}))
-        if out._sizes and not (set(out._sizes) == {"reached", "widths", "octaves", "corner_alone"} and all(isinstance(out._sizes[part], dict) for part in ("reached", "widths", "octaves"))):
+        if out._sizes and not (set(out._sizes) - {"own"} == {"reached", "widths", "octaves", "corner_alone"} and all(isinstance(out._sizes[part], dict) for part in ("reached", "widths", "octaves"))):
             raise FormatError(f"{folder}: widths beyond sizes: expected reached, widths, octaves and corner_alone, got {', '.join(out._sizes)}")
         out._words = dict(spec.get("words", {}))
         if out._words and not (set(out._words) == {"learned", "widths", "together"} and all(isinstance(part, dict) for part in out._words.values()) and "dtype" in out._words["learned"]):

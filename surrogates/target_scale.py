@@ -22,7 +22,7 @@ SCALES = ("ratio", "demand", "log", "log1p", "plain")
 #: how sharply a power limit cuts: of 4, 6, 8, 12, 16 and a sharp edge the one with the least median error where watts below a limit are told from those under the highest one (Zeus: A40, P100, Quadro RTX 6000)
 _CUT = 6.0
 #: the share of the limit beyond which a reading says no more about what was asked for, and the one that hardly a reading may exceed where limits are to be believed (assumptions)
-_AT_LIMIT, _BELIEVED = 0.995, 1.1
+_AT_LIMIT, _BELIEVED = 0.995, 1.01
 
 
 def answers(name: str, targets: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> np.ndarray:

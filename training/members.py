@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.table import Table
-from ..features import corners
+from ..features import corners, own_sizes
 from ..surrogates import size_rehearsal, store, word_rehearsal
 
 Say = Callable[[str], None]
@@ -114,5 +114,5 @@ def rehearse(surrogate: Any, train: Table, wanted: Sequence[str], seed: int, say
         surrogate.expect_far(rehearsed.sizes, rehearsed.size_kind)
     corner = bool(rehearsed.sizes)  # beyond each size that was the rehearsal
     tried = size_rehearsal.tried(train, lambda: op_members(wanted, seed, small=True, networks=False, near=networks, smooth=smooth_helps(len(train)))[:2 if corner else None], wanted, seed, corner)
-    surrogate.expect_sizes(corners.known(train.questions.ops, train.groups), tried, corner)
+    surrogate.expect_sizes(corners.known(train.questions.ops, train.groups), tried, corner, own_sizes.known(train.questions.ops, train.questions.strata))
     expect_words(surrogate, train, wanted, seed)

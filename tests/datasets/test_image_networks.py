@@ -14,7 +14,16 @@ def test_names_as_tables_write_them(written, key):
     assert image_network(written).key == key
 
 
-@pytest.mark.parametrize("written", ["bert-base-uncased", "resnet", "efficientnet-lite0", "Unet Mv2", "DenseNet", "llama-2-7b", "", "_224", "v1.5", "int8"])
+@pytest.mark.parametrize(("written", "key"), [
+    ("mobilenet-v1-224", "mobilenet_v1"), ("mobilenet-v2-224", "mobilenet_v2"), ("mobilenet-v3-224", "mobilenet_v3_large"), ("mobilenet_v2-7", "mobilenet_v2"), ("shufflenet-v2-10", "shufflenet_v2_x1_0"),
+    ("resnet50-v1-7", "resnet50"), ("resnet50-v2-7", "resnetv2_50"), ("mobilenetv2_100", "mobilenet_v2"), ("mobilenetv2_140", "mobilenet_v2_1.4"), ("mobilenetv3_large_100", "mobilenet_v3_large"),
+])
+def test_versions_and_widths_are_no_sizes_of_the_image(written, key):
+    found = image_network(written)
+    assert found == image_network(key)
+
+
+@pytest.mark.parametrize("written", ["ssd-mobilenet-v2-300", "mobilenetv2_050", "mnasnet_075", "bert-base-uncased", "resnet", "efficientnet-lite0", "Unet Mv2", "DenseNet", "llama-2-7b", "", "_224", "v1.5", "int8"])
 def test_others_are_not_known(written):
     assert image_network(written) is None
 
@@ -24,6 +33,8 @@ def test_another_size_of_the_image():
     assert (whole.resolution, small.resolution) == (640, 320)
     assert small.macs == pytest.approx(whole.macs / 4)
     assert small.params == whole.params
+    for wide in ("yolov8n_320x640", "yolov8n_640x320"):
+        assert image_network(wide).macs == pytest.approx(whole.macs / 2)
 
 
 def test_every_network_has_a_source_and_plausible_figures():

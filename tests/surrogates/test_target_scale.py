@@ -56,6 +56,7 @@ def test_demand_is_for_single_operators_whose_limits_are_known_and_kept() -> Non
     told = {"power_w": np.full(4, 300.0)}
     assert choose_scale("power_w", watts, _limited([1000.0] * 4, **told)) == "demand"
     assert choose_scale("power_w", 2.0 * watts, _limited([1000.0] * 4, **told)) == "ratio"  # of several machines
+    assert choose_scale("power_w", np.array([250.0, 500.0, 1040.0, 1050.0]), _limited([1000.0] * 4, **told)) == "ratio"  # its own limit lies above the published one
     assert choose_scale("power_w", watts, _limited([1000.0, np.nan, 1000.0, 1000.0], **told)) == "ratio"
     assert choose_scale("latency_s", watts, _limited([1000.0] * 4)) == "log"
     job = Features(("log_tdp",), ("log W",), _limited([1000.0] * 4).values[:, :1])

@@ -15,9 +15,10 @@ import yaml
 
 __all__ = ["ImageNetwork", "image_network", "keys"]
 
-#: what a name may end with and still be the same network: size of the image, number format, where it comes from, packaging
-_ENDINGS = re.compile(r"[\s_.\-(]+((?P<size>\d{3})(x\d{3})?|v1\.5|x?1\.0x?|1x|quant(ized)?|u?int8|fp\d\d?|bf16|float(16|32)?|half|tf|tfl|tflite|onnx|pb|pth?|engine|pytorch|torch|caffe2?|keras|mxnet|edgetpu|coco|imagenet(1k)?|in1k|"
-                      r"v\d+-\d+|opset\d+|opt|frozen|dynamic|b(atch|s)?\d+|inference|training)\)?$", re.IGNORECASE)
+#: what a name may end with and still be the same network: size of the image, number format, where it comes from, packaging. timm writes widths as 050, 075, 100 and 140: 100 is the network as published, the
+#: others are none of it, and so an image of 110 to 140 pixels in tens is taken for none
+_ENDINGS = re.compile(r"[\s_.\-(]+((?P<size>(?!0\d\d|1[0-4]0(?!\d))\d{3})(x(?P<other>\d{3}))?|100|v1\.5|x?1\.0x?|1x|quant(ized)?|u?int8|fp\d\d?|bf16|float(16|32)?|half|tf|tfl|tflite|onnx|pb|pth?|engine|pytorch|torch|caffe2?|keras|mxnet|edgetpu|coco|imagenet(1k)?|in1k|"
+                      r"v1-\d{1,2}|(?<=v\d[\-_])\d{1,2}|opset\d+|opt|frozen|dynamic|b(atch|s)?\d+|inference|training)\)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ def image_network(name: str) -> ImageNetwork | None:
     """The network a name stands for, None where nobody knows it: as it is written, without its owner, without what it ends with; compared without regard to case, spaces, '-' and '_' (between
     digits they are dots). A name that ends with another size of the image ("yolov5s 320") has as many multiply-adds as it has more or fewer pixels."""
     networks, known = _all()
-    text, size = name.strip(), 0
+    text, pixels = name.strip(), 0
     while text:
         for written in (text, text.rpartition("/")[2]):
             key = known.get(_plain(written))
             if key is not None:
                 network = networks[key]
-                return replace(network, macs=network.macs * (size / network.resolution) ** 2, resolution=size) if size and network.resolution else network
+                return replace(network, macs=network.macs * pixels / network.resolution**2, resolution=round(pixels**0.5)) if pixels and network.resolution else network
         ending = _ENDINGS.search(text)
         if ending is None:
             return None
-        size = int(ending["size"]) if ending["size"] else size
+        pixels = int(ending["size"]) * int(ending["other"] or ending["size"]) if ending["size"] else pixels
         text = text[: ending.start()]
     return None
 
