@@ -18,9 +18,10 @@ BITS: dict[str, int] = {
 ALIASES: dict[str, str] = {
     "fp64": "float64", "double": "float64", "fp32": "float32", "float": "float32", "f32": "float32", "tf32": "tfloat32",
     "bf16": "bfloat16", "fp16": "float16", "half": "float16", "f16": "float16",
-    "fp8": "float8", "fp8_block": "float8", "float8_e4m3fn": "float8", "float8_e5m2": "float8", "e4m3": "float8",
-    "fp4": "float4", "nvfp4": "float4", "mxfp4": "float4",
-    "i8": "int8", "uint8": "int8", "sq": "int8", "i4": "int4", "uint4": "int4", "i2": "int2", "uint2": "int2",
+    "fp8": "float8", "fp8_block": "float8", "float8_e4m3fn": "float8", "float8_e5m2": "float8", "e4m3": "float8", "e5m2": "float8",
+    "float8_e4m3": "float8", "fp8_e4m3": "float8", "fp8_e5m2": "float8", "mxfp8": "float8",
+    "fp4": "float4", "nvfp4": "float4", "mxfp4": "float4", "nf4": "float4", "fp4_e2m1": "float4", "float4_e2m1fn": "float4",
+    "i8": "int8", "s8": "int8", "u8": "int8", "s4": "int4", "u4": "int4", "s32": "int32", "uint8": "int8", "sq": "int8", "i4": "int4", "uint4": "int4", "i2": "int2", "uint2": "int2",
     "uint16": "int16", "uint32": "int32", "uint64": "int64",
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import FormatError, UnitError, UnknownNameError
 from .measurement import TARGETS
@@ -27,6 +27,12 @@ class TargetColumn(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     column: str
     unit: str = ""
+
+    @field_validator("unit", mode="before")
+    @classmethod
+    def _one_is_a_unit(cls, unit: Any) -> Any:
+        """YAML reads `unit: 1` as a number."""
+        return "1" if isinstance(unit, int) and not isinstance(unit, bool) and unit == 1 else unit
 
 
 class OpColumn(BaseModel):
@@ -134,7 +140,7 @@ def _check_free_target(name: str, unit: str, where: str) -> None:
         known = UNITS[TARGETS[near[0]].quantity]
         tail = name.lower().rsplit("_", 1)[-1]
         meant = unit if unit in known else next((u for u in known if u.lower() == tail), TARGETS[near[0]].unit)
-        ask = f"{near[0]} with unit: {meant}" if known.keys() != {"1"} else near[0]
+        ask = f"{near[0]} with unit: {meant}" if set(known) - {"1", "count"} else near[0]
         raise UnknownNameError("target", name, TARGETS, f"{where}: targets.{name}: did you mean {ask}? Something else needs a name less alike")
     if unit and not any(unit in units for units in UNITS.values()):
         every = dict.fromkeys(u for units in UNITS.values() for u in units)

@@ -27,7 +27,7 @@ from ..datasets.ops import KIND_NAMES
 from ..datasets.simulator.kernels import fuse
 from ..datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from ..datasets.workload import Workload
-from . import corners, density, doubt, kinds, new_words, own_sizes
+from . import corners, density, doubt, kinds, new_words, own_sizes, word_pairs
 from .device import DEVICE_FEATURES, device_vector
 from .doubt import Answered
 from .verdict import Domain
@@ -95,7 +95,7 @@ def _spanned(table: Table) -> dict[str, Any]:
         return {"shape": "op", "op_kinds": [KIND_NAMES[k] for k in np.unique(q.ops.kind)], "dtypes": [DTYPE_NAMES[k] for k in np.unique(q.ops.dtype)],
                 "devices": used, "context": {c: sorted(set(q.context[c].astype(str))) for c in q.context.columns},
                 "ranges": _ranges(_op_figures(q.ops), list(_OP_FIGURES)), "device": _machines(known), "corners": corners.known(q.ops, table.groups),
-                "own_sizes": own_sizes.known(q.ops, q.strata)}
+                "own_sizes": own_sizes.known(q.ops, own_sizes.labels(q)), "word_pairs": word_pairs.known(q, table.groups)}
     frame = q.frame
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     return {"shape": "features", "ranges": _ranges(frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan), [str(c) for c in numeric]),
@@ -270,7 +270,8 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], un
             for value in sorted(set(values) - set(known)):
                 unseen += _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
     _add(reasons, corners.reasons(q.ops, domain.get("corners", {})))
-    _add(reasons, own_sizes.reasons(q.ops, q.strata, domain.get("own_sizes", {})))
+    _add(reasons, own_sizes.reasons(q.ops, own_sizes.labels(q), domain.get("own_sizes", {})))
+    _add(reasons, word_pairs.reasons(q, domain.get("word_pairs", ())))
     _add(reasons, far)
     return tuple(Domain("unsupported" if u else "extrapolating" if r else "in_domain", "; ".join(r)) for r, u in zip(reasons, unsupported, strict=True))
 

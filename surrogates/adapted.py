@@ -13,7 +13,8 @@ of those), weighed by their evidence, each with a Gaussian process around it ove
     regime    of operators: one over what holds them back (calls, arithmetic, memory, a cold cache); `close`: over sizes alone; `own` ones for each circumstance by itself
 
 None of it is taken for granted: the answer as before, one factor and the whole correction are mixed by how right each was about shots it had not seen (`adapted_shares`).
-Intervals come from the same errors, and rows the shots say nothing about (other machines) are answered as before.
+Intervals come from the same errors; where `inner` is less sure of a row on the machines it knows than it is of the shots (a word never seen, a size beyond all), by that much wider (logarithms add in
+quadrature: the two are taken for independent). Of shots too few for a width, intervals stay as wide as they were. Rows the shots say nothing about (other machines) are answered as before.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Adapted:
         self._arrays: dict[str, np.ndarray] = {}
         self._way: dict[str, str] = {}
         self._width: dict[str, float] = {}
+        self._doubt: dict[str, float] = {}  # half width (log) that `inner` has about shots, as if run on what it knows: such a share of them as the level has no wider one
         #: after `adapt`: (s, t) answers for the shots, each without its own measurement
         self.left_out = np.zeros((0, 0))
         #: after `adapt`: positions of shots taken for slips of the measurement; they count for nothing
@@ -115,7 +117,7 @@ class Adapted:
         seen = tabular_features(shots.questions, self._vocabulary)
         self._features = list(seen.names)
         self._share = {t: floor_share(t, shots.targets[t], seen) for t in self.targets if t in shots.targets and t in seen.floor}
-        blocks, curves, _ = self._blocks(shots.questions, learn=True)
+        blocks, curves, _, doubt = self._blocks(shots.questions, learn=True)
         prior, before, cautious = _prior(shots.questions), _before(shots.questions), isinstance(shots.questions, OpQuestions)
         left_out = np.full((len(shots), len(self.targets)), np.nan)
         for j, name in enumerate(self.targets):
@@ -134,21 +136,23 @@ class Adapted:
             width = adapted_shares.width(np.abs(logs[good] - found)[~slipped], self.level)
             if width is not None:
                 self._width[name] = width
+                if np.isfinite(doubt[good, j]).any():
+                    self._doubt[name] = float(np.nanquantile(doubt[good, j], self.level))
         if not self._way:
             raise TableError(f"calibrate: no row has a positive answer for {' or '.join(self.targets)}; the table has: {', '.join(shots.targets) or 'none'}")
         self.left_out = left_out
         return self
 
-    def _blocks(self, questions: Any, learn: bool = False) -> tuple[Blocks, np.ndarray, Features]:
+    def _blocks(self, questions: Any, learn: bool = False) -> tuple[Blocks, np.ndarray, Features, np.ndarray]:
         """The blocks of n questions, (k, n, t) logarithms of the guesses (the model's own answer, the mean over known values, each of those; the first alone
-        where none is known), and the features."""
+        where none is known), the features, and (n, t) half widths (log) about the rows as if run on what is known, the middle one; NaN where the model has no intervals."""
         features = tabular_features(questions, self._vocabulary).ordered(self._features)
-        own = self.inner.predict(questions).point
-        known = [self.inner.predict(adapted_blocks.asked_of(questions, column, value)).point for column, value in self._others]
-        logs = np.log(np.maximum(np.stack([own, *known]), 1e-300))
+        own, *known = [self.inner.predict(asked) for asked in (questions, *(adapted_blocks.asked_of(questions, column, value) for column, value in self._others))]
+        doubt = np.median([_half(p) for p in known or [own]], axis=0)
+        logs = np.log(np.maximum(np.stack([p.point for p in (own, *known)]), 1e-300))
         logs = np.where(np.isfinite(logs), logs, logs[:1])  # what a known value has no answer for says nothing
         curves = np.concatenate([logs[:1], logs[1:].mean(0, keepdims=True), logs[1:]]) if known else logs
-        return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn, self._known), curves, features
+        return adapted_blocks.blocks(questions, features, self._vocabulary, curves, self._stats, learn, self._known), curves, features, doubt
 
     def _learn(self, name: str, blocks: Blocks, truth: np.ndarray, curves: np.ndarray, prior: Mapping[str, tuple[float, float]],
                before: Sequence[float], cautious: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -171,16 +175,17 @@ class Adapted:
         return found, ~counted
 
     def predict(self, questions: Questions) -> Prediction:
-        """(n, t) corrected answers in SI, with intervals from shots left out where there were enough; NaN where there were not."""
+        """(n, t) corrected answers in SI, with intervals from shots left out where there were enough, as wide as before where there were not."""
         before = self.inner.predict(questions)
         mine = self.speaks_for(questions)
         if not mine.any():
             return before
         rows = np.flatnonzero(mine)
         points = {t: before.point[mine, j].copy() for j, t in enumerate(self.targets)}
+        doubts = np.full((len(rows), len(self.targets)), np.nan)
         for at in range(0, len(rows), _CHUNK):
             part = slice(at, min(at + _CHUNK, len(rows)))
-            blocks, curves, features = self._blocks(questions.take(rows[part]))
+            blocks, curves, features, doubts[part] = self._blocks(questions.take(rows[part]))
             for j, name in enumerate(self.targets):
                 if name in self._way:
                     points[name][part] = np.exp(self._corrected(name, blocks, curves[:, :, j], j))
@@ -191,7 +196,10 @@ class Adapted:
         for j, name in enumerate(self.targets):
             if name in self.classes:
                 continue
-            width = np.exp(self._width.get(name, np.nan))
+            if name in self._width:
+                width = np.exp(np.sqrt(self._width[name] ** 2 + np.fmax(doubts[:, j] ** 2 - self._doubt.get(name, np.inf) ** 2, 0.0)))
+            else:
+                width = np.exp(_half(before)[mine, j])
             point[mine, j] = points[name]
             low[mine, j], high[mine, j] = points[name] / width, points[name] * width
         return Prediction(before.targets, point, low, high, max(before.level, self.level if self._width else 0.0), before.domain, before.model, before.version)
@@ -226,7 +234,7 @@ class Adapted:
         if fresh:
             self._vocabulary = learn_vocabulary(candidates)
             self._features = list(tabular_features(candidates, self._vocabulary).names)
-        blocks, _, _ = self._blocks(candidates, learn=fresh)
+        blocks, _, _, _ = self._blocks(candidates, learn=fresh)
         name = next((t for t in self.targets if t in self._way), self.targets[0])
         grams = blocks.grams(blocks, self.targets.index(name))
         theta = {k: _prior(candidates)[k][0] for k in (*grams, "noise")}
@@ -250,7 +258,7 @@ class Adapted:
         spec, files = self.inner.weights()
         arrays = {k: np.ascontiguousarray(v, dtype=np.float64) for k, v in {**self._arrays, **{f"stats.{k}": v for k, v in self._stats.items()}}.items()}
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "scope": self._scope, "others": [list(o) for o in self._others],
-                "vocabulary": self._vocabulary, "features": self._features, "share": self._share, "way": self._way, "width": self._width}, {**{_INNER + k if k.endswith(_SHOTS) else k: v for k, v in files.items()}, _SHOTS: save(arrays)}
+                "vocabulary": self._vocabulary, "features": self._features, "share": self._share, "way": self._way, "width": self._width, "doubt": self._doubt}, {**{_INNER + k if k.endswith(_SHOTS) else k: v for k, v in files.items()}, _SHOTS: save(arrays)}
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -263,7 +271,7 @@ class Adapted:
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], rest, folder, member), scope=spec["scope"], others=[tuple(o) for o in spec["others"]], level=spec["level"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         out._features, out._share = list(spec["features"]), dict(spec["share"])
-        out._way, out._width = dict(spec["way"]), dict(spec["width"])
+        out._way, out._width, out._doubt = dict(spec["way"]), dict(spec["width"]), dict(spec.get("doubt", {}))
         try:
             arrays = load(files[_SHOTS])
         except Exception as error:
@@ -277,6 +285,13 @@ class Adapted:
         if not whole:
             raise FormatError(f"{folder / _SHOTS}: shots of a target are missing")
         return out
+
+
+def _half(prediction: Prediction) -> np.ndarray:
+    """(n, t) half widths of intervals (log); NaN where there are none, or answers are not positive."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = np.log(prediction.high / prediction.point)
+    return np.where(np.isfinite(half) & (prediction.point > 0), half, np.nan)
 
 
 def _prior(questions: Any) -> Mapping[str, tuple[float, float]]:

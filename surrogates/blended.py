@@ -25,11 +25,12 @@ from ..datasets.errors import FormatError, TableError
 from ..datasets.networks import NetworkQuestions
 from ..datasets.splits import whole_groups
 from ..datasets.table import FeatureQuestions, Questions, Table
-from ..features import language_models
+from ..features import language_models, spelt_sizes
 from ..features.network_table import widened
 from . import beside_schedule, classifier, new_pairs, reach, relatives
 from .boosted import Boosted
 from .by_value import LEAST_ROWS, ByValue
+from .factors import Factors
 from .kernel import Kernel
 from .outlying import Outlying
 from .prediction import Prediction, apart, consistent
@@ -89,6 +90,8 @@ class Blended(Outlying):
         #: pragmas that every kernel of the table has
         self._choices: tuple[str, ...] | None = None  # of designs alone
         self._language_models: tuple[str, ...] = ()
+        #: column of words -> places of the sizes that its names carry
+        self._spelt: dict[str, list[str]] = {}
         #: target -> what is said of kernels never seen (`beside_schedule.learned`); names of those that were
         self._unseen: dict[str, dict[str, Any]] = {}
         self._kernels: list[str] = []
@@ -117,6 +120,7 @@ class Blended(Outlying):
         self._choices = beside_schedule.of_designs(table.questions.frame, self._left_out) if self._networks and beside_schedule.SCHEDULE in widened(table.questions).frame else None
         self._unseen, self._kernels = {}, []
         self._language_models = () if self._networks else language_models.named(table.questions.frame)
+        self._spelt = {} if self._networks else spelt_sizes.places(table.questions.frame, {*self._language_models, getattr(table.questions, "machine_column", "")})
         reached = {} if self._networks else reach.reach(table.questions.frame)
         self._written = tuple(map(str, table.questions.frame.columns))
         table = self._seen_table(table)
@@ -194,10 +198,10 @@ class Blended(Outlying):
         if self._networks and not isinstance(questions, NetworkQuestions):
             raise TableError("this model answers tables of whole networks: it needs the columns its schema's workload names, as `silicast predict TABLE` reads them")
         if not isinstance(questions, NetworkQuestions):
-            lost = [c for c in self._language_models if c not in questions.frame]
+            lost = [c for c in (*self._language_models, *self._spelt) if c not in questions.frame]
             if lost:
                 raise TableError(f"feature table lacks the column {', '.join(lost)}; it has: {', '.join(map(str, questions.frame.columns))}")
-            return replace(questions, frame=language_models.widened(questions.frame, self._language_models)) if self._language_models else questions
+            return replace(questions, frame=spelt_sizes.spelt(language_models.widened(questions.frame, self._language_models), self._spelt)) if self._language_models or self._spelt else questions
         wide = widened(questions)
         return replace(wide, frame=beside_schedule.with_columns(wide.frame, self._left_out, self._choices)) if self._left_out or self._choices else wide
 
@@ -226,7 +230,7 @@ class Blended(Outlying):
         return points
 
     def _seen_table(self, table: Table) -> Table:
-        return replace(table, questions=self._seen(table.questions)) if self._networks or self._language_models else table
+        return replace(table, questions=self._seen(table.questions)) if self._networks or self._language_models or self._spelt else table
 
     def _processes(self, table: Table, whole: Kernel, count: int, groups: int) -> list[Kernel]:
         """The process that each fold's answers take their weights from. Weights of many columns can be fitted to what few groups have of their own, and then know the groups that are
@@ -277,6 +281,8 @@ class Blended(Outlying):
             made["deep"] = Boosted(targets=wanted, seed=seed, threads=threads, objective="regression", **_DEEP)
         if self._machines:
             made["machines"] = ByValue(column=self._machines, targets=wanted, seed=seed)
+        if rows <= _MANY_ROWS and not self._networks:
+            made["factors"] = Factors(targets=wanted)
         return {**made, "kernel": self._process(wanted)}
 
     def _weigh(self, table: Table, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -361,6 +367,7 @@ class Blended(Outlying):
                                 "strangers": {**self._strangers, **({_OF_VALUES: self._values} if self._values else {})},
                                 "counted": self._counted, "networks": self._networks, "members": {}}
         spec |= {name: list(columns) for name, columns in (("left_out", self._left_out), ("language_models", self._language_models)) if columns}
+        spec |= {"spelt": self._spelt} if self._spelt else {}
         spec |= {"choices": list(self._choices)} if self._choices is not None else {}
         spec |= {name: told for name, told in (("reach", self._reach), ("relatives", self._relatives)) if told}
         spec["strangers"] |= {_BESIDE: here} if (here := sorted({"reach", "relatives"} & set(spec))) else {}
@@ -389,6 +396,7 @@ class Blended(Outlying):
         out._counted, out._networks, out._left_out = list(spec["counted"]), bool(spec["networks"]), tuple(spec.get("left_out", ()))
         out._choices = tuple(spec["choices"]) if "choices" in spec else None
         out._language_models, out._reach = tuple(spec.get("language_models", ())), dict(spec.get("reach", {}))
+        out._spelt = {str(c): [str(place) for place in each] for c, each in spec.get("spelt", {}).items()}
         out._relatives = {c: dict(s) for c, s in spec.get("relatives", {}).items()}
         out._unseen, out._kernels = {t: dict(s) for t, s in spec.get("unseen", {}).items()}, list(spec.get("kernels", ()))
         for name, m in spec["members"].items():

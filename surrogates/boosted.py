@@ -65,6 +65,15 @@ class Boosted:
         return str(self._settings["columns"])
 
     @property
+    def near(self) -> Neighbours | None:
+        """The readings that it sees each row's neighbours among; None where it sees none."""
+        return self._near
+
+    def seen(self, questions: Questions) -> Features:
+        """The columns of questions with the words that were learned, without what was read nearby."""
+        return tabular_features(questions, self._vocabulary)
+
+    @property
     def general(self) -> bool:
         """Whether it sees what is the same everywhere, not a table's own readings: a sample of a large table teaches it as much."""
         return self._settings["columns"] in ("plain", "roofline", "portable", "kin")

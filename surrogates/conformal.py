@@ -22,7 +22,7 @@ import numpy as np
 
 from ..datasets.errors import FormatError, TableError
 from ..datasets.table import OpQuestions, Questions, Table
-from ..features import corners, own_sizes
+from ..features import corners, own_sizes, word_pairs
 from ..features.device import named_machine
 from . import word_rehearsal
 from .base import Surrogate
@@ -249,10 +249,11 @@ class Conformal:
         self._sizes = {"reached": dict(reached), "widths": widths, "octaves": {sort: each.octaves for sort, each in tried.items()}, "corner_alone": corner_alone, **({"own": dict(own)} if own else {})}
         return self
 
-    def expect_words(self, learned: Mapping[str, Sequence[str]], tried: Mapping[str, Sequence[Mapping[str, tuple[np.ndarray, np.ndarray]]]], together: Mapping[str, Sequence[str]] | None = None) -> Self:
-        """Widths for operators with a word that none of those `learned` is (column -> words, `word_rehearsal.known`), or whose word and machine were never `together` (`word_rehearsal.pairs`), from rehearsals with words and
-        pairs held out: the widest of a column's counts. Of fewer than `_ENOUGH_WORDS`, the fewer the nearer to `_NEVER_HEARD` (pairs: `_NEVER_TOGETHER`)."""
-        self._expected["words"] = partial(self.expect_words, learned, tried, together)
+    def expect_words(self, learned: Mapping[str, Sequence[str]], tried: Mapping[str, Sequence[Mapping[str, tuple[np.ndarray, np.ndarray]]]], together: Mapping[str, Sequence[str]] | None = None,
+                     met: Sequence[Mapping[str, Any]] = ()) -> Self:
+        """Widths for operators with a word that none of those `learned` is (column -> words, `word_rehearsal.known`), or whose word and machine were never `together` (`word_rehearsal.pairs`), nor two of its words (`met`: `word_pairs.known`), from rehearsals with words and
+        pairs of machine and word held out: the widest of a column's counts. Of fewer than `_ENOUGH_WORDS`, the fewer the nearer to `_NEVER_HEARD` (pairs: `_NEVER_TOGETHER`)."""
+        self._expected["words"] = partial(self.expect_words, learned, tried, together, met)
         widths: dict[str, dict[str, float]] = {}
         for name, scale in self._scale.items():
             for column in (*learned, *([word_rehearsal.TOGETHER] if together else ())) if scale == "log" else ():
@@ -260,7 +261,7 @@ class Conformal:
                 width, untold = max(each, default=0.0), max(1.0 - len(each) / _ENOUGH_WORDS, 0.0)
                 never = _NEVER_TOGETHER if column == word_rehearsal.TOGETHER else _NEVER_HEARD
                 widths.setdefault(name, {})[column] = width + untold * max(never - width, 0.0)
-        self._words = {"learned": {column: list(each) for column, each in learned.items()}, "widths": widths, "together": {column: list(each) for column, each in (together or {}).items()}}
+        self._words = {"learned": {column: list(each) for column, each in learned.items()}, "widths": widths, "together": {column: list(each) for column, each in (together or {}).items()}, **({"met": [dict(each) for each in met]} if met else {})}
         self._heard = word_rehearsal.Heard(learned, together or {})
         return self
 
@@ -270,7 +271,7 @@ class Conformal:
             return {}
         reached = self._sizes["reached"]
         over = {CORNER: corners.together(questions.ops, reached), **({} if self._sizes["corner_alone"] else corners.beyond(questions.ops, reached))}
-        over = own_sizes.merged(over, own_sizes.beyond(questions.ops, questions.strata, self._sizes.get("own", {})))
+        over = own_sizes.merged(over, own_sizes.beyond(questions.ops, own_sizes.labels(questions) if "own" in self._sizes else (), self._sizes.get("own", {})))
         return {sort: far for sort, far in over.items() if far.any()}
 
     def _widened(self, name: str, width: np.ndarray, beyond: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -334,7 +335,12 @@ class Conformal:
         return self.around(bare, questions.strata, far, self._kinds(questions), self.beyond_sizes(questions), self._unheard_of(questions), self._new_words(questions))
 
     def _new_words(self, questions: Questions) -> dict[str, np.ndarray]:
-        return self._heard.new(questions) if self._heard is not None and isinstance(questions, OpQuestions) else {}
+        if self._heard is None or not isinstance(questions, OpQuestions):
+            return {}
+        out = self._heard.new(questions)
+        for _, apart in word_pairs.new(questions, self._words.get("met", ())):
+            out[word_rehearsal.TOGETHER] = apart | out.get(word_rehearsal.TOGETHER, np.zeros(len(questions), dtype=bool))
+        return out
 
     def _unheard_of(self, questions: Questions) -> np.ndarray | None:
         """(n,) whether a machine has no figures, where machines that were learned have them; None where there is no such row."""
@@ -409,7 +415,7 @@ class Conformal:
         if out._sizes and not (set(out._sizes) - {"own"} == {"reached", "widths", "octaves", "corner_alone"} and all(isinstance(out._sizes[part], dict) for part in ("reached", "widths", "octaves"))):
             raise FormatError(f"{folder}: widths beyond sizes: expected reached, widths, octaves and corner_alone, got {', '.join(out._sizes)}")
         out._words = dict(spec.get("words", {}))
-        if out._words and not (set(out._words) == {"learned", "widths", "together"} and all(isinstance(part, dict) for part in out._words.values()) and "dtype" in out._words["learned"]):
+        if out._words and not (set(out._words) - {"met"} == {"learned", "widths", "together"} and all(isinstance(part, list if name == "met" else dict) for name, part in out._words.items()) and "dtype" in out._words["learned"]):
             raise FormatError(f"{folder}: widths about words: expected learned (with dtype), widths and together, got {', '.join(out._words)}")
         out._heard = word_rehearsal.Heard(out._words["learned"], out._words["together"]) if out._words else None
         out._few = {name: dict(each) for name, each in spec.get("few", {}).items()}

@@ -19,6 +19,8 @@ from ..datasets.errors import TableError
 from ..datasets.table import OpQuestions, Questions, Table
 from . import rehearsal
 from .base import Surrogate
+from .missed import MOST, Missed
+from .neighbours import left_out
 from .prediction import Prediction, apart, consistent
 from .threads import in_two_lanes
 
@@ -66,6 +68,7 @@ class Ensemble:
         self._reach: dict[str, float] = {}
         self._strange: dict[str, dict[str, list[float]]] = {}  # target -> kind of operator, "" for all -> shares
         self._far: dict[str, dict[str, list[float]]] = {}
+        self._missed: Missed | None = None  # what the members together missed of readings nearby
         self._octaves: dict[str, float] = {}  # kind of operator, "" for all -> how far beyond the rest the sizes lay that were rehearsed
 
     @property
@@ -85,14 +88,34 @@ class Ensemble:
         self._weights = {t: list(equal) for t in self.targets}
         self._known = tuple(sorted(set(table.questions.strata.astype(str))))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
-        self._strange, self._far = {t: {"": self._likely(t)} for t in self.targets}, {}
+        self._strange, self._far, self._missed = {t: {"": self._likely(t)} for t in self.targets}, {}, None
         if valid is not None and len(self.members) > 1:
             points = self._answers(valid.questions)
             for j, name in enumerate(self.targets):
                 truth = valid.targets.get(name)
                 if truth is not None and np.isfinite(truth).sum() >= 20:
                     self._weights[name] = self._best([p[:, j] for p in points], truth)
+            sees = self._sees_readings()
+            if sees is not None and sees.near is not None:
+                off, rows = self._off(table, MOST)
+                usual = {t: _mean([p[:, j] for p in points], np.array(self._weights[t])) for j, t in enumerate(self.targets)}
+                self._missed = Missed.learn(sees.near, rows, off, valid, usual, sees.seen(valid.questions))
         return self
+
+    def _sees_readings(self) -> Any:
+        """The member that sees what was read nearby; None where there is none."""
+        return next((m for m in self.members if getattr(m, "near", None) is not None), None)
+
+    def _off(self, table: Table, most: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """(target -> (r,) log(truth / answer) on rows learned from, NaN where there is none; (r,) the rows, so many at most, drawn): of answers that know what others than a row's own group told."""
+        rows = np.sort(np.random.default_rng(0).permutation(len(table))[:most])
+        points, off = self._answers(left_out(table, rows)), {}
+        for j, name in enumerate(self.targets):
+            if name in table.targets:
+                truth, point = table.targets[name][rows], _mean([p[:, j] for p in points], np.array(self._weights[name]))
+                ok = np.isfinite(truth) & (truth > 0) & (point > 0)
+                off[name] = np.where(ok, np.log(np.where(ok, truth, 1.0) / np.where(ok, point, 1.0)), np.nan)
+        return off, rows
 
     def learn_again(self, members: Sequence[Surrogate], table: Table, valid: Table | None = None) -> Self:
         """Fresh `members`, as those it has, fitted to a larger table, networks from the weights they have; every weight stays as it was chosen."""
@@ -100,6 +123,10 @@ class Ensemble:
             if fresh.name == "neural":
                 fresh.goes_on_from(fitted)  # type: ignore[attr-defined]
         self.members, self._era = rehearsal.fitted(members, table, valid), object()
+        sees = self._sees_readings()
+        if self._missed is not None and sees is not None:
+            off, rows = self._off(table, MOST)
+            self._missed = self._missed.again(sees.near, rows, off)
         self._known = tuple(sorted({*self._known, *table.questions.strata.astype(str)}))
         self._reach = rehearsal.reach(table.questions.ops) if self.shape == "op" else {}
         return self
@@ -196,10 +223,20 @@ class Ensemble:
         """(n, t) weighted answers in SI."""
         parts = self._answers(questions)
         points = {name: _mean([p[:, j] for p in parts], self.shares(questions, name).T) for j, name in enumerate(self.targets)}
+        self._with_missed(points, questions)
         points = consistent(points)
         bare = Prediction.bare(self.targets, np.column_stack([points[t] for t in self.targets]))
         learned = [p for p, m in zip(parts, self.members, strict=True) if m.name != "anchored"]  # it is apart from the others because it knows less
         return replace(bare, spread=apart(learned)) if len(learned) > 1 else bare
+
+    def _with_missed(self, points: dict[str, np.ndarray], questions: Questions) -> None:
+        """Adds what was missed of readings nearby to (n,) `points` of machines that are known, and within the sizes that are."""
+        sees = self._sees_readings() if self._missed is not None else None
+        if self._missed is None or sees is None or not isinstance(questions, OpQuestions) or not len(questions):
+            return
+        usual, features = np.isin(questions.strata.astype(str), self._known) & (self.beyond(questions) <= 0.0), sees.seen(questions)
+        for name, point in points.items():
+            points[name] = np.where(usual & (point > 0), point * np.exp(self._missed.added(questions, features, name)), point)
 
     def _answers(self, questions: Questions) -> list[np.ndarray]:
         """(n, t) of each member; of many questions members answer side by side, the first (which leaves columns with the questions that others take) before all others, and what they said
@@ -236,6 +273,9 @@ class Ensemble:
         spec: dict[str, Any] = {"weights": self._weights, "known": list(self._known), "reach": self._reach, "strange": self._strange, "far": self._far, "octaves": self._octaves,
                                 "members": []}
         files: dict[str, bytes] = {}
+        if self._missed is not None:
+            spec["missed"], content = self._missed.weights()
+            files |= {f"missed.{name}": data for name, data in content.items()}
         for i, m in enumerate(self.members):
             inner, content = m.weights()
             spec["members"].append({"member": m.name, "spec": inner, "files": sorted(content)})
@@ -251,6 +291,9 @@ class Ensemble:
             members.append(member(m["member"]).from_weights(m["spec"], content, folder, member))
         out = cls(members)
         out._weights = {t: list(w) for t, w in spec["weights"].items()}
+        if "missed" in spec:
+            content = {name.removeprefix("missed."): data for name, data in files.items() if name.startswith("missed.")}
+            out._missed = Missed.from_weights(spec["missed"], content, folder)
         out._known, out._reach = tuple(spec["known"]), dict(spec["reach"])
         out._octaves = dict(spec["octaves"]) if isinstance(spec["octaves"], Mapping) else {"": float(spec["octaves"])}  # a number in folders made before kinds were told apart
         out._strange, out._far = ({t: {k: list(w) for k, w in each.items()} for t, each in spec[name].items()} for name in ("strange", "far"))

@@ -76,7 +76,7 @@ class Neighbours:
                 ratios[name] = ratio
         first = cls(dims, np.full(len(dims), 1.0 / _START), _NOISES[1], machines, cards, raw, np.zeros(len(raw), dtype=np.int64), ratios,
                     np.array([machine_figures(questions.devices[i]) for i in used]))
-        first = replace(first, cell=first._cells(features, questions))
+        first = replace(first, cell=first.cells(features, questions))
         made = first._tuned(groups, seed) if ratios and dims else first
         digest = hashlib.sha256(made.places.tobytes())
         for ratio in ratios.values():
@@ -119,7 +119,7 @@ class Neighbours:
     def _scaled(self, raw: np.ndarray) -> np.ndarray:
         return (raw * self.scales).astype(np.float32)
 
-    def _cells(self, features: Features, questions: OpQuestions) -> np.ndarray:
+    def cells(self, features: Features, questions: OpQuestions) -> np.ndarray:
         """(n,) code of the circumstances of each row, of the machine most like its own where that was never seen; -1 for a word never seen."""
         place = {name: i for i, name in enumerate(self.machines)}
         lost, rest, span = np.zeros(len(features.values), dtype=bool), np.zeros(len(features.values), dtype=np.int64), 1
@@ -138,6 +138,16 @@ class Neighbours:
                 out[left] = np.where(np.isin(like * span + rest[left], np.unique(self.cell)), like * span + rest[left], -1)
         return np.where(lost, -1, out)
 
+    def placed(self, features: Features) -> np.ndarray:
+        """(n, d) where rows lie, scaled as readings are."""
+        raw = np.column_stack([features.values[:, features.names.index(d)] for d in self.dims]) if self.dims else np.zeros((len(features.values), 0))
+        return self._scaled(_octaves(raw, self.dims))
+
+    def nearest(self, code: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """((q, k) distances, (q, k) rows) of the readings nearest to scaled `places` under the circumstances `code`; None where they are too few."""
+        rows = self._rows(code)
+        return self._nearest(code, rows, places, None, None) if len(rows) >= _LEAST else None
+
     def _kin(self, device: Hardware | None) -> np.ndarray:
         """Numbers of the machines, the one most like another first; none for one without figures."""
         apart = np.array([np.nanmean((own - machine_figures(device)) ** 2) if np.isfinite(own - machine_figures(device)).any() else np.inf for own in self.figures])
@@ -151,8 +161,7 @@ class Neighbours:
         """`features` with references moved to what the neighbours read, and the columns that tell of it; as they were, and NaN, where there are none."""
         kept = questions.__dict__.get("_near")
         if kept is None or kept[0] != self.key:
-            raw = np.column_stack([features.values[:, features.names.index(d)] for d in self.dims]) if self.dims else np.zeros((len(features.values), 0))
-            kept = questions.__dict__["_near"] = (self.key, self._answers(self._scaled(_octaves(raw, self.dims)), self._cells(features, questions)))
+            kept = questions.__dict__["_near"] = (self.key, self._answers(self.placed(features), self.cells(features, questions)))
         return self._moved(features, kept[1])
 
     def _moved(self, features: Features, found: np.ndarray) -> Features:
@@ -255,6 +264,18 @@ def learned_near(table: Table, vocabulary: Vocabulary, targets: Sequence[str], s
         found[np.random.default_rng(seed).random(len(found)) < _HIDDEN] = np.nan
         kept = table.questions.__dict__["_left_out"] = (wanted, near, near._moved(features, found))
     return kept[1], kept[2]
+
+
+def left_out(table: Table, rows: np.ndarray) -> OpQuestions:
+    """Questions of `rows` (r,) of a table that neighbours were `learned_near` of, which see what their own groups do not tell, as in training."""
+    assert isinstance(table.questions, OpQuestions)
+    _, near, features = table.questions.__dict__["_left_out"]
+    questions = table.questions.take(rows)
+    questions.__dict__["_near"] = (near.key, features.values[rows, -len(near.columns()):])
+    kept = table.questions.__dict__.get("_features")
+    if isinstance(kept, dict):
+        questions.__dict__["_features"] = {key: each.rows(rows) for key, each in kept.items()}
+    return questions
 
 
 def _octaves(values: np.ndarray, dims: Sequence[str]) -> np.ndarray:

@@ -353,8 +353,10 @@ class Outlying(Reaching):
                 every = np.argsort(np.abs(np.log(found[_ALIEN][1] / found[_ALIEN][0])), kind="stable")
                 some = every[np.linspace(0, len(every) - 1, max(len(every), KEPT)).round().astype(np.int64)]
                 found[_ALIEN] = found[_ALIEN][0][some], found[_ALIEN][1][some]
-            for kind, told_off in found.items():
-                self.rehearsed[kind][t] = told_off
+            for kind, (y, said) in found.items():
+                if len(y) and (y > 0).all() and (said > 0).all():  # no farther than nine in ten machines lie from one another that have nothing in common: one odd machine held out tells no more of the next
+                    said = y * np.clip(said / y, 1.0 / _ALIEN_NEXT, _ALIEN_NEXT)
+                self.rehearsed[kind][t] = y, said
 
     def beyond(self, questions: Questions) -> np.ndarray:
         """(n,) how far rows lie beyond all that was learned from: 0 within, 1 about a machine never trained on or as far beyond the reach as was rehearsed, towards 2 from there (what was

@@ -110,6 +110,12 @@ def _by_value() -> Any:
     return ByValue
 
 
+def _factors() -> Any:
+    from .factors import Factors
+
+    return Factors
+
+
 def _adapted() -> Any:
     from .adapted import Adapted
 
@@ -130,7 +136,7 @@ def _summed() -> Any:
 
 #: every surrogate that can be saved, by name; a heavy library loads when its member is asked for
 MEMBERS: dict[str, Callable[[], Any]] = {"analytic": _analytic, "anchored": _anchored, "boosted": _boosted, "neural": _neural, "graphnet": _graphnet,
-                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "smooth_ops": _smooth_ops, "blended": _blended, "by_value": _by_value, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated, "summed": _summed}
+                                         "ensemble": _ensemble, "conformal": _conformal, "kernel": _kernel, "smooth_ops": _smooth_ops, "blended": _blended, "by_value": _by_value, "factors": _factors, "adapted": _adapted, "by_kind": _by_kind, "distilled": _distilled, "simulated": _simulated, "summed": _summed}
 
 
 def member(name: str) -> Any:

@@ -95,10 +95,10 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
                      f"{', '.join(str(int(rows[i])) for i in slips)}, counting from 0")
     uncalibrated = [t for t in model.ways if t not in model.calibrated_targets]
     if uncalibrated:
-        notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: answers for what is new come without")
+        notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: those for what is new stay as wide as they were before, and rows of it are still told as never trained on")
     for note in notes:
         say(note)
-    made = replace(card, name=Path(out).name, version="", domain=widened(card.domain, domains.describe(used)), metrics=figures, seed=seed, silicast_version=own_version(),
+    made = replace(card, name=Path(out).name, version="", domain=dict(card.domain) if uncalibrated else widened(card.domain, domains.describe(used)), metrics=figures, seed=seed, silicast_version=own_version(),
                    code_revision=tracking.code_revision(), level=max(card.level, model.level if model.calibrated_targets else 0.0),
                    schema=dict(card.schema) or ({} if schema is None else Schema.read(schema).model_dump(mode="json")),
                    extra={**card.extra, "notes": "; ".join([n for n in (card.extra.get("notes", ""), *notes) if n])})
@@ -177,6 +177,9 @@ def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any
     for name in ("context", "categories"):
         if name in domain:
             out[name] = {c: sorted({*v, *seen[name].get(c, ())}) for c, v in domain[name].items()}
+    if domain.get("word_pairs"):
+        more = {tuple(each["columns"]): each["pairs"] for each in seen.get("word_pairs", ())}
+        out["word_pairs"] = [{**each, "pairs": [*each["pairs"], *(pair for pair in more.get(tuple(each["columns"]), ()) if pair not in each["pairs"])]} for each in domain["word_pairs"]]
     if domain.get("density") and seen.get("density"):  # what lies beside a shot is no news, whatever machine it is of
         out["density"] = density.joined(domain["density"], seen["density"])
     if "by_kind" in domain:

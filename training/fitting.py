@@ -56,7 +56,7 @@ _MOSTLY = 0.9
 #: parts of an input's name that make it look like an answer: quantities, and units of time, energy and power (single letters only for joules:
 #: w, s and k are widths, strides and depths more often)
 _ANSWER_WORDS = frozenset({"latency", "lat", "runtime", "time", "duration", "elapsed", "energy", "power", "cycles", "throughput", "lut", "luts", "dsp", "dsps", "bram", "brams",
-                           "uram", "j"} | {u.lower() for q in ("time", "energy", "power") for u in UNITS[q] if len(u) > 1})
+                           "uram", "j"} | {u.lower() for q in ("time", "energy", "power") for u in UNITS[q] if len(u) > 1 and u != "min"})
 
 
 @dataclass(frozen=True)

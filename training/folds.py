@@ -102,7 +102,7 @@ def fit_folds(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
         surrogate.expect_far(*surrogate.inner.expected_far())
     elif data.questions.shape == "op":
         surrogate.expect_strangers(sorted(set(strata.astype(str))), *_machines_out(data, wanted, seed))
-        surrogate.expect_sizes(corners.known(data.questions.ops, data.groups), size_rehearsal.tried(data, lambda: [small_trees(wanted, data, seed)], wanted, seed), own=own_sizes.known(data.questions.ops, data.questions.strata))
+        surrogate.expect_sizes(corners.known(data.questions.ops, data.groups), size_rehearsal.tried(data, lambda: [small_trees(wanted, data, seed)], wanted, seed), own=own_sizes.known(data.questions.ops, own_sizes.labels(data.questions)))
         expect_words(surrogate, data, wanted, seed)
     known = witnessed(known, asked, prediction, data)
     return Fitted(surrogate, known, figures, len(data), f"{split}intervals from out-of-fold residuals", level, notes)
@@ -130,7 +130,7 @@ def _fit_pair(data: Table, wanted: Sequence[str], by: str, seed: int, level: flo
     def rest(surrogate: Any) -> None:
         surrogate.expect_strangers(sorted(set(data.questions.strata.astype(str))), *_machines_out(data, wanted, seed))
         surrogate.expect_sizes(corners.known(data.questions.ops, data.groups), size_rehearsal.tried(data, lambda: small_members(wanted, data, seed), wanted, seed),
-                               own=own_sizes.known(data.questions.ops, data.questions.strata))
+                               own=own_sizes.known(data.questions.ops, own_sizes.labels(data.questions)))
         expect_words(surrogate, data, wanted, seed)
 
     return _judged(inner, data, wanted, by, seed, level, fold, lambda: small_members(wanted, data, seed), rest, "")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.table import Table
-from ..features import corners, own_sizes
+from ..features import corners, own_sizes, word_pairs
 from ..surrogates import size_rehearsal, store, word_rehearsal
 
 Say = Callable[[str], None]
@@ -100,7 +100,7 @@ def expect_words(surrogate: Any, train: Table, wanted: Sequence[str], seed: int)
     """Widths about words never seen, for a calibrated conformal model of an op table: from rehearsals with words held out."""
     learned = word_rehearsal.known(train.questions, train.groups)
     tried = word_rehearsal.tried(train, lambda: [quick_trees(wanted, seed)], wanted, seed)
-    surrogate.expect_words(learned, tried, word_rehearsal.pairs(train.questions, learned))
+    surrogate.expect_words(learned, tried, word_rehearsal.pairs(train.questions, learned), word_pairs.known(train.questions, train.groups))
 
 
 def rehearse(surrogate: Any, train: Table, wanted: Sequence[str], seed: int, say: Say, networks: bool = True) -> None:
@@ -114,5 +114,5 @@ def rehearse(surrogate: Any, train: Table, wanted: Sequence[str], seed: int, say
         surrogate.expect_far(rehearsed.sizes, rehearsed.size_kind)
     corner = bool(rehearsed.sizes)  # beyond each size that was the rehearsal
     tried = size_rehearsal.tried(train, lambda: op_members(wanted, seed, small=True, networks=False, near=networks, smooth=smooth_helps(len(train)))[:2 if corner else None], wanted, seed, corner)
-    surrogate.expect_sizes(corners.known(train.questions.ops, train.groups), tried, corner, own_sizes.known(train.questions.ops, train.questions.strata))
+    surrogate.expect_sizes(corners.known(train.questions.ops, train.groups), tried, corner, own_sizes.known(train.questions.ops, own_sizes.labels(train.questions)))
     expect_words(surrogate, train, wanted, seed)

@@ -17,11 +17,11 @@ def gemms(sizes: np.ndarray) -> OpColumns:
 def test_a_machine_of_small_sizes_alone_ends_where_its_rows_do() -> None:
     sizes = np.r_[np.tile(2 ** np.arange(4, 14), 3), np.tile(2 ** np.arange(4, 9), 4)]
     machines = np.repeat(np.array(["all", "small"], dtype=object), [30, 20])
-    told = known(gemms(sizes), machines)
+    told = known(gemms(sizes), [machines])
     assert told == {"small": {"gemm": {"m": 8.0}}}
     asked, whose = gemms(np.array([256, 1024, 1024, 8192])), np.array(["small", "small", "all", "nobody"], dtype=object)
-    assert beyond(asked, whose, told)["m"] == pytest.approx([0.0, 2.0, 0.0, 0.0])
-    assert reasons(asked, whose, told) == ["", "m = 1024, while small was measured up to 256", "", ""]
+    assert beyond(asked, [whose], told)["m"] == pytest.approx([0.0, 2.0, 0.0, 0.0])
+    assert reasons(asked, [whose], told) == ["", "m = 1024, while small was measured up to 256", "", ""]
 
 
 def test_few_rows_that_happen_to_be_small_are_no_end() -> None:
@@ -29,9 +29,9 @@ def test_few_rows_that_happen_to_be_small_are_no_end() -> None:
     sizes = np.tile(2 ** np.arange(4, 14), 3)
     for rows, ends in ((5, False), (8, True)):
         own = np.resize([16, 32, 64, 128, 256], rows)
-        told = known(gemms(np.r_[sizes, own]), np.array(["all"] * 30 + ["few"] * rows, dtype=object))
+        told = known(gemms(np.r_[sizes, own]), [np.array(["all"] * 30 + ["few"] * rows, dtype=object)])
         assert bool(told) == ends
-    assert known(gemms(sizes), np.array(["one"] * 30, dtype=object)) == {}
+    assert known(gemms(sizes), [np.array(["one"] * 30, dtype=object)]) == {}
 
 
 def test_the_farther_of_two_accounts_counts() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from silicast.datasets.errors import TableError
 from silicast.datasets.measured import Schema, read_measured
+from silicast.features import domain as domains
 from silicast.surrogates import store
 from silicast.training.calibrating import adapter, calibrate_table, suggest
 from silicast.training.fitting import fit_table
@@ -67,6 +68,23 @@ def test_few_shots_are_flagged(model: Path, tmp_path: Path) -> None:
     done = calibrate_table(model, frame({"box4": (1.2, 2.0)}, 4, 1), tmp_path / "new", say=told.append)
     assert done.judged == "4 shots left out one by one"
     assert any("too few to promise intervals" in t for t in told)
+    asked = read_measured(frame({"box4": (1.2, 2.0)}, 50, 9), SCHEMA).questions
+    (before, _), (after, card) = store.load(model), store.load(tmp_path / "new")
+    was, now = before.predict(asked), after.predict(asked)
+    assert np.log(now.high / now.point) == pytest.approx(np.log(was.high / was.point))  # as wide as before, about answers that know the shots
+    assert not np.allclose(now.point, was.point)
+    assert {d.verdict for d in domains.check(card.domain, asked)} == {"extrapolating"}  # and told as a machine that nothing was calibrated on
+
+
+def test_a_row_that_the_model_doubts_stays_wider_after_shots(model: Path, tmp_path: Path) -> None:
+    """Ten shots of a new machine, all within the sizes that were learned: a row far beyond them keeps more than the width of the shots."""
+    calibrate_table(model, frame({"box4": (1.2, 2.0)}, 12, 1), tmp_path / "new")
+    surrogate, _ = store.load(tmp_path / "new")
+    asked = frame({"box4": (1.2, 2.0)}, 20, 2)
+    usual = surrogate.predict(read_measured(asked, SCHEMA).questions)
+    beyond = surrogate.predict(read_measured(asked.assign(compute=asked["compute"] * 1e3), SCHEMA).questions)
+    widths = [float(np.median(np.log(p.high / p.point))) for p in (usual, beyond)]
+    assert widths[1] > 1.2 * widths[0]
 
 
 def test_what_to_measure_next(model: Path) -> None:
