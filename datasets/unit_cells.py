@@ -22,8 +22,8 @@ from .units import UNITS
 __all__ = ["inputs_as_numbers", "quantity_of", "target_as_numbers"]
 
 _CELL = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d.+-]\S*)?\s*")
-#: units that, alone in a column of inputs, are more often something else: billions and millions of parameters, number formats
-_UNSURE = frozenset({"B", "m", "bit"})
+#: units that, alone in a column of inputs, are more often something else: billions and millions of parameters, heads, number formats
+_UNSURE = frozenset({"B", "m", "h", "bit"})
 #: a column of words this share of whose cells are numbers was meant as one of numbers, as like as not
 MOSTLY = 0.8
 

@@ -270,8 +270,10 @@ def _check_ops(domain: Mapping[str, Any], q: OpQuestions, far: Sequence[str], un
             for value in sorted(set(values) - set(known)):
                 unseen += _note(reasons, (values == value).to_numpy(), f"{column} {value!r} was never trained on")
     _add(reasons, corners.reasons(q.ops, domain.get("corners", {})))
-    _add(reasons, own_sizes.reasons(q.ops, own_sizes.labels(q), domain.get("own_sizes", {})))
-    _add(reasons, word_pairs.reasons(q, domain.get("word_pairs", ())))
+    if domain.get("own_sizes"):
+        _add(reasons, own_sizes.reasons(q.ops, own_sizes.labels(q), domain["own_sizes"]))
+    if domain.get("word_pairs"):
+        _add(reasons, word_pairs.reasons(q, domain["word_pairs"]))
     _add(reasons, far)
     return tuple(Domain("unsupported" if u else "extrapolating" if r else "in_domain", "; ".join(r)) for r, u in zip(reasons, unsupported, strict=True))
 

@@ -38,7 +38,7 @@ def known(questions: OpQuestions, groups: np.ndarray) -> list[dict[str, Any]]:
 
 def new(questions: OpQuestions, told: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], np.ndarray]]:
     """Those of the pairs of columns `told` that some row has new words of, each measured and never together; and which rows, (n,)."""
-    columns, out = _coded(questions), []
+    columns, out = _coded(questions) if told else {}, []
     for each in told:
         one, other = each["columns"]
         if one not in columns or other not in columns:

@@ -271,7 +271,7 @@ class Conformal:
             return {}
         reached = self._sizes["reached"]
         over = {CORNER: corners.together(questions.ops, reached), **({} if self._sizes["corner_alone"] else corners.beyond(questions.ops, reached))}
-        over = own_sizes.merged(over, own_sizes.beyond(questions.ops, own_sizes.labels(questions) if "own" in self._sizes else (), self._sizes.get("own", {})))
+        over = own_sizes.merged(over, own_sizes.beyond(questions.ops, own_sizes.labels(questions) if self._sizes.get("own") else (), self._sizes.get("own", {})))
         return {sort: far for sort, far in over.items() if far.any()}
 
     def _widened(self, name: str, width: np.ndarray, beyond: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..datasets.errors import FormatError, TableError
 from ..datasets.table import FeatureQuestions, Questions, Table
 from .prediction import Prediction
 from .shares import is_logarithmic
+from .target_scale import all_points, answers, learned_targets
 
 #: words of a column that have a factor of their own, at most, those with the most rows
 _MOST_WORDS = 100
@@ -37,13 +38,14 @@ class Factors:
         self._words: dict[str, list[str]] = {}
         self._numbers: dict[str, list[float]] = {}  # column -> whether by logarithms, middle value, spread, least and most
         self._fits: dict[str, dict[str, Any]] = {}
+        self._asked: list[str] = []  # the columns that it was fitted with
 
     def fit(self, table: Table, valid: Table | None = None) -> Self:
-        """Learns a factor of each word and a power of each number. Raises TableError for questions that are no rows of a plain table."""
+        """Learns a factor of each word and a power of each number. Raises TableError for questions that are no rows of a plain table, and for a constant or unanswered target."""
         if not isinstance(table.questions, FeatureQuestions):
             raise TableError(f"factors: answers rows of a plain feature table, not {table.questions.shape} questions")
         frame = table.questions.frame
-        self._words, self._numbers, self._fits = {}, {}, {}
+        self._words, self._numbers, self._fits, self._asked = {}, {}, {}, [str(c) for c in frame.columns]
         for column in map(str, frame.columns):
             if pd.api.types.is_numeric_dtype(frame[column]):
                 values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -57,8 +59,8 @@ class Factors:
                 if len(counts) > 1:
                     self._words[column] = [str(word) for word in counts.index[:_MOST_WORDS]]
         x = self._columns(frame)
-        for name in self.targets:
-            truth = table.targets[name]
+        for name in learned_targets(self.targets):
+            truth = answers(name, table.targets, {})
             good = np.isfinite(truth)
             scale = "log" if (truth[good] > 0).all() else "log1p" if is_logarithmic(truth) else "plain"
             y = np.log(truth[good]) if scale == "log" else np.log1p(truth[good]) if scale == "log1p" else truth[good]
@@ -85,16 +87,24 @@ class Factors:
             raise TableError(f"this model answers {self.shape} questions, got {questions.shape} ones")
         if not len(questions):
             return Prediction.nothing(self.targets)
-        x, points = self._columns(questions.frame), []
-        for name in self.targets:
-            fit = self._fits[name]
-            y = np.clip(fit["middle"] + x @ np.array(fit["weights"]), *fit["reach"])
-            points.append(np.exp(y) if fit["scale"] == "log" else np.maximum(np.expm1(y), 0.0) if fit["scale"] == "log1p" else y)
-        return Prediction.bare(self.targets, np.column_stack(points))
+        x, points = self._columns(self._checked(questions.frame)), {}
+        for name, fit in self._fits.items():
+            y = np.clip(fit["middle"] + (x * np.array(fit["weights"])).sum(1), *fit["reach"])  # row by row: a product of matrices would round each by how many there are
+            points[name] = np.exp(y) if fit["scale"] == "log" else np.maximum(np.expm1(y), 0.0) if fit["scale"] == "log1p" else y
+        return Prediction.bare(self.targets, all_points(points, self.targets))
+
+    def _checked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        missing, unknown = ([c for c in one if c not in other] for one, other in ((self._asked, list(map(str, frame.columns))), (list(map(str, frame.columns)), self._asked)))
+        if missing or unknown:
+            raise TableError("feature table: " + "; ".join([*(["missing " + ", ".join(missing)] if missing else []), *(["unknown " + ", ".join(unknown)] if unknown else [])]) + f"; the model was fitted with {', '.join(self._asked)}")
+        worded = [c for c in self._numbers if not pd.api.types.is_numeric_dtype(frame[c])]
+        if worded:
+            raise TableError(f"feature table: expected numbers in the column {', '.join(worded)}, as the model was fitted with; got text")
+        return frame
 
     def weights(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """All in JSON; no files."""
-        return {"targets": list(self.targets), "words": self._words, "numbers": self._numbers, "fits": self._fits}, {}
+        return {"targets": list(self.targets), "words": self._words, "numbers": self._numbers, "fits": self._fits, "asked": self._asked}, {}
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -102,8 +112,9 @@ class Factors:
         out = cls(targets=spec["targets"])
         out._words, out._numbers = {c: list(w) for c, w in spec["words"].items()}, {c: [float(v) for v in each] for c, each in spec["numbers"].items()}
         out._fits = {t: dict(each) for t, each in spec["fits"].items()}
+        out._asked = [str(c) for c in spec["asked"]]
         count = 2 * len(out._numbers) + sum(map(len, out._words.values()))
-        if set(out._fits) != set(out.targets) or any(len(each["weights"]) != count for each in out._fits.values()) or any(len(each) != 5 for each in out._numbers.values()):
+        if set(out._fits) != set(learned_targets(out.targets)) or any(len(each["weights"]) != count for each in out._fits.values()) or any(len(each) != 5 for each in out._numbers.values()):
             raise FormatError(f"{folder}: factors: expected {count} weights of {', '.join(out.targets)}")
         return out
 

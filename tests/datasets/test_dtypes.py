@@ -9,6 +9,7 @@ from silicast.datasets.errors import UnknownNameError
 @pytest.mark.parametrize(("written", "name", "bits"), [
     ("fp16", "float16", 16), ("half", "float16", 16), ("BF16", "bfloat16", 16), ("FP8", "float8", 8), ("tf32", "tfloat32", 32), ("double", "float64", 64),
     ("nvfp4", "float4", 4), ("uint8", "int8", 8), ("i4", "int4", 4), ("Float32", "float32", 32), ("bool", "bool", 8),
+    ("mxfp8", "float8", 8), ("float8_e4m3", "float8", 8), ("fp8_e5m2", "float8", 8), ("nf4", "float4", 4), ("s8", "int8", 8), ("u4", "int4", 4),
 ])
 def test_spellings_and_widths(written, name, bits):
     assert dtype_name(written) == name

@@ -146,6 +146,12 @@ def test_units_become_si(target, unit, factor):
     assert table.targets[target] == pytest.approx([3.0 * factor, 5.0 * factor])
 
 
+@pytest.mark.parametrize("unit", [1, "1", "count"])
+def test_one_is_a_unit_of_counts(unit):
+    """YAML reads `unit: 1` as a number."""
+    assert read_measured(pd.DataFrame({"a": [1.0, 2.0], "y": [3.0, 5.0]}), {"targets": {"lut": {"column": "y", "unit": unit}}}).targets["lut"] == pytest.approx([3.0, 5.0])
+
+
 def test_wrong_and_missing_units():
     with pytest.raises(UnitError, match=r"schema: targets.latency_s.unit: 'W' does not measure time; expected one of s, ms, us, ns"):
         Schema.read({"targets": {"latency_s": {"column": "y", "unit": "W"}}})

@@ -15,7 +15,8 @@ from silicast.datasets.units import UNITS, to_si
     (3, "ms", "time", 0.003), (2.5, "us", "time", 2.5e-6), (7, "ns", "time", 7e-9), (4, "pJ", "energy", 4e-12), (2, "kJ", "energy", 2000.0), (5, "mW", "power", 0.005),
     (1, "KiB", "bytes", 1024.0), (1, "kB", "bytes", 1000.0), (2, "GiB", "bytes", 2147483648.0), (8, "bit", "bytes", 1.0), (1, "Mb", "bytes", 125000.0),
     (1, "pJ/bit", "energy_per_byte", 8e-12), (12, "%", "fraction", 0.12), (3, "Top/s", "rate", 3e12), (7, "nm", "length", 7e-9), (0, "s", "time", 0.0),
-    (-1, "J", "energy", -1.0),
+    (-1, "J", "energy", -1.0), (2, "min", "time", 120.0), (1, "h", "time", 3600.0), (1, "kWh", "energy", 3.6e6), (5, "mWh", "energy", 18.0), (3, "TFLOPS", "rate", 3e12), (2, "GFLOP/s", "rate", 2e9),
+    (1, "GiB/s", "bandwidth", 1073741824.0), (4, "count", "count", 4.0),
 ])
 def test_known_factors(value, unit, quantity, si):
     assert to_si(value, unit, quantity, "here") == pytest.approx(si, rel=1e-15)
