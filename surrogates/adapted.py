@@ -68,7 +68,6 @@ class Adapted:
         self._arrays: dict[str, np.ndarray] = {}
         self._way: dict[str, str] = {}
         self._width: dict[str, float] = {}
-        self._doubt: dict[str, float] = {}  # half width (log) that `inner` has about shots, as if run on what it knows: such a share of them as the level has no wider one
         #: after `adapt`: (s, t) answers for the shots, each without its own measurement
         self.left_out = np.zeros((0, 0))
         #: after `adapt`: positions of shots taken for slips of the measurement; they count for nothing
@@ -137,7 +136,7 @@ class Adapted:
             if width is not None:
                 self._width[name] = width
                 if np.isfinite(doubt[good, j]).any():
-                    self._doubt[name] = float(np.nanquantile(doubt[good, j], self.level))
+                    self._arrays[f"{name}.doubt"] = np.array([np.nanquantile(doubt[good, j], self.level)])  # of shots, as if run on what is known, such a share as the level has no wider half width (log)
         if not self._way:
             raise TableError(f"calibrate: no row has a positive answer for {' or '.join(self.targets)}; the table has: {', '.join(shots.targets) or 'none'}")
         self.left_out = left_out
@@ -197,7 +196,8 @@ class Adapted:
             if name in self.classes:
                 continue
             if name in self._width:
-                width = np.exp(np.sqrt(self._width[name] ** 2 + np.fmax(doubts[:, j] ** 2 - self._doubt.get(name, np.inf) ** 2, 0.0)))
+                told = float(self._arrays.get(f"{name}.doubt", [np.inf])[0])  # none in folders written before it was kept
+                width = np.exp(np.sqrt(self._width[name] ** 2 + np.fmax(doubts[:, j] ** 2 - told**2, 0.0)))
             else:
                 width = np.exp(_half(before)[mine, j])
             point[mine, j] = points[name]
@@ -258,7 +258,7 @@ class Adapted:
         spec, files = self.inner.weights()
         arrays = {k: np.ascontiguousarray(v, dtype=np.float64) for k, v in {**self._arrays, **{f"stats.{k}": v for k, v in self._stats.items()}}.items()}
         return {"inner": self.inner.name, "inner_spec": spec, "level": self.level, "scope": self._scope, "others": [list(o) for o in self._others],
-                "vocabulary": self._vocabulary, "features": self._features, "share": self._share, "way": self._way, "width": self._width, "doubt": self._doubt}, {**{_INNER + k if k.endswith(_SHOTS) else k: v for k, v in files.items()}, _SHOTS: save(arrays)}
+                "vocabulary": self._vocabulary, "features": self._features, "share": self._share, "way": self._way, "width": self._width}, {**{_INNER + k if k.endswith(_SHOTS) else k: v for k, v in files.items()}, _SHOTS: save(arrays)}
 
     @classmethod
     def from_weights(cls, spec: Mapping[str, Any], files: Mapping[str, bytes], folder: Path, member: Callable[[str], Any]) -> Self:
@@ -271,7 +271,7 @@ class Adapted:
         out = cls(member(spec["inner"]).from_weights(spec["inner_spec"], rest, folder, member), scope=spec["scope"], others=[tuple(o) for o in spec["others"]], level=spec["level"])
         out._vocabulary = {k: tuple(v) for k, v in spec["vocabulary"].items()}
         out._features, out._share = list(spec["features"]), dict(spec["share"])
-        out._way, out._width, out._doubt = dict(spec["way"]), dict(spec["width"]), dict(spec.get("doubt", {}))
+        out._way, out._width = dict(spec["way"]), dict(spec["width"])
         try:
             arrays = load(files[_SHOTS])
         except Exception as error:
