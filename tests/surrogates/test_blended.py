@@ -98,12 +98,12 @@ def test_weights_of_many_columns_do_not_know_the_groups_that_are_held_out() -> N
 
 def test_deep_trees_learn_plain_tables_of_small_groups_and_no_networks() -> None:
     model = Blended(targets=("latency_s",), threads=1)
-    assert list(model._candidates(1_000)) == ["absolute", "squared", "deep", "kernel"]
+    assert list(model._candidates(1_000)) == ["absolute", "squared", "deep", "factors", "kernel"]
     assert list(model._candidates(200_000)) == ["absolute", "kernel"]
     model._networks = True
     assert list(model._candidates(1_000)) == ["absolute", "squared", "kernel"]
     model._networks, model._least_leaf = False, 6  # as `fit` sets it where groups have six rows
-    assert list(model._candidates(1_000)) == ["absolute", "squared", "kernel"]
+    assert list(model._candidates(1_000)) == ["absolute", "squared", "factors", "kernel"]
 
 
 def test_trees_that_the_first_folds_have_no_use_for_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
