@@ -74,6 +74,16 @@ def _over(ops: OpColumns, labelled: Sequence[np.ndarray], told: Mapping[str, Any
                         yield name, size, rows[over > STEP], over[over > STEP]
 
 
+def extended(told: Mapping[str, Any], ops: OpColumns, labelled: Sequence[np.ndarray]) -> dict[str, Any]:
+    """What is told of ends, moved to where operators measured since lie beyond them."""
+    out = {name: {kind: dict(sizes) for kind, sizes in kinds.items()} for name, kinds in told.items()}
+    for name, size, rows, _ in _over(ops, labelled, told):
+        for code in np.unique(ops.kind[rows]):
+            sizes = out[name][KIND_NAMES[code]]
+            sizes[size] = max(sizes[size], round(float(_log2(getattr(ops, size)[rows[ops.kind[rows] == code]]).max()), 4))
+    return out
+
+
 def reasons(ops: OpColumns, labelled: Sequence[np.ndarray], told: Mapping[str, Any]) -> list[str]:
     """For each of n operators which of its sizes its machine, format or word was never measured at, in words; "" where there is none."""
     out: list[list[str]] = [[] for _ in range(len(ops))]

@@ -16,8 +16,8 @@ import pandas as pd
 
 from ..datasets.errors import TableError
 from ..datasets.measured import Schema, read_frame, read_measured
-from ..datasets.table import Table
-from ..features import density
+from ..datasets.table import OpQuestions, Table
+from ..features import density, own_sizes
 from ..features import domain as domains
 from ..surrogates import store
 from ..surrogates.adapted_blocks import column_of
@@ -98,7 +98,7 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
         notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: those for what is new stay as wide as they were before, and rows of it are still told as never trained on")
     for note in notes:
         say(note)
-    made = replace(card, name=Path(out).name, version="", domain=dict(card.domain) if uncalibrated else widened(card.domain, domains.describe(used)), metrics=figures, seed=seed, silicast_version=own_version(),
+    made = replace(card, name=Path(out).name, version="", domain=dict(card.domain) if uncalibrated else _with_ends(widened(card.domain, domains.describe(used)), used), metrics=figures, seed=seed, silicast_version=own_version(),
                    code_revision=tracking.code_revision(), level=max(card.level, model.level if model.calibrated_targets else 0.0),
                    schema=dict(card.schema) or ({} if schema is None else Schema.read(schema).model_dump(mode="json")),
                    extra={**card.extra, "notes": "; ".join([n for n in (card.extra.get("notes", ""), *notes) if n])})
@@ -189,6 +189,13 @@ def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any
         add = [i for i, key in enumerate(seen["device"]["keys"]) if key not in machines["keys"]]
         out["device"] = {**machines, **{part: [*machines[part], *(seen["device"][part][i] for i in add)] for part in ("keys", "kinds", "rows")}}
     return out
+
+
+def _with_ends(domain: dict[str, Any], used: Table) -> dict[str, Any]:
+    """Sizes at which a machine or a word ends, of operators: where shots go on, so do they."""
+    if isinstance(used.questions, OpQuestions) and domain.get("own_sizes"):
+        domain["own_sizes"] = own_sizes.extended(domain["own_sizes"], used.questions.ops, own_sizes.labels(used.questions))
+    return domain
 
 
 def _filled(left_out: np.ndarray, before: np.ndarray) -> np.ndarray:

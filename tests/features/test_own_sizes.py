@@ -7,7 +7,7 @@ import pytest
 
 from silicast.datasets.columns import OpColumns
 from silicast.datasets.ops import Op
-from silicast.features.own_sizes import beyond, known, merged, reasons
+from silicast.features.own_sizes import beyond, extended, known, merged, reasons
 
 
 def gemms(sizes: np.ndarray) -> OpColumns:
@@ -22,6 +22,14 @@ def test_a_machine_of_small_sizes_alone_ends_where_its_rows_do() -> None:
     asked, whose = gemms(np.array([256, 1024, 1024, 8192])), np.array(["small", "small", "all", "nobody"], dtype=object)
     assert beyond(asked, [whose], told)["m"] == pytest.approx([0.0, 2.0, 0.0, 0.0])
     assert reasons(asked, [whose], told) == ["", "m = 1024, while small was measured up to 256", "", ""]
+
+
+def test_measurements_beyond_an_end_move_it() -> None:
+    told = {"small": {"gemm": {"m": 8.0}}, "dtype float16": {"gemm": {"m": 9.0}}}
+    since = gemms(np.array([128, 2048, 4096]))
+    moved = extended(told, since, [np.array(["small", "small", "all"], dtype=object)])
+    assert moved == {"small": {"gemm": {"m": 11.0}}, "dtype float16": {"gemm": {"m": 9.0}}}
+    assert told["small"]["gemm"]["m"] == 8.0
 
 
 def test_few_rows_that_happen_to_be_small_are_no_end() -> None:
