@@ -54,6 +54,21 @@ def new(questions: OpQuestions, told: Sequence[Mapping[str, Any]]) -> list[tuple
     return out
 
 
+def joined(told: Sequence[Mapping[str, Any]], questions: OpQuestions) -> list[dict[str, Any]]:
+    """What is told of pairs, and with it those that operators measured since have."""
+    columns, out = _coded(questions), []
+    for each in told:
+        one, other = each["columns"]
+        more = []
+        if one in columns and other in columns:
+            (a, words), (b, others) = columns[one], columns[other]
+            had = {(first, second) for first, second in each["pairs"]}
+            met = {(str(words[i]), str(others[j])) for i, j in zip(a.tolist(), b.tolist(), strict=True)}
+            more = [[first, second] for first, second in sorted(met - had)]
+        out.append({**each, "pairs": [*each["pairs"], *more]})
+    return out
+
+
 def reasons(questions: OpQuestions, told: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each of n operators which of its words were never trained on together; "" where all were."""
     out: list[list[str]] = [[] for _ in range(len(questions))]

@@ -23,8 +23,10 @@ from .target_scale import all_points, answers, learned_targets
 _MOST_WORDS = 100
 #: penalties tried, in units of a column's variance
 _PENALTIES = np.logspace(-3, 3, 19)
-#: numbers beyond those learned from go on as a power for so many octaves (assumption)
+#: numbers beyond those learned from go on as a power for so many octaves, and no farther than they lay apart (assumption)
 _OCTAVES = 3.0
+#: numbers that vary by no more than this share of themselves are one number
+_VARIES = 1e-9
 
 
 class Factors:
@@ -50,9 +52,9 @@ class Factors:
             if pd.api.types.is_numeric_dtype(frame[column]):
                 values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
                 there = values[np.isfinite(values)]
-                if len(there) and np.ptp(there) > 0:
-                    logs = bool((there >= 0).all())
-                    told = np.log1p(there) if logs else there
+                logs = bool((there >= 0).all())
+                told = np.log1p(there) if logs else there
+                if len(there) and np.ptp(told) > _VARIES * max(1.0, float(np.abs(told).max())):
                     self._numbers[column] = [float(logs), float(np.median(told)), float(told.std()), float(told.min()), float(told.max())]
             else:
                 counts = frame[column].astype(str).value_counts()
@@ -74,7 +76,7 @@ class Factors:
         for column, (logs, middle, spread, least, most) in self._numbers.items():
             values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
             told = np.log1p(np.maximum(values, 0.0)) if logs else values
-            room = _OCTAVES * np.log(2.0) if logs else most - least
+            room = min(_OCTAVES * np.log(2.0), most - least) if logs else most - least  # a time stamp that varied by an hour does not go on for months
             parts += [np.nan_to_num((np.clip(told, least - room, most + room) - middle) / spread), np.isfinite(values).astype(np.float64)]
         for column, words in self._words.items():
             values = frame[column].astype(str).to_numpy(dtype=object)

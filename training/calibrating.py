@@ -17,7 +17,7 @@ import pandas as pd
 from ..datasets.errors import TableError
 from ..datasets.measured import Schema, read_frame, read_measured
 from ..datasets.table import OpQuestions, Table
-from ..features import density, own_sizes
+from ..features import density, own_sizes, word_pairs
 from ..features import domain as domains
 from ..surrogates import store
 from ..surrogates.adapted_blocks import column_of
@@ -98,7 +98,7 @@ def calibrate_table(folder: str | Path, table: str | Path | pd.DataFrame, out: s
         notes.append(f"{len(used)} shots are too few to promise intervals at level {model.level:g} for {', '.join(uncalibrated)}: those for what is new stay as wide as they were before, and rows of it are still told as never trained on")
     for note in notes:
         say(note)
-    made = replace(card, name=Path(out).name, version="", domain=dict(card.domain) if uncalibrated else _with_ends(widened(card.domain, domains.describe(used)), used), metrics=figures, seed=seed, silicast_version=own_version(),
+    made = replace(card, name=Path(out).name, version="", domain=dict(card.domain) if uncalibrated else _with_shots(widened(card.domain, domains.describe(used)), used), metrics=figures, seed=seed, silicast_version=own_version(),
                    code_revision=tracking.code_revision(), level=max(card.level, model.level if model.calibrated_targets else 0.0),
                    schema=dict(card.schema) or ({} if schema is None else Schema.read(schema).model_dump(mode="json")),
                    extra={**card.extra, "notes": "; ".join([n for n in (card.extra.get("notes", ""), *notes) if n])})
@@ -177,9 +177,6 @@ def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any
     for name in ("context", "categories"):
         if name in domain:
             out[name] = {c: sorted({*v, *seen[name].get(c, ())}) for c, v in domain[name].items()}
-    if domain.get("word_pairs"):
-        more = {tuple(each["columns"]): each["pairs"] for each in seen.get("word_pairs", ())}
-        out["word_pairs"] = [{**each, "pairs": [*each["pairs"], *(pair for pair in more.get(tuple(each["columns"]), ()) if pair not in each["pairs"])]} for each in domain["word_pairs"]]
     if domain.get("density") and seen.get("density"):  # what lies beside a shot is no news, whatever machine it is of
         out["density"] = density.joined(domain["density"], seen["density"])
     if "by_kind" in domain:
@@ -191,10 +188,13 @@ def widened(domain: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any
     return out
 
 
-def _with_ends(domain: dict[str, Any], used: Table) -> dict[str, Any]:
-    """Sizes at which a machine or a word ends, of operators: where shots go on, so do they."""
-    if isinstance(used.questions, OpQuestions) and domain.get("own_sizes"):
-        domain["own_sizes"] = own_sizes.extended(domain["own_sizes"], used.questions.ops, own_sizes.labels(used.questions))
+def _with_shots(domain: dict[str, Any], used: Table) -> dict[str, Any]:
+    """Of operators, what shots showed: sizes beyond where a machine or a word ended, and words that had never been measured together."""
+    if isinstance(used.questions, OpQuestions):
+        if domain.get("own_sizes"):
+            domain["own_sizes"] = own_sizes.extended(domain["own_sizes"], used.questions.ops, own_sizes.labels(used.questions))
+        if domain.get("word_pairs"):
+            domain["word_pairs"] = word_pairs.joined(domain["word_pairs"], used.questions)
     return domain
 
 

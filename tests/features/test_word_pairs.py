@@ -9,7 +9,7 @@ from silicast.datasets import catalog
 from silicast.datasets.columns import OpColumns
 from silicast.datasets.ops import Op
 from silicast.datasets.table import OpQuestions
-from silicast.features.word_pairs import known, new, reasons
+from silicast.features.word_pairs import joined, known, new, reasons
 
 
 def questions(rows: list[tuple[str, str, str]]) -> OpQuestions:
@@ -36,3 +36,13 @@ def test_columns_whose_pairs_never_repeat_tell_nothing() -> None:
     rows = [("h100_sxm", "float16" if i % 2 else "float8", f"library {i // 2}") for i in range(20)]
     told = known(questions(rows), np.array([str(i // 2) for i in range(20)], dtype=object))
     assert all("library" not in each["columns"] for each in told)
+
+
+def test_what_was_measured_since_is_no_news() -> None:
+    """Shots of one machine and one pair of words: none of the columns varies in them."""
+    told = known(questions(KNOWN * 3), np.tile(np.array(["x", "y", "z"], dtype=object), len(KNOWN)))
+    shots = questions([("h100_sxm", "float8", "other")] * 4)
+    assert reasons(shots, told)[0]
+    more = joined(told, shots)
+    assert reasons(shots, more) == [""] * 4
+    assert reasons(questions([("a100_sxm", "float8", "one")]), more) == ["machine 'a100_sxm' and dtype 'float8' were never trained on together"]

@@ -43,6 +43,16 @@ def test_a_word_never_seen_and_an_empty_cell_are_answered() -> None:
     assert np.isfinite(point[1])
 
 
+def test_a_time_stamp_goes_on_no_farther_than_it_varied() -> None:
+    """Rows measured within an hour, asked about a month later; and numbers so large that their logarithms do not vary."""
+    rows = table(60)
+    hour = rows.questions.frame.assign(stamp=1.76e9 + np.random.default_rng(1).uniform(0, 3600, 60), run=1e17 + 16.0 * np.arange(60))
+    noisy = {"lut": rows.targets["lut"] * np.exp(0.02 * np.random.default_rng(2).normal(size=60))}
+    made = Factors(targets=["lut"]).fit(Table(FeatureQuestions(hour), noisy, rows.groups, rows.slices, rows.source))
+    later = made.predict(FeatureQuestions(hour.assign(stamp=hour["stamp"] + 30 * 86400.0, run=9e17))).point[:, 0]
+    assert np.abs(later / rows.targets["lut"] - 1.0).max() < 0.2
+
+
 def test_the_penalty_is_the_one_with_the_least_errors_of_rows_left_out() -> None:
     """By hand: for every penalty each row left out and the rest fitted anew, with means of its own."""
     rng = np.random.default_rng(3)
