@@ -32,6 +32,8 @@ _ACTIVE = FIGURES.index("active_params")
 _ENDINGS = re.compile(r"[-_.](hf|instruct|chat|base|it|fp8|fp4|nvfp4|mxfp4|fp16|bf16|int8|int4|awq|gptq|gguf|w4a16|w8a8|dynamic|v\d+(\.\d+)*|\d{4})$", re.IGNORECASE)
 #: "70b", "8x7B", "350M" in a name, and "-A22B" behind it
 _COUNT = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])(?:-[aA](\d+(?:\.\d+)?)[bB])?")
+#: what is nothing but a number, in other units
+_ALONE, _UNITS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKgGtT])\s*"), {"k": 1e3, "g": 1e9, "t": 1e12}
 #: share of a column's values that must be known
 _LEAST_KNOWN = 0.5
 #: of a model on a machine, per token, at two bytes a number and the rate of float16
@@ -49,7 +51,7 @@ def named(frame: pd.DataFrame) -> tuple[str, ...]:
         values = frame[column].astype(str).unique()
         known = sum(find(v) is not None or image_network(v) is not None for v in values[:1000])
         counted = sum(bool(np.isfinite(told(v)[_ACTIVE])) for v in values[:1000])
-        sizes = len(values) > 1 and all(_COUNT.fullmatch(v.strip()) for v in values)
+        sizes = len(values) > 1 and all(_COUNT.fullmatch(v.strip()) or _ALONE.fullmatch(v) for v in values) and any(_COUNT.fullmatch(v.strip()) for v in values)
         if sizes or (known >= min(2, len(values)) and counted >= _LEAST_KNOWN * min(len(values), 1000)):
             out.append(column)
     return tuple(out)
@@ -120,7 +122,9 @@ def figures(name: str) -> tuple[float, ...]:
     if model is not None:
         cache = model.kv_rank + model.rope_dim if model.kv_rank else 2 * model.kv_heads * model.head_dim
         return float(model.params), float(model.active_params), float(model.layers * cache), float(model.layers), float(model.hidden)
-    counted = _COUNT.search(name)
+    counted, alone = _COUNT.search(name), _ALONE.fullmatch(name)
+    if alone:  # a size like the others of its column, if not one of parameters
+        return (size := float(alone[1]) * _UNITS[alone[2].lower()]), size, *(float("nan"),) * (len(FIGURES) - 2)
     if counted is None:
         return (float("nan"),) * len(FIGURES)
     experts, number, unit, active = counted.groups()

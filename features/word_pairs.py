@@ -20,6 +20,8 @@ from ..datasets.table import OpQuestions
 MACHINE = "machine"
 #: share of rows whose pair is their group's alone, from which a new pair is what was calibrated on
 _ALONE = 0.5
+#: pairs of two columns that are kept, at most: where there are more, what is missing is missing by chance (assumption)
+_MOST_PAIRS = 2_000
 
 
 def known(questions: OpQuestions, groups: np.ndarray) -> list[dict[str, Any]]:
@@ -29,6 +31,8 @@ def known(questions: OpQuestions, groups: np.ndarray) -> list[dict[str, Any]]:
     for one, other in combinations(columns, 2):
         (a, words), (b, others) = columns[one], columns[other]
         pair, row = np.unique(a.astype(np.int64) * len(others) + b, return_inverse=True)
+        if len(pair) > _MOST_PAIRS or len(pair) == len(np.unique(a)) == len(np.unique(b)):  # or each word of the one has its own of the other
+            continue
         alone = np.bincount(np.unique(row.astype(np.int64) * (group.max(initial=0) + 1) + group) // (group.max(initial=0) + 1), minlength=len(pair)) == 1
         if group.max(initial=0) > 0 and alone[row].mean() > _ALONE:
             continue

@@ -57,7 +57,8 @@ class SmoothOps:
             self._scale[name], self._share[name] = choose_scale(name, truth, features), floor_share(name, truth, features)
             ratios[name] = np.exp(encode(name, truth, features, self._scale[name]))
         told = _told(table.questions, features, {})
-        self._range = {name: [float(told.frame[name].min()), float(told.frame[name].max())] for name in _TOLD if told.frame[name].notna().any()}
+        numbers = [name for name in told.frame.columns if pd.api.types.is_numeric_dtype(told.frame[name]) and told.frame[name].notna().any()]  # the table's own, too: a column that varied by an hour does not go on for months
+        self._range = {name: [float(told.frame[name].min()), float(told.frame[name].max())] for name in numbers}
         self._kernel.fit(replace(table, questions=told, targets=ratios))
         return self
 
@@ -91,8 +92,6 @@ def _told(questions: OpQuestions, features: Features, within: Mapping[str, Seque
     """Operators as rows of a plain table: numbers, kept `within` (name -> least, most) what was learned from, and words as such."""
     at = {name: i for i, name in enumerate(features.names)}
     frame = pd.DataFrame({name: features.values[:, at[name]].astype(np.float64) for name in _TOLD})
-    for name, (least, most) in within.items():
-        frame[name] = frame[name].clip(least, most)
     for name in _WORDS:
         frame[f"({name})"] = features.values[:, at[name]].astype(int).astype(str)
     frame["(machine)"] = questions.strata.astype(str)
@@ -100,4 +99,6 @@ def _told(questions: OpQuestions, features: Features, within: Mapping[str, Seque
         frame[f"({name})"] = questions.extra[name].to_numpy(dtype=np.float64, na_value=np.nan)
     for name in questions.context.columns:
         frame[f"({name})"] = questions.context[name].astype(str).to_numpy(dtype=object)
+    for name, (least, most) in within.items():
+        frame[name] = frame[name].clip(least, most)
     return FeatureQuestions(frame)

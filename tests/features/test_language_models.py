@@ -59,6 +59,12 @@ def test_models_named_by_their_size_alone_are_models() -> None:
     assert list(widened(frame, ("model",))["model.params"]) == pytest.approx([760e6, 7e9, 70e9])
 
 
+def test_sizes_alone_are_read_in_every_unit_of_them() -> None:
+    frame = pd.DataFrame({"message": ["64k", "1M", "16M", "1G"], "length": ["1k", "4k", "16k", "64k"]})
+    assert named(frame) == ("message",)  # thousands alone are lengths
+    assert list(widened(frame, ("message",))["message.params"]) == pytest.approx([64e3, 1e6, 16e6, 1e9])
+
+
 def test_networks_for_images_bring_theirs() -> None:
     frame = pd.DataFrame({"network": ["ResNet-50", "vgg16", "own"], "gpu": ["h100", "h100", "h100"]})
     assert named(frame) == ("network",)

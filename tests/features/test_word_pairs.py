@@ -46,3 +46,8 @@ def test_what_was_measured_since_is_no_news() -> None:
     more = joined(told, shots)
     assert reasons(shots, more) == [""] * 4
     assert reasons(questions([("a100_sxm", "float8", "one")]), more) == ["machine 'a100_sxm' and dtype 'float8' were never trained on together"]
+
+
+def test_columns_that_say_the_same_have_no_pairs() -> None:
+    rows = [("h100_sxm", dtype, {"float16": "half", "float8": "eighth"}[dtype]) for dtype in ("float16", "float8") for _ in range(3)]
+    assert known(questions(rows), np.array(["x", "y", "z"] * 2, dtype=object)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,17 @@ def test_thirty_rows_teach_what_trees_need_hundreds_for() -> None:
 def test_beyond_its_rows_physics_goes_on() -> None:
     small, large = table(60, 0, 512), table(100, 1, 8192)
     assert off(SmoothOps().fit(small).predict(large.questions).point[:, 0], large.targets["latency_s"]) < 0.15
+
+
+def test_a_number_of_the_table_stays_within_what_was_learned() -> None:
+    """A time stamp of one hour, asked about a month later: as if asked at the end of the hour."""
+    few, asked = table(60, 0), table(100, 1)
+    stamp = 1.76e9 + np.random.default_rng(1).uniform(0, 3600, 60)
+    noisy = {"latency_s": few.targets["latency_s"] * np.exp(0.02 * np.random.default_rng(2).normal(size=60))}
+    model = SmoothOps().fit(replace(few, questions=replace(few.questions, extra=pd.DataFrame({"stamp": stamp})), targets=noisy))
+    later = replace(asked.questions, extra=pd.DataFrame({"stamp": np.full(100, stamp.max() + 30 * 86400.0)}))
+    end = replace(asked.questions, extra=pd.DataFrame({"stamp": np.full(100, stamp.max())}))
+    assert model.predict(later).point == pytest.approx(model.predict(end).point)
 
 
 def test_it_is_saved_whole_and_repeats_itself() -> None:
