@@ -91,5 +91,5 @@ def _coded(questions: OpQuestions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
            "dtype": (np.asarray(questions.ops.dtype, dtype=np.int64), np.array(DTYPE_NAMES, dtype=object))}
     for column in questions.context.columns:
         codes, names = pd.factorize(questions.context[column].to_numpy(dtype=object), use_na_sentinel=False)
-        out[str(column)] = codes.astype(np.int64), np.array(["" if pd.isna(name) else str(name) for name in names], dtype=object)
+        out[str(column) if str(column) not in out else f"{column} (of the table)"] = codes.astype(np.int64), np.array(["" if pd.isna(name) else str(name) for name in names], dtype=object)
     return out
