@@ -17,6 +17,7 @@ from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.ops import KIND_NAMES
 from ..datasets.table import OpQuestions
 from .corners import COUNT, SIZES, STEP
+from .word_pairs import numbered
 
 #: the probability below which a machine's sizes are taken to end, and its rows of a kind that tell
 _CHANCE, _LEAST_ROWS = 0.01, 5
@@ -26,7 +27,7 @@ def labels(questions: OpQuestions) -> tuple[np.ndarray, ...]:
     """Each (n,): the machines by name, then number formats and words of the columns of context, with the column's name before them."""
     out = [questions.strata.astype(str), np.array([f"dtype {name}" for name in DTYPE_NAMES])[questions.ops.dtype]]
     for column in questions.context.columns:
-        codes, names = pd.factorize(questions.context[column].to_numpy(dtype=object), use_na_sentinel=False)
+        codes, names = numbered(questions.context[column])
         out.append(np.array([f"{column} {name}" for name in names])[codes])
     return tuple(out)
 

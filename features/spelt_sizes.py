@@ -16,8 +16,8 @@ import pandas as pd
 from .device import named_machine
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-#: names of a column, places that vary, values at each, and the share of names that have it, from which names are taken to carry sizes (assumptions: over 60 open tables of all sorts, only the two whose names
-#: do carry sizes had such a column; a single place is a version or a series more often)
+#: names of a column, places that vary, values at each, and the share of names that have it, from which names are taken to carry sizes (assumptions: of some 60 open tables of all sorts one had
+#: such a column, and its names do carry sizes; a single place is a version or a series more often)
 _LEAST_NAMES, _LEAST_PLACES, _LEAST_VALUES, _SHARE = 6, 2, 3, 0.5
 #: a column that names so many machines of the catalogue names machines
 _MACHINES = 2

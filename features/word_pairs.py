@@ -85,11 +85,16 @@ def reasons(questions: OpQuestions, told: Sequence[Mapping[str, Any]]) -> list[s
     return ["; ".join(each) for each in out]
 
 
+def numbered(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """((n,) number of each cell's word, the words as text, "" for an empty cell): to look at each word once."""
+    codes, names = pd.factorize(column.to_numpy(dtype=object), use_na_sentinel=False)
+    return codes.astype(np.int64), np.array(["" if pd.isna(name) else str(name) for name in names], dtype=object)
+
+
 def _coded(questions: OpQuestions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Column -> ((n,) number of each word, the words): to look at each word once, not at each row. An empty cell is ""."""
     out = {MACHINE: (np.asarray(questions.device_index, dtype=np.int64), np.array([str(name) for name in questions.device_names], dtype=object)),
            "dtype": (np.asarray(questions.ops.dtype, dtype=np.int64), np.array(DTYPE_NAMES, dtype=object))}
     for column in questions.context.columns:
-        codes, names = pd.factorize(questions.context[column].to_numpy(dtype=object), use_na_sentinel=False)
-        out[str(column) if str(column) not in out else f"{column} (of the table)"] = codes.astype(np.int64), np.array(["" if pd.isna(name) else str(name) for name in names], dtype=object)
+        out[str(column) if str(column) not in out else f"{column} (of the table)"] = numbered(questions.context[column])
     return out

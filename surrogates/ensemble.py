@@ -96,7 +96,7 @@ class Ensemble:
                 if truth is not None and np.isfinite(truth).sum() >= 20:
                     self._weights[name] = self._best([p[:, j] for p in points], truth)
             sees = self._sees_readings()
-            if sees is not None and sees.near is not None:
+            if sees is not None:
                 off, rows = self._off(table, MOST)
                 usual = {t: _mean([p[:, j] for p in points], np.array(self._weights[t])) for j, t in enumerate(self.targets)}
                 self._missed = Missed.learn(sees.near, rows, off, valid, usual, sees.seen(valid.questions))

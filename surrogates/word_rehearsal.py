@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..datasets.dtypes import DTYPE_NAMES
 from ..datasets.table import OpQuestions, Table
+from ..features.word_pairs import numbered
 from . import rehearsal
 from .base import Surrogate
 from .size_rehearsal import mean_answer
@@ -38,8 +39,8 @@ def _coded(questions: OpQuestions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     formats, ops = np.array(DTYPE_NAMES, dtype=str), questions.ops
     out: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for column in questions.context.columns:
-        codes, names = pd.factorize(questions.context[column].to_numpy(dtype=object), use_na_sentinel=False)
-        out[str(column)] = codes, np.array(["" if pd.isna(name) else str(name) for name in names], dtype=str)
+        codes, names = numbered(questions.context[column])
+        out[str(column)] = codes, names.astype(str)
     return out | {"dtype": (ops.dtype, formats), "weight_dtype": (ops.weight_dtype, formats)}
 
 
