@@ -19,6 +19,7 @@ from ..features import language_models, served_models
 from ..features.device import named_machine
 from . import brought_over, newcomer, relatives
 from .boosted import Boosted
+from .factors import Factors
 from .kernel import Kernel
 from .reaching import SIZE, SMALL, STEP, Reaching
 from .served import Served
@@ -263,8 +264,9 @@ class Outlying(Reaching):
 
     def _small(self, rest: Table, targets: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, Any]:
         """Members that rehearse, fitted: trees by half, and the process with the weights it has."""
-        seed = int(self._settings["seed"])
+        seed, answering = int(self._settings["seed"]), {name for shares in self._shares.values() for name in shares}
         return {"absolute": Boosted(targets=tuple(targets), trees=150, leaves=15, min_leaf=5, seed=seed, threads=1).fit(rest),
+                **({"factors": Factors(targets=tuple(targets)).fit(rest)} if "factors" in answering else {}),
                 "kernel": candidates["kernel"].sibling().learn_rows(rest) if list(targets) == list(self.targets) else Kernel(targets=tuple(targets), seed=seed).fit(rest)}
 
     def expected_far(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray, tuple[str, ...]]:
