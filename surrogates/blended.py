@@ -321,7 +321,7 @@ class Blended(Outlying):
                 continue
             here = {name: points[new] for name, points in answers.items()}
             if any("newcomer" in shares for shares in told["shares"].values()):
-                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], lambda q: self._blend(q)[0], self.targets, told.get("worth", {}))
+                here["newcomer"] = self._as_known(questions.take(new), column, told["known"], lambda q: self._blend(q)[0], self.targets, told)
             blend[new] = mixed(here, told["shares"], self.targets, self._counted)
         kernel = beside_schedule.kernels(questions.frame) if self._unseen else np.full(len(blend), "")  # type: ignore[attr-defined]
         stranger = ~np.isin(kernel, self._kernels) if self._unseen else np.zeros(len(blend), dtype=bool)

@@ -3,8 +3,9 @@
 Few machines teach no law of machines: a process over three figures of four machines forecast an H100 25 times too slow. What carries over is asked instead: the same row on
 each machine of the table, brought to the new one by the ratio of what both are rated at, and the weighted median of those. Machines of one vendor and kind run the same
 software and count fifty times; across vendors software differs by more than rates do (a llama on an MI250 takes 1.6 times an A100's time at 1.6 times its bandwidth), so no
-rate is brought over there but what goes beyond a factor of two. Rates that bound a kernel are the memory's and the arithmetic units' (Williams et al. 2009, "Roofline"); which of them holds a plain table does not say, and what
-is rated is not all reached, so time goes with the 0.35th power of each.
+rate is brought over there but what goes beyond a factor of two. Rates that bound a kernel are the memory's and the arithmetic units' (Williams et al. 2009, "Roofline"); which of them holds a table of
+networks does not say, and what is rated is not all reached, so time goes with some power of each: about the 0.35th, and what the machines of the table say of one another draws that to what it
+is there (`powers`), for servers that wait on software gain a tenth of what memory does and large models nearly all of it.
 
 Machines of a table are no equals either: one that was read a few times, or whose answers brought over to the others miss them by far (software that leaves nine tenths of its rates
 unused), says less about the next. Each counts with the square root of its rows, over how far off it was about the others (`worth`).
@@ -27,6 +28,9 @@ from .kin import machine_figures
 #: how often a machine of the same vendor and kind counts against another, and the power of memory bandwidth and of arithmetic that time goes with (assumptions, chosen by looking
 #: at machines held out of LLM-Inference-Bench and Zeus; at eight times, four of other vendors drew the one of kin away by a tenth)
 KIN, _POWER = 50.0, 0.35
+#: how far (one deviation) a table's powers lie from `_POWER`, or from 1 of a power limit, and how far (log) one machine lies from what its rates say; none falls with its rate or goes faster than it (assumptions, chosen by
+#: looking at machines of 24 tables held out in turn: half and twice of each hardly differ)
+_POWER_VARIES, _MACHINE_VARIES = 0.25, 0.2
 #: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption, chosen by looking at
 #: Accel-NASBench's as well)
 _SOFTWARE = 0.69
@@ -122,14 +126,49 @@ def _positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) and value > 0
 
 
-def factors(new: str, known: Sequence[str], target: str) -> np.ndarray:
-    """(D,) logarithms of what an answer on each known machine is multiplied by to be one on the new: 0 where figures are missing."""
+def powers(known: Sequence[str], target: str, apart: np.ndarray) -> list[float]:
+    """The powers of memory bandwidth and of arithmetic rate, or that of a power limit and 0, that machines of a table show: ridge regression about the usual ones, of pairs of one vendor and kind.
+    `apart`: (D, D) logarithms of what machine s says of the rows of machine o over their truth (in SI), NaN where nobody knows."""
+    kind = quantity(target)
+    usual = [1.0, 0.0] if kind == "power" else [_POWER, _POWER]
+    if kind not in ("time", "throughput", "power", "energy") or len(known) < 2:
+        return usual
+    of, sign = ([_LIMIT, _LIMIT], 1.0) if kind == "power" else ([_BANDWIDTH, _RATE], 1.0 if kind == "throughput" else -1.0)
+    x, y = [], []
+    for at, name in enumerate(known):
+        figures, kin = _beside(name, known[:at])
+        for other in np.flatnonzero(kin):
+            step, answer = _figures(name) - figures[other], (apart[at, other] - apart[other, at]) / 2.0
+            told = sign * (answer - (step[_LIMIT] if kind == "energy" else 0.0)) - usual[0] * step[of[0]] - usual[1] * step[of[1]]
+            if np.isfinite(told):
+                x.append(step[of])
+                y.append(told)
+    if not x:
+        return usual
+    rates, off = np.array(x) * np.array([1.0, kind != "power"]), np.array(y)
+    counts = 2.0 / len(known) / _MACHINE_VARIES**2  # D machines make D (D - 1) / 2 pairs
+    drawn = np.linalg.solve(counts * rates.T @ rates + np.eye(2) / _POWER_VARIES**2, counts * rates.T @ off)
+    return [float(np.clip(u + d, 0.0, 1.0)) for u, d in zip(usual, drawn, strict=True)]
+
+
+def learned(known: Sequence[str], rows: np.ndarray, apart: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+    """What machines say of one another: "powers" (`powers`) per target, and "worth" where they are three or more. `rows`: (D,) of each; `apart`: target -> (D, D) as for `powers`."""
+    found = {t: powers(known, t, each) for t, each in apart.items()}
+    over = {t: each + np.column_stack([factors(name, known, t, found[t]) for name in known]) for t, each in apart.items()} if len(known) > 2 else {}
+    return {"powers": {t: [round(p, 6) for p in each] for t, each in found.items()}, "worth": {t: [round(float(w), 6) for w in worth(rows.astype(np.float64), each)] for t, each in over.items()}}
+
+
+def factors(new: str, known: Sequence[str], target: str, powers: Sequence[float] | None = None) -> np.ndarray:
+    """(D,) logarithms of what an answer on each known machine is multiplied by to be one on the new: 0 where figures are missing. `powers`: what the table shows (`powers`); without, the usual ones."""
     figures, kin = _beside(new, known)
-    apart = _figures(new) - figures
-    rates, limit = apart[:, _BANDWIDTH] + apart[:, _RATE], apart[:, _LIMIT]
-    faster = np.where(kin, _POWER * rates, 2.0 * _POWER * _excess(rates / 2.0))  # across vendors, too, not all that is rated is reached
+    apart, kind = _figures(new) - figures, quantity(target)
+    first, second = powers if powers is not None else (1.0, 0.0) if kind == "power" else (_POWER, _POWER)
+    limit = apart[:, _LIMIT] * (first if kind == "power" else 1.0)
+    rates = apart[:, _BANDWIDTH] + apart[:, _RATE]
+    reached = first * apart[:, _BANDWIDTH] + second * apart[:, _RATE]
+    faster = np.where(kin, reached, 0.5 * (first + second) * 2.0 * _excess(rates / 2.0))  # across vendors, too, not all that is rated is reached
     log = {"time": -faster, "throughput": faster, "power": np.where(kin, limit, _excess(limit)), "energy": np.where(kin, limit, _excess(limit)) - faster}
-    return np.nan_to_num(log.get(quantity(target), np.zeros(len(known))))
+    return np.nan_to_num(log.get(kind, np.zeros(len(known))))
 
 
 def _excess(log: np.ndarray) -> np.ndarray:
@@ -166,12 +205,12 @@ def floors(values: np.ndarray, machines: np.ndarray, target: str) -> dict[str, f
 
 
 def joined(new: str, known: Sequence[str], target: str, answers: np.ndarray, worth: Sequence[float] | None = None, floor: Mapping[str, float] | None = None,
-           needed: np.ndarray | None = None, counts: float = 0.0) -> np.ndarray:
+           needed: np.ndarray | None = None, counts: float = 0.0, powers: Sequence[float] | None = None) -> np.ndarray:
     """(n,) answers for the new machine from (D, n) answers on the known ones, in SI; by logarithms where all are positive. `floor`: machine -> what of its times goes with no rate (`floors`). `needed`: (D, n) logarithms of what
-    else answers of kin are multiplied by, which `counts` so much against their rates; NaN where nobody knows."""
+    else answers of kin are multiplied by, which `counts` so much against their rates; NaN where nobody knows. `powers`: those that rates are brought over with (`factors`)."""
     weight = shares(new, known, worth)
     asked = weight > 0
-    log = np.repeat(factors(new, known, target)[:, None], answers.shape[1], axis=1)
+    log = np.repeat(factors(new, known, target, powers)[:, None], answers.shape[1], axis=1)
     if needed is not None:
         log = np.where(np.isfinite(needed) & of_kin(new, known)[:, None], (1.0 - counts) * log + counts * np.nan_to_num(needed), log)
     values, weight, log = answers[asked], weight[asked], log[asked]

@@ -107,12 +107,12 @@ class Outlying(Reaching):
             self._strangers[column] = told
             apart = self._machines_apart(table, column, values, [str(n) for n in names], candidates) if not self._networks else {}
             if apart:
-                told["worth"] = {t: [round(float(w), 6) for w in newcomer.worth(counts.astype(np.float64), a)] for t, a in apart.items()}
+                told |= {name: each for name, each in newcomer.learned(told["known"], counts, apart).items() if each}
             answers: dict[str, np.ndarray] = {}
             alien = newcomer.aliens([str(n) for n in names])
             for held in names[_most_of(counts, alien, _REHEARSED)] if len(names) > 1 and len(table) <= MOST_FOLDED else ():
-                here = values == held
-                self._answer_stranger(table, column, here, candidates, few, answers, {t: newcomer.worth(counts[names != held].astype(np.float64), a[np.ix_(names != held, names != held)]) for t, a in apart.items()})
+                here, other = values == held, names != held
+                self._answer_stranger(table, column, here, candidates, few, answers, newcomer.learned([str(n) for n in names[other]], counts[other], {t: a[np.ix_(other, other)] for t, a in apart.items()}))
             self._judge_machines_alone(table, column, values, answers)
             if self._networks or (not few and answers):
                 told["shares"] = self._weigh(table, answers)
@@ -195,9 +195,8 @@ class Outlying(Reaching):
         return ask(FeatureQuestions(language_models.widened(frame, self._language_models)))
 
     def _machines_apart(self, table: Table, column: str, values: np.ndarray, names: Sequence[str], candidates: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Target -> (D, D) log of what machine s, asked in place of machine o and brought over, says of its rows, over their truth (medians). Empty with fewer than three machines,
-        or too many to compare; NaN where truths are not positive."""
-        if not 3 <= len(names) <= newcomer.MOST_COMPARED:
+        """Target -> (D, D) log of what machine s, asked in place of machine o, says of its rows, over their truth (medians). Empty with one machine, or too many to compare; NaN where truths are not positive."""
+        if not 2 <= len(names) <= newcomer.MOST_COMPARED:
             return {}
         some = np.sort(np.random.default_rng(int(self._settings["seed"])).permutation(len(table))[:_MOST_COMPARED])
         asked, on = table.questions.take(some), values[some]
@@ -209,7 +208,7 @@ class Outlying(Reaching):
             for i, o in enumerate(names):
                 good = (on == o) & (truth > 0) & (points[:, :, j] > 0).all(0)
                 if good.any():
-                    out[t][:, i] = np.median(np.log(points[:, good, j] / truth[good]), axis=1) + newcomer.factors(o, names, t)
+                    out[t][:, i] = np.median(np.log(points[:, good, j] / truth[good]), axis=1)
         return out
 
     def _moved(self, questions: Any, column: str, machine: str) -> Any:
@@ -228,7 +227,7 @@ class Outlying(Reaching):
                     questions = replace(questions, frame=assigned(questions.frame, {c: questions.frame[c].astype(object).where(~new, np.nan if v is None else v).infer_objects() for c, v in its.items()}))
         return questions
 
-    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], worth: Mapping[str, np.ndarray]) -> None:
+    def _answer_stranger(self, table: Table, column: str, here: np.ndarray, candidates: Mapping[str, Any], few: bool, answers: dict[str, np.ndarray], learned: Mapping[str, Any]) -> None:
         """Into `answers`: what each member, and `newcomer`, says of the rows `here`, a machine that no one saw."""
         rest, asked = table.take(~here), table.questions.take(np.flatnonzero(here))
         varied = [t for t in self.targets if np.isfinite(rest.targets[t]).sum() >= 10 and np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) > 0]
@@ -246,7 +245,7 @@ class Outlying(Reaching):
         if not self._networks:
             known = sorted(set(rest.questions.frame[column].astype(str)))
             usual = {t: of_those(self._shares[t], fresh) for t in varied}
-            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied, worth))
+            put("newcomer", self._as_known(asked, column, known, lambda q: mixed({name: m.predict(q).point for name, m in fresh.items()}, usual, varied, self._counted), varied, learned))
 
     def _judge_machines_alone(self, table: Table, column: str, values: np.ndarray, answers: Mapping[str, np.ndarray]) -> None:
         """Takes out of `answers` ((n, t), NaN where there is none) rows of a machine with words that it alone has, in columns most of whose words several machines share: a network that ran nowhere else. What is new
@@ -281,8 +280,8 @@ class Outlying(Reaching):
                 out[t] = (np.concatenate([e[0] for e in each]), np.concatenate([e[1] for e in each]))
         return out, np.repeat(np.array([kind for kind, _ in parts], dtype=object), rows), tuple(kind for kind, _ in parts if kind not in (_MACHINE, _MODEL, SIZE, STEP))
 
-    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], worth: Mapping[str, Any]) -> np.ndarray:
-        """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at."""
+    def _as_known(self, questions: Any, column: str, known: Sequence[str], ask: Callable[[Any], np.ndarray], targets: Sequence[str], learned: Mapping[str, Any]) -> np.ndarray:
+        """(n, t) answers to rows on machines never seen: asked on those of the table, and brought over by what each is rated at. `learned`: as `newcomer.learned`, of `known`."""
         out = np.full((len(questions), len(targets)), np.nan)
         written = questions.frame[column].astype(str).to_numpy(dtype=str)
         told = self._strangers[column]
@@ -303,7 +302,8 @@ class Outlying(Reaching):
                     every[at] = self._with_its_software(there, machine, known, runs, ask, targets) if alien and runs else ask(there)
                     needs[at] = brought_over.POWER * (needed - brought_over.needed(served, there.frame, targets))
             for j, t in enumerate(targets):
-                out[rows, j] = newcomer.joined(name, known, t, every[:, :, j], near * worth.get(t, 1.0), told.get("floors", {}).get(t), needs[:, :, j], brought_over.SHARE)
+                out[rows, j] = newcomer.joined(name, known, t, every[:, :, j], near * learned.get("worth", {}).get(t, 1.0), told.get("floors", {}).get(t), needs[:, :, j], brought_over.SHARE,
+                                                learned.get("powers", {}).get(t))
         return out
 
     def _with_its_software(self, there: Any, machine: str, known: Sequence[str], runs: Mapping[str, Mapping[str, Sequence[str]]], ask: Callable[[Any], np.ndarray], targets: Sequence[str]) -> np.ndarray:
