@@ -141,3 +141,29 @@ def carried(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.D
         power = share * np.clip(np.log(np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)) / np.log(most / start), _LEAST_POWER, _MOST_POWER)
         out[rows] *= np.where(good, (frame[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows] / most)[:, None] ** power, 1.0)
     return out
+
+
+def settled(frame: pd.DataFrame, known: Mapping[str, float], ask: Callable[[pd.DataFrame], np.ndarray], rates: np.ndarray, since: Mapping[str, Sequence[float]] | None = None) -> np.ndarray:
+    """(n, t) answers of `ask` at the reach, carried on by what a cost has beside its size: where it grew over the last octave (or since the value that `since` tells) it goes on along that straight line, a launch and
+    so much for each; where it fell it settles, a part that goes with the reciprocal of the size beside one that stays (Amdahl 1967). `rates`: (t,) whether a target is a rate, whose reciprocal is such a cost."""
+    at = assigned(frame, {name: np.minimum(frame[name].to_numpy(dtype=np.float64, na_value=np.nan), most) for name, most in known.items()})
+    point = ask(at)
+    out = point.copy()
+    for name, most in known.items():
+        values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        rows = np.flatnonzero(values > most)
+        start = float((since or {}).get(name, (most * LAST_OCTAVE,))[0])
+        if not len(rows) or start >= most:
+            continue
+        before, over, part = ask(assigned(at.iloc[rows], {name: start})), (values[rows] / most)[:, None], start / most
+        good = (before > 0) & (point[rows] > 0)
+        grown = np.where(good, point[rows] / np.where(good, before, 1.0), 1.0)
+        grown = np.where(rates, 1.0 / grown, grown)
+        further = np.where(grown >= 1.0, _along(grown, over, part), _along(np.maximum(grown / part, 1.0), over, part) / over)
+        out[rows] *= np.where(good, np.where(rates, 1.0 / further, further), 1.0)
+    return out
+
+
+def _along(grown: np.ndarray, over: np.ndarray, part: float) -> np.ndarray:
+    """What a straight line comes to at `over` times its end, over what it is at the end, where it grew to `grown` times what it was at the share `part` of that."""
+    return np.asarray(1.0 + (over - 1.0) * (1.0 - 1.0 / grown) / (1.0 - part))

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets.table import FeatureQuestions, Table
 from . import reach
+from .newcomer import quantity
 from .served import Served
 from .shares import mixed, of_those
 from .valued import Valued
@@ -80,7 +81,7 @@ class Reaching(Valued):
         frame = asked.questions.frame
         known, since = below(rest.questions.frame)
         found = {"usual": ask(frame), "kernel": fresh["kernel"].predict(asked.questions).point,
-                 **self._carried(frame, known, ask, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since, turn)}
+                 **self._carried(frame, known, ask, lambda f: fresh["kernel"].predict(FeatureQuestions(f)).point, since, turn, varied)}
         if why == SIZE and self._served_of(table, self.targets) and (served := self._served_of(rest, varied)):
             found["served"] = np.where(np.isfinite(points := served[1].fit(rest).answers(frame)), points, found["usual"])
         answers = {name: np.full((len(asked), len(self.targets)), np.nan) for name in found}
@@ -103,13 +104,14 @@ class Reaching(Valued):
             self._reach["served"], self._served[served[0]] = served[0], served[1].fit(table)
 
     def _carried(self, frame: Any, known: Mapping[str, float], ask: Callable[[Any], np.ndarray], process: Callable[[Any], np.ndarray] | None, since: Mapping[str, Sequence[float]],
-                 turn: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """Who carries on -> (n, t): the members together (`ask`), by their last two octaves and by the last alone, and the process; of columns `turn` with their reciprocals."""
+                 turn: Sequence[str] = (), targets: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """Who carries on -> (n, t): the members together (`ask`), by their last two octaves, by the last alone and along a straight line (`reach.settled`), and the process; of columns `turn` with their reciprocals.
+        `targets`: those that are asked about, all by default."""
         def turned(of: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
             return (lambda f: of(reach.turned(f, turn))) if turn else of
 
         frame = reach.turned(frame, turn) if turn else frame
-        out = {"carried": reach.carried(frame, known, turned(ask), since)}
+        out = {"carried": reach.carried(frame, known, turned(ask), since), "settled": reach.settled(frame, known, turned(ask), _rates(targets or self.targets), since)}
         if not since:
             out["carried last"] = reach.carried(frame, known, turned(ask), last=reach.LAST_OCTAVE)
         if process is not None:
@@ -176,3 +178,8 @@ def _with(shares: Mapping[str, float], certain: float) -> dict[str, float]:
     out = {name: (1.0 - certain) * share for name, share in shares.items()}
     out["carried"] = out.get("carried", 0.0) + certain
     return {name: share for name, share in out.items() if share > 0.0}
+
+
+def _rates(targets: Sequence[str]) -> np.ndarray:
+    """(t,) whether each is a rate, whose reciprocal is a cost."""
+    return np.array([quantity(t) == "throughput" for t in targets], dtype=bool)

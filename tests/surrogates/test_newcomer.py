@@ -212,3 +212,23 @@ def test_of_machines_with_as_many_rows_chance_says_which_are_held_out() -> None:
     assert len(set(held)) == 4
     assert (held >= 20).any()
     assert list(outlying._most_of(np.array([1, 5, 9, 3]), np.zeros(4, dtype=bool), 2)) == [2, 1]
+
+
+def test_what_machines_say_of_one_another_draws_the_powers_of_their_rates() -> None:
+    """Machines whose times go with the full reciprocal of their bandwidth, and ones that are all alike: the powers are drawn towards 1 and 0, and nowhere beyond; of one machine, or of none the catalogue knows, the usual."""
+    known = ["a100_sxm", "h100_sxm", "h200_sxm", "l40s"]
+    bandwidth = np.array([newcomer._figures(name)[newcomer._BANDWIDTH] for name in known])
+    follows, alike = -bandwidth[:, None] + bandwidth[None, :], np.zeros((4, 4))
+    usual = newcomer.powers(["a100_sxm"], "latency_s", np.zeros((1, 1)))
+    assert usual == newcomer.powers(["x", "y"], "latency_s", np.zeros((2, 2))) == newcomer.powers(known, "lut", follows) == newcomer.powers(known, "latency_s", np.full((4, 4), np.nan)) == [0.35, 0.35]
+    drawn, still = newcomer.powers(known, "latency_s", follows), newcomer.powers(known, "latency_s", alike)
+    assert 0.7 < drawn[0] <= 1.0
+    assert 0.0 <= still[0] < 0.2
+    assert newcomer.powers(known, "throughput_tok_s", -follows) == pytest.approx(drawn)
+    assert newcomer.powers(known, "power_w", alike)[0] < 0.5 < newcomer.powers(["x", "y"], "power_w", alike[:2, :2])[0] == 1.0  # limits of 350 to 700 W say little
+    told = newcomer.learned(known, np.array([9, 9, 9, 9]), {"latency_s": follows})
+    assert told["powers"]["latency_s"] == pytest.approx(drawn, abs=1e-6)
+    assert len(told["worth"]["latency_s"]) == 4
+    assert not newcomer.learned(known[:2], np.array([9, 9]), {"latency_s": follows[:2, :2]})["worth"]
+    faster = [np.exp(newcomer.factors("b200_sxm", ["h100_sxm"], "latency_s", p)[0]) for p in (drawn, usual, still)]
+    assert faster[0] < faster[1] < faster[2] <= 1.0
