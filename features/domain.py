@@ -356,7 +356,8 @@ def _outside(ranges: Mapping[str, Any], figures: np.ndarray, told: Callable[[str
         slack = SLACK * max(high - low, 1e-9)
         for i in np.flatnonzero((figures[:, j] < low - slack) | (figures[:, j] > high + slack)):
             (said, value), (_, least), (_, most) = (told(name, v) for v in (figures[i, j], low, high))
-            reasons[i].append(f"{said} = {value:.4g} is outside the trained {least:.4g}..{most:.4g}")
+            digits = next((n for n in range(4, 16) if len({f"{v:.{n}g}" for v in (value, least, most)}) == len({value, least, most})), 16)  # as many as tell them apart
+            reasons[i].append(f"{said} = {value:.{digits}g} is outside the trained {least:.{digits}g}..{most:.{digits}g}")
     return reasons
 
 

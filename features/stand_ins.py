@@ -83,8 +83,8 @@ def stood_in(questions: OpQuestions, vocabulary: Mapping[str, tuple[str, ...]]) 
 
 
 def _namesake(name: str) -> tuple[str, float] | None:
-    """(key of the machine that has nearly all of a name, 1); None where none has."""
-    like = _likeness(name)
+    """(key of the machine that has nearly all of a name, 1); None where none has, or where the name has no number: a vendor and a kind ("Intel CPU") are no machine."""
+    like = _likeness(name) if any(letter.isdigit() for letter in name) else np.zeros(len(_able()))
     best = int(np.argmax(like))
     return (_able()[best].key, 1.0) if like[best] >= _NAMESAKE else None
 

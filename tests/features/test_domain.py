@@ -18,7 +18,7 @@ from silicast.datasets.hardware import Hardware
 from silicast.datasets.ops import Op
 from silicast.datasets.table import FeatureQuestions, GraphQuestions, OpQuestions, Table
 from silicast.datasets.workload import Workload, WorkloadBuilder
-from silicast.features.domain import _labels, _nearest_machine, check, describe
+from silicast.features.domain import _labels, _nearest_machine, _outside, check, describe
 from silicast.features.verdict import Domain
 
 KEYS = ("a100_sxm", "a100_pcie", "h100_sxm", "h100_pcie", "t4", "v100_sxm", "v100_pcie", "rtx_3090", "xeon_8380", "xeon_8480")
@@ -266,3 +266,9 @@ def test_plain_features() -> None:
         check(known, FeatureQuestions(frame.drop(columns="width")))
     with pytest.raises(TableError, match="numbers in the column width"):
         check(known, FeatureQuestions(frame.assign(width="wide")))
+
+
+def test_bounds_are_told_with_as_many_digits_as_tell_them_apart() -> None:
+    """A time stamp a month after an hour of them."""
+    said = _outside({"names": ["measured_at"], "low": [1.76e9], "high": [1.76e9 + 3600.0]}, np.array([[1.7626e9], [1.76e9 + 10.0]]))
+    assert said == [["measured_at = 1.7626e+09 is outside the trained 1.76e+09..1.760004e+09"], []]

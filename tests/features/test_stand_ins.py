@@ -51,7 +51,7 @@ def test_a_name_tips_the_scale_and_speaks_for_machines_without_rows() -> None:
     rows = asked("MI308X")
     told = chosen(rows, estimated("mi300x", rows))
     assert told[MARK][0].startswith("mi300x 1 ")
-    for name, key in (("NVIDIA GeForce RTX 3060 Laptop GPU", "rtx_3060"), ("Xeon Gold 6138", "xeon_gold_6130"), ("node 17", "mi300x"), ("machine a", "mi300x")):
+    for name, key in (("NVIDIA GeForce RTX 3060 Laptop GPU", "rtx_3060"), ("Xeon Gold 6138", "xeon_gold_6130"), ("node 17", "mi300x"), ("machine a", "mi300x"), ("Intel CPU", "mi300x"), ("rtx", "mi300x")):
         devices, factor = stood_in(asked(name), told)
         assert devices[0] is not None
         assert devices[0].key == key
