@@ -4,7 +4,7 @@ Members answer it as chance has it: trees send a word they never saw down the br
 two known ones drifts towards the mean. What is known is asked instead: the same row with each value of the table, and the median of those; of a number, the two it lies between, joined by where it
 lies, and beyond the ends also carried on by the power that the last two show. Who speaks, and how far off that is, is rehearsed with values held out in turn.
 
-Columns of few values that groups do not settle are looked at: where a value is a group of its own, holding groups out has held values out already.
+Columns of few values that groups do not settle are looked at: where a value is a group of its own, holding groups out has held values out already; where it has two, a twin was always left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_WORDS, _MOST_NUMBERS, _ROWS_PER_NUMBER = 60, 24, 12
 #: numbers of a table that are looked at; where more have few values most are counters, not choices: those whose values rows that are otherwise equal were measured with, so many of them (assumptions)
 _MOST_COLUMNS, _CROSSED = 8, 1.5
 #: groups that the rows of a value belong to, at least (the middle value); rows that are looked at for that
-_LEAST_GROUPS, _MOST_ROWS = 4, 20_000
+_LEAST_GROUPS, _MOST_ROWS = 2, 20_000
 #: values that a row is asked with, those with the most rows; combinations of values of several columns kept for rows that are new in more than one
 _MOST_ASKED, _MOST_JOINT = 8, 40
 #: a number so near to a known one is no new value: this share of it, and of the gap between those that it lies between (assumption)
