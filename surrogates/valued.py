@@ -219,8 +219,8 @@ class Valued:
         return np.column_stack([questions.frame[c].isna().to_numpy() for c in columns]) if columns else np.zeros((len(questions), 0), dtype=bool)
 
     def _rehearse_pairs(self, table: Table, candidates: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> None:
-        """Who speaks about two values never seen together (`new_pairs`), and how far off that is: of pairs of columns for which a block could be held out. Of others, a word and a word or a number (two machines and two
-        frameworks, three of the four pairs known) are answered by both, as unsure as products of factors are (`_PAIR_OFF`); of two numbers, and of targets that are not positive, the usual answers stay, as unsure as about
+        """Who speaks about two values never seen together (`new_pairs`), and how far off that is: of pairs of columns for which a block could be held out. Of others, two words (two machines and two
+        frameworks, three of the four pairs known) are answered by both, as unsure as products of factors are (`_PAIR_OFF`); of numbers, and of targets that are not positive, the usual answers stay, as unsure as about
         a value never seen of the one column or of the other, whichever is surer."""
         rng, kept, tried = np.random.default_rng(int(self._settings["seed"])), [], 0
         for pair in pairs:
@@ -229,7 +229,7 @@ class Valued:
             if not here.any() or tried == _PAIRS_REHEARSED or any(np.isfinite(rest.targets[t]).sum() < 10 or np.ptp(rest.targets[t][np.isfinite(rest.targets[t])]) == 0 for t in self.targets):
                 column = min((c for c in pair["columns"] if c in self._values["columns"]), key=lambda c: self._values["columns"][c]["off"], default="")
                 if column:
-                    words = any(isinstance(values[0], str) for values in pair["values"]) and all((truth[np.isfinite(truth)] > 0).all() for truth in table.targets.values())
+                    words = all(isinstance(values[0], str) for values in pair["values"]) and all((truth[np.isfinite(truth)] > 0).all() for truth in table.targets.values())
                     kept.append({**pair, "off": self._remember_values(table, new_pairs.name(pair), [], _PAIR_OFF), "shares": {t: dict(_ASKED["pairs"]) for t in self.targets}} if words else
                                 {**pair, "off": self._values["columns"][column]["off"], "as": column})
                 continue
