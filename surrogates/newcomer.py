@@ -29,7 +29,7 @@ from .kin import machine_figures
 #: at machines held out of LLM-Inference-Bench and Zeus; at eight times, four of other vendors drew the one of kin away by a tenth)
 KIN, _POWER = 50.0, 0.35
 #: how far (one deviation) a table's powers lie from `_POWER`, or from 1 of a power limit, and how far (log) one machine lies from what its rates say; none falls with its rate or goes faster than it (assumptions, chosen by
-#: looking at machines of 24 tables held out in turn: half and twice of each hardly differ)
+#: looking at machines of 19 tables held out in turn: half and twice of each hardly differ)
 _POWER_VARIES, _MACHINE_VARIES = 0.25, 0.2
 #: among machines of other vendors and kinds: how far (log) rates may lie apart and say nothing, for software differs as much (assumption, chosen by looking at
 #: Accel-NASBench's as well)
