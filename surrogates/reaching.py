@@ -104,14 +104,16 @@ class Reaching(Valued):
             self._reach["served"], self._served[served[0]] = served[0], served[1].fit(table)
 
     def _carried(self, frame: Any, known: Mapping[str, float], ask: Callable[[Any], np.ndarray], process: Callable[[Any], np.ndarray] | None, since: Mapping[str, Sequence[float]],
-                 turn: Sequence[str] = (), targets: Sequence[str] = ()) -> dict[str, np.ndarray]:
+                 turn: Sequence[str] = (), targets: Sequence[str] = (), shares: Sequence[Mapping[str, float]] | None = None) -> dict[str, np.ndarray]:
         """Who carries on -> (n, t): the members together (`ask`), by their last two octaves, by the last alone and along a straight line (`reach.settled`), and the process; of columns `turn` with their reciprocals.
-        `targets`: those that are asked about, all by default."""
+        `targets`: those that are asked about, all by default; `shares`: of who speaks, where it is known: a line that has none is not asked for."""
         def turned(of: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
             return (lambda f: of(reach.turned(f, turn))) if turn else of
 
         frame = reach.turned(frame, turn) if turn else frame
-        out = {"carried": reach.carried(frame, known, turned(ask), since), "settled": reach.settled(frame, known, turned(ask), _rates(targets or self.targets), since)}
+        out = {"carried": reach.carried(frame, known, turned(ask), since)}
+        if shares is None or any("settled" in each for each in shares):
+            out["settled"] = reach.settled(frame, known, turned(ask), _rates(targets or self.targets), since)
         if not since:
             out["carried last"] = reach.carried(frame, known, turned(ask), last=reach.LAST_OCTAVE)
         if process is not None:
@@ -125,7 +127,8 @@ class Reaching(Valued):
         if len(far):
             frame = questions.frame.iloc[far].reset_index(drop=True)
             known, since = {**self._reach["columns"], **self._few}, {name: (before, share) for name, (before, _, share) in self._reach.get("few", {}).get("columns", {}).items()}
-            said = {"usual": blend[far], **self._carried(frame, known, ask, process, since)}
+            speaking = [*self._reach["shares"].values(), *self._reach.get("few", {}).get("shares", {}).values()]
+            said = {"usual": blend[far], **self._carried(frame, known, ask, process, since, shares=speaking)}
             if "kernel" in answers:
                 said["kernel"] = answers["kernel"][far]
             if since and any("carried last" in shares for shares in self._reach["shares"].values()):
@@ -141,7 +144,7 @@ class Reaching(Valued):
         below = below[~reach.never_positive(questions.frame.iloc[below], self._reach["low"]["columns"])] if len(below) else below
         if len(below):
             frame, low = questions.frame.iloc[below].reset_index(drop=True), self._reach["low"]
-            said = {"usual": blend[below], **self._carried(frame, low["columns"], ask, process, {}, list(low["columns"]))}
+            said = {"usual": blend[below], **self._carried(frame, low["columns"], ask, process, {}, list(low["columns"]), shares=list(low["shares"].values()))}
             if "kernel" in answers:
                 said["kernel"] = answers["kernel"][below]
             blend[below] = mixed(said, low["shares"], self.targets, self._counted)

@@ -47,7 +47,7 @@ def test_a_new_label_is_no_reason_and_a_new_word_is() -> None:
 
 
 def test_a_word_of_five_is_no_label() -> None:
-    """Five kernels, each held out once, tell no ninth in ten of the next."""
+    """What five kernels, each held out once, were off promises nothing of nine in ten others."""
     few = FRAME.assign(kernel=[f"kernel {i // 8}" for i in range(ROWS)])
     assert "kernel" in labels(FeatureQuestions(FRAME), FOLD, EVERY)
     assert "kernel" not in labels(FeatureQuestions(few), FOLD, EVERY)
